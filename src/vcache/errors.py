@@ -1,0 +1,113 @@
+"""Every error that vcache raises, in one tree.
+
+    VcacheError
+    ├── UsageError (ValueError)          a call that cannot mean anything: the value, the place, the remedy
+    │   ├── ConfigError                  a setting, a URL or an environment variable
+    │   ├── FingerprintError (TypeError) an input or argument that has no fingerprint
+    │   └── UnsafePath                   an output name that would leave its target directory
+    ├── SerializeError
+    │   ├── EncodeError (TypeError)      a value that no codec takes
+    │   └── DecodeError                  stored bytes that are not what they claim to be
+    ├── StoreError                       `.retryable` answers: does trying again help?
+    │   ├── StoreClosed                  used after close()
+    │   ├── StoreReadOnly                the store takes no writes
+    │   ├── StoreFull                    no space, or no descriptors, left
+    │   ├── StoreBusy                    a lock was not had in time (retryable)
+    │   ├── StoreUnavailable             it does not answer (retryable)
+    │   └── FormatError                  a directory in a foreign or newer format
+    └── StepError                        a remembered exception whose own class cannot be rebuilt
+
+Absence is never an error: a miss is a default. Corruption is a miss, a counter and a
+quarantined object.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "DecodeError",
+    "EncodeError",
+    "FingerprintError",
+    "FormatError",
+    "SerializeError",
+    "StepError",
+    "StoreBusy",
+    "StoreClosed",
+    "StoreError",
+    "StoreFull",
+    "StoreReadOnly",
+    "StoreUnavailable",
+    "UnsafePath",
+    "UsageError",
+    "VcacheError",
+]
+
+
+class VcacheError(Exception):
+    """The root of the tree."""
+
+
+class UsageError(VcacheError, ValueError):
+    """A call that cannot mean anything. The message shows the value and the remedy."""
+
+
+class ConfigError(UsageError):
+    """A setting that is unknown or does not fit. The message names where it was read."""
+
+
+class FingerprintError(UsageError, TypeError):
+    """An input or argument without a stable identity. The message names it."""
+
+
+class UnsafePath(UsageError):
+    """An output name that is absolute, climbs out of its root, or passes through a link."""
+
+
+class SerializeError(VcacheError):
+    """A value and its bytes do not go together."""
+
+
+class EncodeError(SerializeError, TypeError):
+    """No codec takes this value. The message gives the path to the part that failed."""
+
+
+class DecodeError(SerializeError):
+    """Bytes that are truncated, too large, or not of the format they claim."""
+
+
+class StoreError(VcacheError):
+    """A store could not do what was asked."""
+
+    retryable = False
+
+
+class StoreClosed(StoreError):
+    """The store was used after `close()`."""
+
+
+class StoreReadOnly(StoreError):
+    """The store takes no writes: by configuration, or because its directory does not."""
+
+
+class StoreFull(StoreError):
+    """No space, no quota or no file descriptor was left. What was stored before is intact."""
+
+
+class StoreBusy(StoreError):
+    """A lock was not had before the deadline."""
+
+    retryable = True
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer."""
+
+    retryable = True
+
+
+class FormatError(StoreError):
+    """The directory holds a cache of a foreign or newer format. It is left untouched."""
+
+
+class StepError(VcacheError):
+    """A cached exception whose own class cannot be rebuilt here."""

@@ -1,0 +1,92 @@
+"""Every hash function vcache uses, each for one purpose.
+
+BLAKE3 names content: whatever crosses a trust boundary is identified by it. xxh3 finds
+accidents inside a local tier and places keys in the index. crc32, adler32 and murmur3
+exist for foreign formats only. No other module imports these libraries.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING
+
+import xxhash
+from blake3 import blake3
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+__all__ = [
+    "DIGEST_BYTES",
+    "Hasher",
+    "adler32",
+    "checksum",
+    "crc32",
+    "digest",
+    "file_digest",
+    "murmur3",
+    "placement",
+]
+
+DIGEST_BYTES = 32
+
+# Threads pay from about 4 MB (benchmarks/results: hash); below, they cost more than they give.
+_THREADED_BYTES = 4 << 20
+# Below this a plain read beats setting up a mapping.
+_MAPPED_BYTES = 128 << 10
+
+Hasher = blake3
+"""An incremental BLAKE3: `update(buffer)`, `digest()`, `hexdigest()`."""
+
+checksum: Callable[[Buffer], bytes] = xxhash.xxh3_128_digest
+"""The 16-byte xxh3-128 of a buffer: finds every accident, stops no attacker."""
+
+placement: Callable[[Buffer], int] = xxhash.xxh3_64_intdigest
+"""The 64-bit xxh3 of a buffer as an int: where a key lives in an index."""
+
+
+def digest(data: Buffer) -> bytes:
+    """The 32-byte BLAKE3 of a buffer."""
+    if memoryview(data).nbytes >= _THREADED_BYTES:
+        return blake3(data, max_threads=blake3.AUTO).digest()
+    return blake3(data).digest()
+
+
+def file_digest(path: Path | str, *, size_bytes: int) -> bytes:
+    """The 32-byte BLAKE3 of a file's content.
+
+    Args:
+        path: a regular file.
+        size_bytes: its expected size; it only chooses between reading and mapping.
+
+    Raises:
+        OSError: the file cannot be opened or read.
+    """
+    if size_bytes < _MAPPED_BYTES:
+        with open(path, "rb", buffering=0) as file:
+            return blake3(file.read()).digest()
+    threads = blake3.AUTO if size_bytes >= _THREADED_BYTES else 1
+    return blake3(max_threads=threads).update_mmap(path).digest()
+
+
+def crc32(data: Buffer) -> int:
+    """CRC-32 as in zlib and gzip (RFC 1952)."""
+    return zlib.crc32(data)
+
+
+def adler32(data: Buffer) -> int:
+    """Adler-32 as in zlib (RFC 1950)."""
+    return zlib.adler32(data)
+
+
+def murmur3(data: Buffer, *, seed: int = 0) -> int:
+    """MurmurHash3 x86-32 as an unsigned int, as ninja-like and Kafka-like formats use it.
+
+    Source: A. Appleby, SMHasher, MurmurHash3.cpp (public domain description).
+    """
+    import mmh3  # a foreign format's hash: loaded only by who reads that format
+
+    return mmh3.hash(bytes(data), seed, signed=False)

@@ -1,0 +1,1 @@
+"""Small tools, each one file; none knows what a cache is."""

@@ -1,0 +1,1 @@
+"""Places that keep records by key: see `base` for the contract."""
