@@ -1,0 +1,90 @@
+"""The project's checks, each one a session: `nox` runs what a change must pass.
+
+`nox -s slow` adds the campaigns of minutes, `nox -s bench -- --full` the whole benchmark.
+Arguments after `--` go to the tool of the session. All sessions but `lint` share one
+environment, filled once per state of pyproject.toml: on two cores, installing the same
+packages six times would take longer than every check together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "imports", "tests", "bench", "docs"]
+nox.options.error_on_missing_interpreters = True
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+SHARED = str(ROOT / ".nox" / "dev")
+
+
+def fill(session: nox.Session, *groups: str, editable: bool = True) -> None:
+    """Install dependency groups, and vcache, unless this environment already has them."""
+    packages = list(dict.fromkeys(nox.project.dependency_groups(PYPROJECT, *groups)))
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr(packages).encode()).hexdigest()
+    stamp = Path(session.virtualenv.location) / "filled"
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    session.install(*packages, *(["--editable", "."] if editable else []))
+    stamp.write_text(wanted)
+
+
+@nox.session(reuse_venv=True)
+def lint(session: nox.Session) -> None:
+    """Style and formatting, by ruff; nothing is changed."""
+    fill(session, "lint", editable=False)
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def types(session: nox.Session) -> None:
+    """Types of the package, its tests and its tools, by mypy --strict."""
+    fill(session, "dev")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def imports(session: nox.Session) -> None:
+    """The layers and the other contracts between rooms, by import-linter."""
+    fill(session, "dev")
+    session.run("lint-imports", "--no-logo", *session.posargs)
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def tests(session: nox.Session) -> None:
+    """Every test but the slow campaigns."""
+    fill(session, "dev")
+    workers = str(min(os.cpu_count() or 1, 4))
+    session.run("pytest", "-q", "-n", workers, "--timeout=300", "-m", "not slow", *session.posargs)
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def slow(session: nox.Session) -> None:
+    """The campaigns: kills, bit flips, full disks, a million entries."""
+    fill(session, "dev")
+    # One after the other: they count on the cores, and some fill a file system.
+    session.run("pytest", "-q", "--timeout=1800", "-m", "slow", *session.posargs)
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def bench(session: nox.Session) -> None:
+    """A smoke run of the benchmarks; `-- --full` for the real one."""
+    fill(session, "dev")
+    arguments = [argument for argument in session.posargs if argument != "--full"]
+    if "--full" not in session.posargs:
+        arguments.insert(0, "--smoke")
+    session.run("python", "-m", "benchmarks", *arguments)
+
+
+@nox.session(reuse_venv=True, venv_location=SHARED)
+def docs(session: nox.Session) -> None:
+    """The reference pages are built and every snippet in the docs runs."""
+    fill(session, "dev")
+    session.run("python", "docs/build.py", *(session.posargs or ["--check"]))
