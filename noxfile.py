@@ -1,9 +1,8 @@
 """The project's checks, each one a session: `nox` runs what a change must pass.
 
 `nox -s slow` adds the campaigns of minutes, `nox -s bench -- --full` the whole benchmark.
-Arguments after `--` go to the tool of the session. All sessions but `lint` share one
-environment, filled once per state of pyproject.toml: on two cores, installing the same
-packages six times would take longer than every check together.
+Arguments after `--` go to the tool of the session. An environment
+is filled once per state of pyproject.toml and used again after that.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ nox.options.error_on_missing_interpreters = True
 
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
-SHARED = str(ROOT / ".nox" / "dev")
 
 
 def fill(session: nox.Session, *groups: str, editable: bool = True) -> None:
@@ -43,48 +41,49 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def types(session: nox.Session) -> None:
     """Types of the package, its tests and its tools, by mypy --strict."""
-    fill(session, "dev")
+    fill(session, "types")
     session.run("mypy", *session.posargs)
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def imports(session: nox.Session) -> None:
     """The layers and the other contracts between rooms, by import-linter."""
-    fill(session, "dev")
-    session.run("lint-imports", "--no-logo", *session.posargs)
+    fill(session, "imports", editable=False)
+    # Imports are read, never run: the package and its libraries need not be installed.
+    session.run("lint-imports", "--no-logo", *session.posargs, env={"PYTHONPATH": str(ROOT / "src")})
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def tests(session: nox.Session) -> None:
     """Every test but the slow campaigns."""
-    fill(session, "dev")
+    fill(session, "tests")
     workers = str(min(os.cpu_count() or 1, 4))
     session.run("pytest", "-q", "-n", workers, "--timeout=300", "-m", "not slow", *session.posargs)
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def slow(session: nox.Session) -> None:
     """The campaigns: kills, bit flips, full disks, a million entries."""
-    fill(session, "dev")
+    fill(session, "tests")
     # One after the other: they count on the cores, and some fill a file system.
     session.run("pytest", "-q", "--timeout=1800", "-m", "slow", *session.posargs)
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def bench(session: nox.Session) -> None:
     """A smoke run of the benchmarks; `-- --full` for the real one."""
-    fill(session, "dev")
+    fill(session, "bench")
     arguments = [argument for argument in session.posargs if argument != "--full"]
     if "--full" not in session.posargs:
         arguments.insert(0, "--smoke")
     session.run("python", "-m", "benchmarks", *arguments)
 
 
-@nox.session(reuse_venv=True, venv_location=SHARED)
+@nox.session(reuse_venv=True)
 def docs(session: nox.Session) -> None:
     """The reference pages are built and every snippet in the docs runs."""
-    fill(session, "dev")
+    fill(session, "docs")
     session.run("python", "docs/build.py", *(session.posargs or ["--check"]))
