@@ -206,9 +206,10 @@ class Entry:
         tail_at = codec_at + codec_len
         if tail_at + tail_len != len(data):
             raise DecodeError(f"a head of {len(data)} bytes claims {tail_at + tail_len}")
-        parts, at = (), tail_at
         tags: tuple[bytes, ...] = ()
+        parts: tuple[bytes, ...] = ()
         meta: tuple[bytes, ...] = ()
+        at = tail_at
         if flags & Flag.TAGS:
             tags, at = _unpack(data, at)
         if flags & Flag.DEPS:
@@ -290,7 +291,13 @@ def _unpack(data: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
 
 
 def _dep_parts(dep: Dep) -> tuple[bytes, ...]:
-    return (dep.kind.encode(), dep.name.encode("utf-8", "surrogateescape"), dep.identity, dep.hint, dep.note.encode())
+    return (
+        dep.kind.encode(),
+        dep.name.encode("utf-8", "surrogateescape"),
+        dep.identity,
+        dep.hint,
+        dep.note.encode(),
+    )
 
 
 def _dep(parts: tuple[bytes, ...]) -> Dep:

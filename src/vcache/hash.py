@@ -14,7 +14,7 @@ import xxhash
 from blake3 import blake3
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -24,6 +24,7 @@ __all__ = [
     "Hasher",
     "adler32",
     "checksum",
+    "checksum_parts",
     "crc32",
     "digest",
     "file_digest",
@@ -46,6 +47,14 @@ checksum: Callable[[Buffer], bytes] = xxhash.xxh3_128_digest
 
 placement: Callable[[Buffer], int] = xxhash.xxh3_64_intdigest
 """The 64-bit xxh3 of a buffer as an int: where a key lives in an index."""
+
+
+def checksum_parts(parts: Iterable[Buffer]) -> bytes:
+    """The checksum of several buffers as if they were one."""
+    state = xxhash.xxh3_128()
+    for part in parts:
+        state.update(part)
+    return state.digest()
 
 
 def digest(data: Buffer) -> bytes:

@@ -1,0 +1,299 @@
+"""Blobs: large bodies as files of their own, named by their content's BLAKE3.
+
+A blob file holds the packed body and nothing else, so that an unpacked one can be linked,
+mapped or handed out by path. It is written under a temporary name and renamed; it never
+changes. Who uses a file holds a shared lock on it, and whoever would remove it asks for the
+exclusive one first. Normative names: docs/design/format.md.
+
+It knows nothing of the index.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import struct
+import tempfile
+import time
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from vcache.entry import Encoding
+from vcache.hash import checksum, file_digest
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["BLOB_KEY_BYTES", "Blobs", "Held", "Seal", "blob_key", "split_blob_key"]
+
+_KEY_MARK: Final = b"\0B"  # no canonical key has a NUL first and a kind byte "B"
+BLOB_KEY_BYTES: Final = len(_KEY_MARK) + 33
+_SUFFIXES: Final = {Encoding.IDENTITY: "", Encoding.LZ4: ".lz4", Encoding.ZSTD: ".zst"}
+# On the machines measured (benchmarks/results: chunks) writes of 64 KiB were up to ten times
+# faster than larger ones, never slower by more than a tenth.
+_CHUNK_BYTES: Final = 64 << 10
+# Reading into fresh memory beats mapping below this size (benchmarks/results: disk).
+_MAPPED_BYTES: Final = 1 << 20
+_FICLONE: Final = 0x40049409
+_ABANDONED_S: Final = 3600.0
+
+
+def blob_key(digest: bytes, encoding: int) -> bytes:
+    """The index key of a shared body."""
+    return _KEY_MARK + bytes((encoding,)) + digest
+
+
+def split_blob_key(key: bytes) -> tuple[bytes, Encoding]:
+    """The digest and encoding that `blob_key` joined."""
+    return key[3:], Encoding(key[2])
+
+
+class Seal:
+    """What is known of a blob file: its length and the checksum of its bytes."""
+
+    __slots__ = ("check", "size_bytes")
+    _LAYOUT: Final = struct.Struct("<Q16s")
+
+    def __init__(self, size_bytes: int, check: bytes) -> None:
+        self.size_bytes = size_bytes
+        self.check = check
+
+    def to_bytes(self) -> bytes:
+        """The 24 bytes kept in a FILE record."""
+        return self._LAYOUT.pack(self.size_bytes, self.check)
+
+    @classmethod
+    def from_bytes(cls, data: Buffer) -> Seal:
+        """What `to_bytes` wrote."""
+        return cls(*cls._LAYOUT.unpack(data))
+
+
+class Held:
+    """A blob file under a shared lock: it stays where it is until released or dropped."""
+
+    __slots__ = ("__weakref__", "_release", "fd", "path")
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self.fd = fd
+        self._release = weakref.finalize(self, os.close, fd)
+
+    def release(self) -> None:
+        """Let go of the file. May be called again."""
+        self._release()
+
+
+class Blobs:
+    """The blob files of one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory / "blobs"
+        self._scratch = directory / "tmp"
+
+    def path(self, digest: bytes, encoding: int) -> Path:
+        """Where a blob lies."""
+        name = digest.hex()
+        return self._directory / name[:2] / (name[2:] + _SUFFIXES[Encoding(encoding)])
+
+    def write(self, digest: bytes, encoding: int, body: Buffer) -> Seal:
+        """Keep a body as a file.
+
+        Raises:
+            OSError: it could not be written whole; nothing is visible then.
+        """
+        view = memoryview(body).cast("B")
+        with self._temporary() as (fd, temporary):
+            for start in range(0, len(view), _CHUNK_BYTES):
+                chunk = view[start : start + _CHUNK_BYTES]
+                done = os.write(fd, chunk)
+                while done < len(chunk):  # a short write announces a full disk: the next one says so
+                    done += os.write(fd, chunk[done:])
+            self._publish(fd, temporary, self.path(digest, encoding))
+        return Seal(len(view), checksum(view))
+
+    def adopt(self, source: Path, *, move: bool) -> tuple[bytes, Seal]:
+        """Keep the content of a file: cloned where the file system can, else copied.
+
+        The digest is that of the kept bytes, so a source that changes meanwhile does no harm.
+        """
+        with self._temporary() as (fd, temporary):
+            _copy(source, fd)
+            size_bytes = os.fstat(fd).st_size
+            digest = file_digest(temporary, size_bytes=size_bytes)
+            with _mapped(fd, size_bytes) as content:
+                seal = Seal(size_bytes, checksum(content))
+            self._publish(fd, temporary, self.path(digest, Encoding.IDENTITY))
+        if move:
+            source.unlink(missing_ok=True)
+        return digest, seal
+
+    def read(self, digest: bytes, encoding: int, seal: Seal, *, mapped: bool) -> Buffer | None:
+        """A blob's verified bytes, or None when the file is gone or damaged.
+
+        Raises:
+            OSError: the file is there and cannot be opened or read.
+        """
+        try:
+            fd = os.open(self.path(digest, encoding), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            if os.fstat(fd).st_size != seal.size_bytes:
+                return None
+            body: Buffer
+            if mapped and seal.size_bytes >= _MAPPED_BYTES:
+                body = memoryview(_map(fd, seal.size_bytes))
+            else:
+                body = _read_whole(fd, seal.size_bytes)
+        finally:
+            os.close(fd)
+        return body if checksum(body) == seal.check else None
+
+    def is_sound(self, digest: bytes, encoding: int, seal: Seal) -> bool:
+        """Whether the file is there and unharmed."""
+        try:
+            return self.read(digest, encoding, seal, mapped=True) is not None
+        except OSError:
+            return False
+
+    def exists(self, digest: bytes, encoding: int) -> bool:
+        """Whether the file is there."""
+        return os.path.exists(self.path(digest, encoding))
+
+    def hold(self, digest: bytes, encoding: int, seal: Seal) -> Held | None:
+        """Open and lock a verified blob file; None when it is gone or damaged."""
+        path = self.path(digest, encoding)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        held = Held(path, fd)
+        fcntl.flock(fd, fcntl.LOCK_SH)
+        stat = os.fstat(fd)
+        # Removed between open and lock: the lock is on a file without a name.
+        if stat.st_nlink == 0 or stat.st_size != seal.size_bytes:
+            held.release()
+            return None
+        with _mapped(fd, seal.size_bytes) as content:
+            is_sound = checksum(content) == seal.check
+        if not is_sound:
+            held.release()
+            return None
+        return held
+
+    def open(self, held: Held) -> BinaryIO:
+        """A stream over a held file, which stays held until the stream is closed and dropped."""
+        stream = open(os.dup(held.fd), "rb")  # noqa: SIM115  # handed to the caller
+        stream.seek(0)
+        weakref.finalize(stream, held.release)
+        return stream
+
+    def remove(self, digest: bytes, encoding: int) -> int | None:
+        """Remove a file unless somebody holds it: bytes given back, None when held."""
+        path = self.path(digest, encoding)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return 0
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            freed = os.fstat(fd).st_blocks * 512
+            path.unlink(missing_ok=True)
+        except BlockingIOError:
+            return None
+        finally:
+            os.close(fd)
+        return freed
+
+    def quarantine(self, digest: bytes, encoding: int, aside: Path) -> None:
+        """Move a damaged file out of sight."""
+        path = self.path(digest, encoding)
+        with contextlib.suppress(OSError):
+            aside.mkdir(exist_ok=True)
+            os.replace(path, aside / f"{path.parent.name}{path.name}")
+
+    def walk(self) -> Iterator[tuple[bytes, Encoding, os.stat_result]]:
+        """All blob files: digest, encoding, stat."""
+        encodings = {suffix: encoding for encoding, suffix in _SUFFIXES.items()}
+        for folder in sorted(self._directory.iterdir()) if self._directory.exists() else ():
+            for file in sorted(folder.iterdir()):
+                with contextlib.suppress(ValueError, KeyError, FileNotFoundError):
+                    stem, dot, suffix = file.name.partition(".")
+                    yield bytes.fromhex(folder.name + stem), encodings[dot + suffix], file.stat()
+
+    def sweep_scratch(self) -> int:
+        """Remove temporary files that a killed writer left long ago; bytes given back."""
+        freed, before = 0, time.time() - _ABANDONED_S
+        for file in self._scratch.iterdir() if self._scratch.exists() else ():
+            with contextlib.suppress(OSError):
+                stat = file.stat()
+                if stat.st_mtime < before:
+                    file.unlink()
+                    freed += stat.st_blocks * 512
+        return freed
+
+    @contextlib.contextmanager
+    def _temporary(self) -> Iterator[tuple[int, Path]]:
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=self._scratch)
+        temporary = Path(name)
+        try:
+            yield fd, temporary
+        finally:
+            os.close(fd)
+            temporary.unlink(missing_ok=True)
+
+    @staticmethod
+    def _publish(fd: int, temporary: Path, path: Path) -> None:
+        os.fchmod(fd, 0o444)
+        try:
+            os.rename(temporary, path)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(temporary, path)
+
+
+def _map(fd: int, size_bytes: int) -> mmap.mmap:
+    # Populated at once: one fault instead of one a page.
+    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+    return mmap.mmap(fd, size_bytes, flags=flags, prot=mmap.PROT_READ)
+
+
+@contextlib.contextmanager
+def _mapped(fd: int, size_bytes: int) -> Iterator[Buffer]:
+    if size_bytes == 0:
+        yield b""
+        return
+    with _map(fd, size_bytes) as content:
+        yield content
+
+
+def _read_whole(fd: int, size_bytes: int) -> bytes:
+    data = os.read(fd, size_bytes)
+    if len(data) == size_bytes:
+        return data
+    pieces = [data]
+    while piece := os.read(fd, size_bytes - sum(map(len, pieces))):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _copy(source: Path, fd: int) -> None:
+    with open(source, "rb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, _FICLONE, file.fileno())
+            return
+        while True:
+            try:
+                if os.copy_file_range(file.fileno(), fd, 1 << 30) == 0:
+                    return
+            except OSError:
+                break  # another kind of file system: by hand, from where it stopped
+        while chunk := file.read(_CHUNK_BYTES):
+            done = 0
+            while done < len(chunk):
+                done += os.write(fd, memoryview(chunk)[done:])

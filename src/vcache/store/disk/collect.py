@@ -1,0 +1,249 @@
+"""What a janitor does to a disk store: survey its rows, evict some, give space back.
+
+Each step holds the writer lock for a short batch only. Nothing is dropped that changed or was
+used since the survey, nor a file that somebody holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress, islice
+from typing import TYPE_CHECKING, Final
+
+from vcache.entry import FIXED, Encoding
+from vcache.errors import StoreFull
+from vcache.store.base import Survey
+from vcache.store.disk.blobs import blob_key, split_blob_key
+from vcache.store.disk.index import (
+    BLOB,
+    ENTRY,
+    FILE,
+    LEAST_ROWS,
+    PINNED,
+    REF,
+    TOMB,
+    Table,
+    Word,
+    offset_of,
+    row_size,
+)
+from vcache.store.disk.segments import PREFIX
+
+if TYPE_CHECKING:
+    from vcache.store.disk.store import DiskStore
+
+__all__ = ["DiskSurvey", "evict", "reclaim", "survey"]
+
+_BATCH: Final = 128
+_IN_KIB: Final = 1 << 31
+# What a FILE row takes in its segment; its size counts the file as well.
+_FILE_RECORD_BYTES: Final = 88
+# A file that no row knows may belong to a put that has not published yet.
+_ORPHAN_AGE_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskSurvey(Survey):
+    """A survey that also knows where each row's record was."""
+
+    table: Table
+    places: Sequence[int]
+
+
+def survey(table: Table) -> DiskSurvey:
+    """A snapshot of all live rows, column by column: no object per row."""
+    rows = table.columns()
+    halves = memoryview(rows).cast("B").cast("I")
+    live = list(map(TOMB.__lt__, rows[0::4]))
+    places = array("Q", compress(rows[1::4], live))
+    sizes = array("Q", compress(halves[7::8], live))
+    if sizes and max(sizes) >= _IN_KIB:
+        sizes = array("Q", map(row_size, sizes))
+    kinds = bytes(compress((kind >> 24 for kind in halves[2::8]), live))
+    first = (table.end - len(rows)) if rows else 0
+    return DiskSurvey(
+        ids=array("Q", compress(range(first, table.end, 4), live)),
+        used_ns=array("Q", compress(rows[2::4], live)),
+        expires_s=array("Q", compress(halves[6::8], live)),
+        size_bytes=sizes,
+        is_pinned=kinds.translate(_IS_PINNED),
+        is_entry=kinds.translate(_IS_ENTRY),
+        table=table,
+        places=places,
+    )
+
+
+_IS_PINNED: Final = bytes(bool(kind & PINNED >> 24) for kind in range(256))
+_IS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
+
+
+def evict(store: DiskStore, survey: Survey, rows: Iterable[int]) -> int:
+    """Drop rows that did not change since the survey; how many."""
+    if not isinstance(survey, DiskSurvey):
+        raise TypeError("a disk store evicts by its own survey only")
+    dropped, wanted = 0, iter(rows)
+    while batch := list(islice(wanted, _BATCH)):
+        with store.lock:
+            table = store.current()
+            if table is not survey.table:
+                return dropped  # it grew meanwhile: positions mean something else
+            for row in batch:
+                dropped += _evict_row(store, survey, row)
+    return dropped
+
+
+def _evict_row(store: DiskStore, survey: DiskSurvey, row: int) -> bool:
+    table, slot, place = survey.table, survey.ids[row], survey.places[row]
+    words = table.words
+    if words[slot] <= TOMB or words[slot + 1] != place or words[slot + 2] != survey.used_ns[row]:
+        return False
+    if place & FILE:
+        raw = store.read(place)
+        if raw is not None:
+            if store.blobs.remove(*split_blob_key(raw.head)) is None:
+                return False
+            table.add(Word.FILE_BYTES, _FILE_RECORD_BYTES - row_size(words[slot + 3] >> 32))
+    table.remove(slot)
+    return True
+
+
+def reclaim(store: DiskStore, *, target_bytes: int | None) -> int:
+    """Give the space of dead records and orphaned files back; bytes freed."""
+    before = _measure(store)
+    _drop_orphan_rows(store)
+    _shrink_table(store)
+    _reclaim_segments(store, target_bytes)
+    _sweep_orphan_files(store)
+    store.blobs.sweep_scratch()
+    return max(0, before - _measure(store))
+
+
+def _measure(store: DiskStore) -> int:
+    """What the store takes, measured; sets the header's counters right."""
+    segments = sum(map(store.segments.disk_bytes, store.segments.numbers()))
+    files = sum(stat.st_blocks * 512 for _, _, stat in store.blobs.walk())
+    with store.lock:
+        words = store.current().words
+        words[Word.SEGMENT_BYTES], words[Word.FILE_BYTES] = segments, files
+    return store.disk_bytes()
+
+
+def _drop_orphan_rows(store: DiskStore) -> None:
+    """Drop shared blobs that no entry refers to.
+
+    A put that begins to refer to one touches its row under the lock, and so keeps it.
+    """
+    view = survey(store.current())
+    blobs = [row for row, place in enumerate(view.places) if place & (BLOB | FILE)]
+    if not blobs:
+        return
+    needed = set()
+    for place in view.places:
+        if place & REF:
+            raw = store.read(place)
+            if raw is not None:
+                needed.add(blob_key(raw.head[FIXED.size - 32 : FIXED.size], raw.head[3]))
+    evict(store, view, [row for row in blobs if _blob_at(store, view.places[row]) not in needed])
+
+
+def _blob_at(store: DiskStore, place: int) -> bytes | None:
+    raw = store.read(place)
+    return None if raw is None else raw.head
+
+
+def _shrink_table(store: DiskStore) -> None:
+    """A fresh table where tombs or emptiness make the old one slow or large."""
+    with store.lock:
+        table = store.current()
+        words, rows = table.words, table.mask + 1
+        tombs = words[Word.FILLED] - words[Word.LIVE]
+        if tombs * 4 > rows or (rows > LEAST_ROWS and words[Word.LIVE] * 16 < rows):
+            store.rebuild(table)
+
+
+def _reclaim_segments(store: DiskStore, target_bytes: int | None) -> None:
+    """Remove dead segments, and move the live records out of mostly dead ones."""
+    for number, rows in _by_liveness(store):
+        takes = store.segments.disk_bytes(number)
+        lives = sum(size for _, _, size in rows)
+        over = target_bytes is not None and store.disk_bytes() > target_bytes
+        worth = lives * 2 < takes or (over and lives * 16 < takes * 15)
+        if rows and not worth:
+            continue
+        if number == store.current().words[Word.TAIL] >> 32:
+            if not takes or not (rows or over or takes > 1 << 20):
+                continue
+            with store.lock:
+                store.new_segment(store.current())
+        try:
+            _move_out(store, rows)
+        except (OSError, StoreFull):
+            return  # no room to move anything: what is there stays
+        _remove_segment(store, number)
+
+
+def _by_liveness(store: DiskStore) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+    """Each segment with its live rows (tag, place, bytes in it), the emptiest first."""
+    segments: dict[int, list[tuple[int, int, int]]] = {number: [] for number in store.segments.numbers()}
+    columns = store.current().columns()
+    for tag, place, packed in zip(columns[0::4], columns[1::4], columns[3::4], strict=True):
+        if tag > TOMB and place >> 32 in segments:
+            size = _FILE_RECORD_BYTES if place & FILE else row_size(packed >> 32)
+            segments[place >> 32].append((tag, place, size))
+    yield from sorted(segments.items(), key=lambda item: sum(size for _, _, size in item[1]))
+
+
+def _move_out(store: DiskStore, rows: list[tuple[int, int, int]]) -> None:
+    """Append copies of live records at the tail and point their rows there."""
+    wanted = iter(rows)
+    while batch := list(islice(wanted, _BATCH)):
+        with store.lock:
+            table = store.current()
+            for tag, place, _ in batch:
+                for slot in table.slots(tag):
+                    if table.words[slot + 1] == place:
+                        _move_row(store, table, slot, place)
+
+
+def _move_row(store: DiskStore, table: Table, slot: int, place: int) -> None:
+    view, offset = store.segments.view(place >> 32), offset_of(place)
+    if view is None or store.read(place) is None:
+        table.remove(slot)  # damaged: do not carry it along
+        return
+    length = PREFIX.unpack_from(view, offset)[1]
+    kind = place & 0xFFFFFFFF & ~((1 << 26) - 1)
+    table.words[slot + 1] = store.write_at_tail(table, [view[offset : offset + length]], length) | kind
+
+
+def _remove_segment(store: DiskStore, number: int) -> None:
+    with store.lock:
+        table = store.current()
+        words = table.words
+        if number == words[Word.TAIL] >> 32:
+            return
+        columns = table.columns()
+        if any(
+            place >> 32 == number and tag > TOMB
+            for tag, place in zip(columns[0::4], columns[1::4], strict=True)
+        ):
+            return
+        table.add(Word.SEGMENT_BYTES, -store.segments.remove(number))
+        words[Word.RETIRED] += 1
+
+
+def _sweep_orphan_files(store: DiskStore) -> None:
+    """Remove blob files that no row knows, left by writers that were killed."""
+    before = time.time() - _ORPHAN_AGE_S
+    for digest, encoding, stat in store.blobs.walk():
+        if stat.st_mtime < before and not _is_known(store, digest, encoding):
+            with store.lock, contextlib.suppress(OSError):
+                if not _is_known(store, digest, encoding):
+                    store.blobs.remove(digest, encoding)
+
+
+def _is_known(store: DiskStore, digest: bytes, encoding: Encoding) -> bool:
+    return store.find(store.current(), blob_key(digest, encoding), 0) is not None

@@ -1,0 +1,298 @@
+"""The index: a mapped open-addressing table from keys to places in segments.
+
+A row of four 64-bit words says where a record lies, when it was used, how large it is and
+when it expires. Readers take no lock: a row is a hint that the record itself confirms, so a
+torn or foreign row is a miss, never wrong bytes. Writers hold the store's writer lock and
+order their stores so that a kill between any two leaves every older row intact: a row
+becomes visible, moves or vanishes by one aligned 64-bit store. Normative bytes:
+docs/design/format.md.
+
+It knows nothing of records, of files other than its own, or of what a key means.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from array import array
+from pathlib import Path
+from typing import Final
+
+from vcache.errors import FormatError
+
+__all__ = [
+    "BLOB",
+    "ENTRY",
+    "FILE",
+    "FREE",
+    "HEADER_WORDS",
+    "HOME_SHIFT",
+    "PINNED",
+    "REF",
+    "ROW_WORDS",
+    "TAGGED",
+    "TOMB",
+    "DamagedIndex",
+    "Table",
+    "Word",
+    "location",
+    "offset_of",
+    "row_size",
+    "segment_of",
+]
+
+MAGIC: Final = int.from_bytes(b"vcacheI1", "little")
+VERSION: Final = 1
+HEADER_WORDS: Final = 512  # one page
+ROW_WORDS: Final = 4
+LEAST_ROWS: Final = 1 << 10
+HOME_SHIFT: Final = 16  # a tag's low bits are not all random: it is never FREE or TOMB
+
+FREE: Final = 0
+TOMB: Final = 1
+
+# Kind bits of a location: bits 26..31 of its low half.
+ENTRY: Final = 1 << 26  # a head, and a body behind it or elsewhere
+BLOB: Final = 1 << 27  # a shared body inside a segment
+FILE: Final = 1 << 28  # a shared body as a file of its own
+PINNED: Final = 1 << 29
+TAGGED: Final = 1 << 30
+REF: Final = 1 << 31  # an entry whose body is a BLOB or FILE row
+_OFFSET_MASK: Final = (1 << 26) - 1
+
+# A row's size is in bytes up to 2 GiB; beyond bit 31 it counts KiB (files only).
+_IN_KIB: Final = 1 << 31
+
+_ROW = struct.Struct("@QQQ")  # native: memcpy of whole words, not byte by byte
+
+
+class DamagedIndex(FormatError):
+    """The file cannot be an index: its rows are lost, what they pointed to is garbage."""
+
+
+class Word:
+    """Positions of the header's 64-bit words."""
+
+    MAGIC: Final = 0
+    VERSION: Final = 1
+    STATE: Final = 2  # 0 in use; 1 superseded: open the path again
+    ROWS_LOG2: Final = 3
+    FILLED: Final = 4  # rows that are not FREE, tombs included
+    ENTRIES: Final = 5
+    LIVE: Final = 6  # entries and blobs
+    LIVE_BYTES: Final = 7
+    TAIL: Final = 8  # segment << 32 | offset: one word, so that both move at once
+    BOOT: Final = 9  # which boot of the machine wrote last
+    SEGMENT_BYTES: Final = 10  # appended to the segments that exist
+    FILE_BYTES: Final = 11
+    RETIRED: Final = 12  # how many segments were ever removed
+    LEDGER: Final = 16  # the totals of all processes, 16 words
+
+
+def location(segment: int, offset: int, kind: int) -> int:
+    """Segment, kind and offset in one word."""
+    return segment << 32 | kind | offset
+
+
+def segment_of(place: int) -> int:
+    """The segment number of a location."""
+    return place >> 32
+
+
+def offset_of(place: int) -> int:
+    """The byte offset of a location."""
+    return place & _OFFSET_MASK
+
+
+def row_size(field: int) -> int:
+    """The bytes that a size field stands for."""
+    return field if field < _IN_KIB else (field - _IN_KIB) << 10
+
+
+def _size_field(size_bytes: int) -> int:
+    if size_bytes < _IN_KIB:
+        return size_bytes
+    return _IN_KIB + min((size_bytes + 1023) >> 10, _IN_KIB - 1)
+
+
+class Table:
+    """One mapped index file.
+
+    Attributes:
+        words: the whole file as unsigned 64-bit words.
+        mask: number of rows minus one.
+        end: the word behind the last row.
+
+    Threads: reading is free; every method that changes something needs the writer lock.
+    """
+
+    __slots__ = ("_map", "end", "inode", "mask", "words")
+
+    def __init__(self, mapping: mmap.mmap, inode: int) -> None:
+        self._map = mapping
+        self.inode = inode
+        self.words = memoryview(mapping).cast("Q")
+        self.mask = (1 << self.words[Word.ROWS_LOG2]) - 1
+        self.end = HEADER_WORDS + ROW_WORDS * (self.mask + 1)
+
+    @classmethod
+    def open(cls, path: Path, *, read_only: bool) -> Table:
+        """Map an existing index.
+
+        Raises:
+            OSError: it cannot be opened or mapped.
+            DamagedIndex: not an index, or damaged in its header.
+            FormatError: of another version.
+        """
+        fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        try:
+            stat = os.fstat(fd)
+            if stat.st_size < HEADER_WORDS * 8:
+                raise DamagedIndex(f"{path}: an index of {stat.st_size} bytes is cut short")
+            prot = mmap.PROT_READ if read_only else mmap.PROT_READ | mmap.PROT_WRITE
+            mapping = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=prot)
+        finally:
+            os.close(fd)
+        words = memoryview(mapping).cast("Q")
+        magic, version, rows_log2 = words[Word.MAGIC], words[Word.VERSION], words[Word.ROWS_LOG2]
+        words.release()
+        if magic != MAGIC or sys.byteorder != "little":
+            raise DamagedIndex(f"{path}: not an index of this machine's byte order")
+        if version != VERSION:
+            raise FormatError(f"{path}: index version {version}, this program writes {VERSION}")
+        if rows_log2 > 40 or stat.st_size != (HEADER_WORDS + (ROW_WORDS << rows_log2)) * 8:
+            raise DamagedIndex(f"{path}: {stat.st_size} bytes do not hold 2^{rows_log2} rows")
+        return cls(mapping, stat.st_ino)
+
+    @staticmethod
+    def write_new(path: Path, *, rows: int = LEAST_ROWS, source: Table | None = None) -> None:
+        """Write a fresh index to a path that does not exist, with the live rows of another.
+
+        Its space is allocated before it is mapped: a full disk is an OSError here, not a
+        signal at the first store through the mapping.
+        """
+        rows = 1 << (max(rows, LEAST_ROWS) - 1).bit_length()
+        words = array("Q", bytes(8 * (HEADER_WORDS + ROW_WORDS * rows)))
+        if source is not None:
+            words[:HEADER_WORDS] = array("Q", source.words[:HEADER_WORDS].tobytes())
+            live = _place_rows(words, rows, source)
+            words[Word.FILLED] = words[Word.LIVE] = live
+        words[Word.MAGIC], words[Word.VERSION] = MAGIC, VERSION
+        words[Word.STATE], words[Word.ROWS_LOG2] = 0, rows.bit_length() - 1
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            view = memoryview(words).cast("B")
+            os.posix_fallocate(fd, 0, len(view))
+            done = 0
+            while done < len(view):
+                done += os.write(fd, view[done : done + (1 << 20)])
+        finally:
+            os.close(fd)
+
+    def slots(self, tag: int) -> list[int]:
+        """The word positions of all rows with a tag, in probe order."""
+        words, found = self.words, []
+        slot = first = HEADER_WORDS + (tag >> HOME_SHIFT & self.mask) * ROW_WORDS
+        while here := words[slot]:
+            if here == tag:
+                found.append(slot)
+            slot += ROW_WORDS
+            if slot == self.end:
+                slot = HEADER_WORDS
+            if slot == first:
+                break
+        return found
+
+    def insert(self, tag: int, place: int, *, used_ns: int, size_bytes: int, expires_s: int) -> int:
+        """Add a row, visible at once; its word position."""
+        words = self.words
+        slot = HEADER_WORDS + (tag >> HOME_SHIFT & self.mask) * ROW_WORDS
+        while words[slot] > TOMB:
+            slot += ROW_WORDS
+            if slot == self.end:
+                slot = HEADER_WORDS
+        was_free = words[slot] == FREE
+        _ROW.pack_into(self._map, (slot + 1) * 8, place, used_ns, _size_field(size_bytes) << 32 | expires_s)
+        words[slot] = tag  # the commit: until here a reader finds a free or dead row
+        words[Word.FILLED] += was_free
+        words[Word.LIVE] += 1
+        words[Word.LIVE_BYTES] += size_bytes
+        if place & ENTRY:
+            words[Word.ENTRIES] += 1
+        return slot
+
+    def move(self, slot: int, place: int, *, size_bytes: int, expires_s: int) -> None:
+        """Point a row to a newer record. One store commits; size and expiry are bookkeeping."""
+        words = self.words
+        old_bytes = row_size(words[slot + 3] >> 32)
+        words[slot + 1] = place
+        words[slot + 3] = _size_field(size_bytes) << 32 | expires_s
+        self._add_bytes(size_bytes - old_bytes)
+
+    def remove(self, slot: int) -> None:
+        """Make a row dead."""
+        words = self.words
+        size_bytes, place = row_size(words[slot + 3] >> 32), words[slot + 1]
+        words[slot] = TOMB
+        words[Word.LIVE] -= words[Word.LIVE] > 0
+        if place & ENTRY:
+            words[Word.ENTRIES] -= words[Word.ENTRIES] > 0
+        self._add_bytes(-size_bytes)
+
+    def _add_bytes(self, delta: int) -> None:
+        # Bookkeeping may drift when a writer is killed; it must not underflow meanwhile.
+        self.words[Word.LIVE_BYTES] = max(0, self.words[Word.LIVE_BYTES] + delta)
+
+    def add(self, word: int, delta: int) -> None:
+        """Add to a counter of the header, never below zero."""
+        self.words[word] = max(0, self.words[word] + delta)
+
+    def is_crowded(self, extra: int) -> bool:
+        """Whether that many more rows would make probing slow (above half full)."""
+        return (self.words[Word.FILLED] + extra) * 2 > self.mask + 1
+
+    def columns(self) -> array[int]:
+        """A copy of all rows as words: column k is `[k::ROW_WORDS]`."""
+        rows = array("Q")
+        rows.frombytes(self.words[HEADER_WORDS : self.end].cast("B"))
+        return rows
+
+    def recount(self) -> None:
+        """Compute the counters anew from the rows."""
+        rows = self.columns()
+        filled = live = entries = size = 0
+        for tag, place, packed in zip(rows[0::4], rows[1::4], rows[3::4], strict=True):
+            if tag == FREE:
+                continue
+            filled += 1
+            if tag > TOMB:
+                live += 1
+                entries += bool(place & ENTRY)
+                size += row_size(packed >> 32)
+        words = self.words
+        words[Word.FILLED], words[Word.LIVE] = filled, live
+        words[Word.ENTRIES], words[Word.LIVE_BYTES] = entries, size
+
+    def close(self) -> None:
+        """Unmap, unless a token still looks at it."""
+        self.words.release()
+        self._map.close()
+
+
+def _place_rows(words: array[int], rows: int, source: Table) -> int:
+    """Copy the live rows of a table into the rows of a larger one; how many."""
+    old = source.columns()
+    mask, end, live = rows - 1, HEADER_WORDS + ROW_WORDS * rows, 0
+    for i, tag in enumerate(old[0::4]):
+        if tag <= TOMB:
+            continue
+        slot = HEADER_WORDS + (tag >> HOME_SHIFT & mask) * ROW_WORDS
+        while words[slot]:
+            slot += ROW_WORDS
+            if slot == end:
+                slot = HEADER_WORDS
+        words[slot : slot + ROW_WORDS] = old[i * 4 : i * 4 + 4]
+        live += 1
+    return live

@@ -1,0 +1,137 @@
+"""The directory of a disk store: making it, recognising it, leaving foreign ones alone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Final
+
+from vcache.errors import FormatError, StoreUnavailable
+from vcache.hash import placement
+from vcache.store.disk.index import DamagedIndex, Table
+from vcache.store.disk.lock import WriterLock
+from vcache.store.disk.segments import PREFIX, PREFIX_BYTES
+
+__all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare"]
+
+FORMAT: Final = "vcache-disk"
+VERSION: Final = 1
+_STAMP: Final = f"{FORMAT} {VERSION}\n"
+# https://bford.info/cachedir/: backup programs pass such a directory over.
+_CACHEDIR_TAG: Final = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This directory is a cache made by vcache. It can be deleted at any time.\n"
+)
+_KEPT_ASIDE: Final = 64
+
+
+def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
+    """Make or recognise a store's directory; whether it can be written to.
+
+    Raises:
+        FormatError: it holds something else, or a newer format.
+        StoreUnavailable: it does not exist and may not or cannot be made.
+    """
+    if _is_ours(directory):
+        if read_only or not _can_write(directory):
+            return False
+        try:
+            Table.open(directory / "index", read_only=False).close()
+        except (FileNotFoundError, DamagedIndex):
+            with lock:
+                _replace_index(directory)
+        return True
+    if read_only:
+        raise StoreUnavailable(f"{directory} holds no cache yet, and read_only asks not to make one")
+    _create(directory, lock)
+    return True
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        text = (directory / "format").read_text("ascii", "replace")
+    except FileNotFoundError:
+        return False
+    except NotADirectoryError:
+        raise StoreUnavailable(f"{directory} is a file, not a directory: name another one") from None
+    name, _, version = text.strip().partition(" ")
+    if name != FORMAT or not version.isdigit():
+        raise FormatError(
+            f"{directory} holds the format {text.strip()[:60]!r}, not {FORMAT}: name another one"
+        )
+    if int(version) != VERSION:
+        raise FormatError(
+            f"{directory} has format version {version}, this program knows {VERSION}: "
+            f"use a newer vcache, or name another directory"
+        )
+    return True
+
+
+def _can_write(directory: Path) -> bool:
+    return (os.access(directory, os.W_OK) and os.access(directory / "index", os.W_OK | os.F_OK)) or not (
+        directory / "index"
+    ).exists()  # fmt: skip
+
+
+def _create(directory: Path, lock: WriterLock) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        strangers = sorted({*os.listdir(directory)} - _OWN_NAMES)
+    except (FileExistsError, NotADirectoryError):
+        raise StoreUnavailable(f"{directory} is a file, not a directory: name another one") from None
+    if strangers:
+        raise FormatError(
+            f"{directory} is no cache and not empty (it holds {strangers[0]!r}): name an empty directory"
+        )
+    with lock:
+        if (directory / "format").exists():
+            return
+        (directory / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG)
+        for name in ("segments", "blobs", "tmp"):
+            (directory / name).mkdir(exist_ok=True)
+        _replace_index(directory)
+        # Last, and whole: what has this file is complete.
+        stamp = directory / "tmp" / "format"
+        stamp.write_text(_STAMP)
+        os.rename(stamp, directory / "format")
+
+
+_OWN_NAMES = frozenset(
+    {"CACHEDIR.TAG", "lock", "segments", "blobs", "tmp", "locks", "index", "index.new", "quarantine"}
+)
+
+
+def _replace_index(directory: Path) -> None:
+    """An empty index in place of a missing or damaged one. What the old one knew is garbage."""
+    path = directory / "index"
+    with contextlib.suppress(OSError, DamagedIndex):
+        Table.open(path, read_only=False).close()
+        return  # somebody was faster
+    fresh = directory / "index.new"
+    fresh.unlink(missing_ok=True)
+    Table.write_new(fresh)
+    os.rename(fresh, path)
+
+
+def boot_stamp() -> int:
+    """A number that changes with every boot of the machine; 1 where there is none to be had."""
+    try:
+        fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 1
+    try:
+        return placement(os.read(fd, 64)) | 1
+    finally:
+        os.close(fd)
+
+
+def keep_aside(directory: Path, place: int, view: memoryview, offset: int) -> None:
+    """Copy a damaged record's bytes into the quarantine, as evidence."""
+    aside = directory / "quarantine"
+    with contextlib.suppress(OSError):
+        aside.mkdir(exist_ok=True)
+        if len(os.listdir(aside)) >= _KEPT_ASIDE:
+            return
+        length = PREFIX.unpack_from(view, offset)[1] if offset + PREFIX_BYTES <= len(view) else 0
+        (aside / f"{place:016x}").write_bytes(view[offset : min(offset + length, offset + (1 << 20))])

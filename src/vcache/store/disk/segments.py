@@ -1,0 +1,209 @@
+"""Segments: append-only files of self-describing, self-checking records.
+
+A record never changes once written, and its place is never given to another: a reader that
+holds a mapping may read it for as long as it likes, even after the file was removed. Normative
+bytes: docs/design/format.md.
+
+It knows nothing of the index.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vcache.hash import checksum, checksum_parts
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = [
+    "CHECK_BYTES",
+    "LENGTHS",
+    "PREFIX",
+    "PREFIX_BYTES",
+    "SEGMENT_BYTES",
+    "Raw",
+    "Segments",
+    "frame",
+    "parse",
+]
+
+SEGMENT_BYTES: Final = 64 << 20  # offsets have 26 bits
+CHECK_BYTES: Final = 16
+LENGTHS: Final = struct.Struct("<III")  # record length, head length, key length
+PREFIX: Final = struct.Struct("<16sIII")  # checksum of all that follows it, and the lengths
+PREFIX_BYTES: Final = PREFIX.size
+_ALIGN: Final = 8
+# Up to here one joined buffer is cheaper than a gathered write (benchmarks/results: disk).
+_JOINED_BYTES: Final = 16 << 10
+
+
+class Raw:
+    """A verified record: its head (or a blob's key) and a view of its body."""
+
+    # Not a frozen dataclass: those cost 0.5 µs to make, and every read makes one.
+    __slots__ = ("body", "head", "key_bytes")
+
+    def __init__(self, head: bytes, key_bytes: int, body: memoryview) -> None:
+        self.head = head
+        self.key_bytes = key_bytes
+        self.body = body
+
+
+def frame(head: bytes, key_bytes: int, body: Buffer) -> tuple[int, list[Buffer]]:
+    """The length and the pieces of a record as it lies in a segment."""
+    size = memoryview(body).nbytes
+    length = PREFIX_BYTES + len(head) + size
+    front = LENGTHS.pack(length, len(head), key_bytes) + head
+    if size <= _JOINED_BYTES:
+        rest = front + body
+        return length, [checksum(rest) + rest]
+    return length, [checksum_parts((front, body)) + front, body]
+
+
+def parse(view: memoryview, offset: int) -> Raw | None:
+    """The record at an offset, or None when what lies there is not a sound record."""
+    try:
+        check, length, head_bytes, key_bytes = PREFIX.unpack_from(view, offset)
+    except struct.error:
+        return None
+    end, body_at = offset + length, offset + PREFIX_BYTES + head_bytes
+    if not offset + PREFIX_BYTES <= body_at <= end <= len(view):
+        return None
+    if checksum(view[offset + CHECK_BYTES : end]) != check:
+        return None
+    return Raw(bytes(view[offset + PREFIX_BYTES : body_at]), key_bytes, view[body_at:end])
+
+
+class Segments:
+    """The segment files of one directory.
+
+    Attributes:
+        views: mapped segments by number, for the store's read path.
+
+    Threads: mapping is free (the last of two racing threads wins); appending and removing
+    need the writer lock.
+    """
+
+    def __init__(self, directory: Path, *, segment_bytes: int) -> None:
+        self._directory = directory
+        self._segment_bytes = min(segment_bytes, SEGMENT_BYTES)
+        self.views: dict[int, memoryview] = {}
+        self._tail_fd: tuple[int, int, int] | None = None  # number, descriptor, capacity
+
+    def path(self, number: int) -> Path:
+        """Where a segment lies."""
+        return self._directory / f"{number:08x}"
+
+    def numbers(self) -> list[int]:
+        """The numbers of all segments that exist, ascending."""
+        names = [name for name in os.listdir(self._directory) if len(name) >= 8]
+        return sorted(int(name, 16) for name in names if all(c in "0123456789abcdef" for c in name))
+
+    def view(self, number: int) -> memoryview | None:
+        """A segment's bytes, mapped; None when the file is gone.
+
+        Raises:
+            OSError: it cannot be opened or mapped, such as for lack of descriptors.
+        """
+        known = self.views.get(number)
+        if known is not None:
+            return known
+        try:
+            fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            if os.fstat(fd).st_size == 0:
+                return None
+            mapped = memoryview(mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ))
+        finally:
+            os.close(fd)
+        self.views[number] = mapped
+        return mapped
+
+    def room(self, number: int) -> int:
+        """The capacity of a segment in bytes; 0 when it does not exist."""
+        if self._tail_fd is not None and self._tail_fd[0] == number:
+            return self._tail_fd[2]
+        return self._open_tail(number)[2] if self.path(number).exists() else 0
+
+    def create(self, number: int, *, least_bytes: int) -> None:
+        """Make an empty segment that can hold at least that many bytes."""
+        size = max(self._segment_bytes, least_bytes)
+        fd = os.open(self.path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            os.ftruncate(fd, size)  # sparse: it takes space as it fills
+        finally:
+            os.close(fd)
+
+    def append(self, number: int, offset: int, parts: list[Buffer], length: int) -> int:
+        """Write a record's pieces at an offset; the offset behind it.
+
+        Raises:
+            OSError: not everything could be written. The bytes there are then undefined, and
+                nothing refers to them.
+        """
+        fd = self._open_tail(number)[1]
+        written = os.pwrite(fd, parts[0], offset) if len(parts) == 1 else os.pwritev(fd, parts, offset)
+        if written != length:
+            self._finish(fd, b"".join(bytes(part) for part in parts), offset, written)
+        return (offset + length + _ALIGN - 1) & -_ALIGN
+
+    @staticmethod
+    def _finish(fd: int, data: bytes, offset: int, written: int) -> None:
+        # A short write is how a full disk announces itself: the next one says so.
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+
+    def _open_tail(self, number: int) -> tuple[int, int, int]:
+        tail = self._tail_fd
+        if tail is None or tail[0] != number:
+            fd = os.open(self.path(number), os.O_RDWR | os.O_CLOEXEC)
+            if tail is not None:
+                os.close(tail[1])
+            tail = self._tail_fd = (number, fd, os.fstat(fd).st_size)
+        return tail
+
+    def disk_bytes(self, number: int) -> int:
+        """What a segment takes on the disk; 0 when it is gone."""
+        try:
+            return os.stat(self.path(number)).st_blocks * 512
+        except FileNotFoundError:
+            return 0
+
+    def remove(self, number: int) -> int:
+        """Remove a segment; the bytes given back. Mappings of it stay readable."""
+        freed = self.disk_bytes(number)
+        self.path(number).unlink(missing_ok=True)
+        self.views.pop(number, None)
+        return freed
+
+    def forget_removed(self) -> None:
+        """Drop the mappings of segments that no longer exist, so that their space returns."""
+        present = set(self.numbers())
+        for number in [n for n in self.views if n not in present]:
+            self.views.pop(number, None)
+
+    def walk(self, number: int) -> Iterator[tuple[int, Raw | None]]:
+        """The records of a segment from its start: (offset, record or None where damaged)."""
+        view = self.view(number)
+        offset = 0
+        while view is not None and offset + PREFIX_BYTES <= len(view):
+            length = PREFIX.unpack_from(view, offset)[1]
+            if length < PREFIX_BYTES or offset + length > len(view):
+                return
+            yield offset, parse(view, offset)
+            offset = (offset + length + _ALIGN - 1) & -_ALIGN
+
+    def close(self) -> None:
+        """Release descriptors and mappings."""
+        if self._tail_fd is not None:
+            os.close(self._tail_fd[1])
+            self._tail_fd = None
+        self.views.clear()

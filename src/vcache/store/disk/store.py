@@ -1,0 +1,714 @@
+"""The local disk store: records in append-only segments, found through a mapped index.
+
+Every read is verified; a read takes no lock and makes no system call for what is mapped; a
+put is one gathered write and one store that makes it visible. Many processes share one
+directory. A kill at any moment leaves every acknowledged record in place: docs/design/states.md
+walks through the order of each operation. Bytes: docs/design/format.md. Why not a database:
+docs/adr/0003.
+
+It knows nothing of values, of expiry's meaning, or of policy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
+
+from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record
+from vcache.errors import StoreClosed, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from vcache.hash import checksum, placement
+from vcache.hash import digest as content_digest
+from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.disk import index, layout
+from vcache.store.disk.blobs import Blobs, Held, Seal, blob_key
+from vcache.store.disk.index import BLOB, ENTRY, FILE, PINNED, REF, TAGGED, TOMB, Table, Word
+from vcache.store.disk.lock import WriterLock
+from vcache.store.disk.segments import (
+    CHECK_BYTES,
+    PREFIX,
+    PREFIX_BYTES,
+    SEGMENT_BYTES,
+    Raw,
+    Segments,
+    frame,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from vcache.store.base import Survey
+
+__all__ = ["DiskStore"]
+
+# Up to here a body lies in its entry's record: sharing it would cost more than it saves.
+INLINE_BYTES: Final = 4 << 10
+# Up to here a shared body lies in a segment, beyond in a file (benchmarks/results: disk).
+SEGMENT_BLOB_BYTES: Final = 256 << 10
+_MAX_HEAD_BYTES: Final = 32 << 20
+_LOCK_DEADLINE_S: Final = 10.0
+_LEDGER_WORDS: Final = 16
+_NS: Final = 1_000_000_000
+
+_OFFSET = (1 << 26) - 1
+_HEADER_WORDS, _ROW_WORDS = index.HEADER_WORDS, index.ROW_WORDS
+_CHECK_BYTES, _PREFIX_BYTES = CHECK_BYTES, PREFIX_BYTES
+_KEY_AT = FIXED.size
+_DIGEST = slice(FIXED.size - 32, FIXED.size)
+_unpack_prefix = PREFIX.unpack_from
+
+Token = tuple[Table, int, int]
+
+
+class DiskStore:
+    """A directory of records. Satisfies Store and every optional protocol of `store.base`.
+
+    Args:
+        path: the directory; made when missing.
+        max_bytes: a budget for what the directory takes on the disk. The store only says
+            when it is exceeded (`is_over_budget`); a janitor acts.
+        max_entries, max_age_s: further limits for the janitor, kept here as data.
+        read_only: never write, not even access times. Chosen by itself when the directory
+            cannot be written to.
+        clock: UTC epoch nanoseconds.
+
+    Raises:
+        FormatError: the directory holds something else, or a newer format.
+        StoreUnavailable: it cannot be made or opened.
+
+    Threads: every method from any thread; after `fork` in both processes.
+
+    What `store.base` does not name is for this package's own rooms (collect, verify).
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        max_bytes: int | None = None,
+        max_entries: int | None = None,
+        max_age_s: float | None = None,
+        read_only: bool = False,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.directory = Path(os.path.abspath(path))
+        self.max_bytes, self.max_entries, self.max_age_s = max_bytes, max_entries, max_age_s
+        self._clock = clock
+        self._index_path = self.directory / "index"
+        self.lock = WriterLock(self.directory / "lock", deadline_s=_LOCK_DEADLINE_S)
+        self.blobs = Blobs(self.directory)
+        # Small budgets get small segments, or none would ever be all dead.
+        wanted = SEGMENT_BYTES if max_bytes is None else max(256 << 10, max_bytes // 16)
+        self.segments = Segments(self.directory / "segments", segment_bytes=wanted)
+        self._views = self.segments.views
+        self._corrupt = self._evicted = self._faults = 0
+        self._retired_seen = 0
+        self._closed = False
+        with _Translated(self.directory):
+            self._writable = layout.prepare(self.directory, self.lock, read_only=read_only)
+            self._table = self._open_table()
+            if self._writable:
+                self._adopt_boot()
+        weakref.finalize(self, Segments.close, self.segments)
+        _stores.add(self)
+
+    # -- reading ---------------------------------------------------------------------------
+
+    @property
+    def info(self) -> StoreInfo:
+        return StoreInfo("disk", f"disk:{self.directory}", True, True, True, is_read_only=not self._writable)
+
+    def get(self, key: Key) -> Record | None:
+        """The verified record of a key, or None. Its body is a read-only view.
+
+        Raises:
+            StoreUnavailable, StoreFull: a segment or file that is there cannot be opened.
+        """
+        table = self._table
+        try:
+            words = table.words
+            if words[2]:  # Word.STATE, spelled out on the hot path
+                table = self._follow()
+                words = table.words
+        except ValueError:
+            raise StoreClosed(f"{self.directory} was closed") from None
+        tag = placement(key) | 2
+        slot = first = _HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS
+        while here := words[slot]:
+            if here == tag:
+                place = words[slot + 1]
+                head: bytes | None = None
+                body: Buffer | None = None
+                check, key_bytes = b"", 0
+                # `segments.parse`, spelled out: a call and an object less on the hottest path.
+                view = self._views.get(place >> 32)
+                if view is not None:
+                    offset = place & _OFFSET
+                    try:
+                        check, length, head_bytes, key_bytes = _unpack_prefix(view, offset)
+                    except struct.error:
+                        length = head_bytes = 0  # no room for a record: taken for damaged
+                    end, body_at = offset + length, offset + _PREFIX_BYTES + head_bytes
+                    # A slice past the end is short, so its checksum does not fit.
+                    if body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
+                        head, body = bytes(view[offset + _PREFIX_BYTES : body_at]), view[body_at:end]
+                if head is None:
+                    place, raw = self._look_closer(table, slot, tag)
+                    if raw is not None:
+                        head, key_bytes, body = raw.head, raw.key_bytes, raw.body
+                if head is not None and key_bytes == len(key) and head.startswith(key, _KEY_AT):
+                    if place & REF:
+                        body = self._referred(head)
+                    if body is None:
+                        self._drop_torn(key, slot, place)
+                        return None
+                    if self._writable:
+                        words[slot + 2] = self._clock()
+                    return Record(head, body, (table, slot, place))
+            slot += _ROW_WORDS
+            if slot == table.end:
+                slot = _HEADER_WORDS
+            if slot == first:
+                break
+        return None
+
+    def is_current(self, key: Key, token: object) -> bool:
+        """Whether a copied record is still the one in place. Counts as a use of it."""
+        table, slot, place = cast("Token", token)
+        words = table.words
+        try:
+            if words[slot + 1] != place or words[slot] == TOMB or words[2]:
+                return False
+        except ValueError:
+            if self._closed:
+                raise StoreClosed(f"{self.directory} was closed") from None
+            return False
+        if self._writable:
+            words[slot + 2] = self._clock()
+        return True
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        """The verified records of those keys that are present."""
+        found = ((key, self.get(key)) for key in keys)
+        return {key: record for key, record in found if record is not None}
+
+    def entry(self, key: Key) -> Entry | None:
+        """The entry of a key, without reading its body."""
+        found = self.find(self.current(), key, _KEY_AT)
+        return None if found is None else Entry.decode(found[2].head)
+
+    def scan(self, prefix: bytes = b"") -> Iterator[Key]:
+        """Walk the keys that start with a prefix."""
+        for raw, _ in self._walk(ENTRY):
+            if raw.head.startswith(prefix, _KEY_AT) and len(prefix) <= raw.key_bytes:
+                yield raw.head[_KEY_AT : _KEY_AT + raw.key_bytes]
+
+    def entries(self, prefix: bytes = b"", *, tagged_only: bool = False) -> Iterator[Entry]:
+        """Walk the entries whose key starts with a prefix, without reading bodies."""
+        for raw, _ in self._walk(ENTRY | TAGGED if tagged_only else ENTRY):
+            if raw.head.startswith(prefix, _KEY_AT) and len(prefix) <= raw.key_bytes:
+                yield Entry.decode(raw.head)
+
+    def open(self, key: Key) -> tuple[Entry, BinaryIO] | None:
+        """The entry and a stream of its packed body. A large one is read from its file."""
+        record = self.get(key)
+        if record is None:
+            return None
+        entry = record.entry()
+        held = self._hold(entry) if memoryview(record.body).nbytes > SEGMENT_BLOB_BYTES else None
+        return entry, BytesIO(record.body) if held is None else self.blobs.open(held)
+
+    def hold(self, key: Key) -> Held | None:
+        """The body of an unpacked record as a verified read-only file."""
+        record = self.get(key)
+        if record is None or record.head[3] != Encoding.IDENTITY:
+            return None
+        entry = record.entry()
+        held = self._hold(entry)
+        if held is None and self._writable:
+            self._put_blob_file(entry.digest, entry.encoding, record.body)
+            held = self._hold(entry)
+        return held
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def put(self, key: Key, record: Record) -> None:
+        """Keep a record; see `Store.put`.
+
+        Raises:
+            StoreReadOnly, StoreFull, StoreBusy, StoreUnavailable: the older record is intact.
+        """
+        self.put_many({key: record})
+
+    def put_many(self, records: Mapping[Key, Record]) -> None:
+        """Keep several records under one hold of the writer lock."""
+        self._require_writable()
+        with _Translated(self.directory):
+            large = [record for record in records.values() if len(record.body) > SEGMENT_BLOB_BYTES]  # type: ignore[arg-type]
+            seals = {id(record): self._write_blob_file(record) for record in large}
+            with self.lock:
+                for key, record in records.items():
+                    self._put_locked(key, record, seals.get(id(record)))
+
+    def put_file(self, entry: Entry, source: Path, *, move: bool = False) -> Entry:
+        """Keep the content of a file as it is; see `Files.put_file`."""
+        self._require_writable()
+        with _Translated(self.directory):
+            if os.stat(source).st_size <= SEGMENT_BLOB_BYTES:
+                body = source.read_bytes()
+                entry = _with_content(entry, content_digest(body), len(body))
+                self.put(entry.key, Record(entry.encode(), body))
+                if move:
+                    source.unlink(missing_ok=True)
+                return entry
+            digest, seal = self.blobs.adopt(source, move=move)
+            entry = _with_content(entry, digest, seal.size_bytes)
+            with self.lock:
+                if not self.blobs.exists(digest, Encoding.IDENTITY):
+                    raise StoreUnavailable(f"{source}: its copy was removed meanwhile; put it again")
+                self._publish_blob(digest, Encoding.IDENTITY, seal)
+                self._append_entry(entry.key, entry.encode(), b"", REF)
+            return entry
+
+    def delete(self, key: Key) -> bool:
+        """Forget a key; whether there was one. Space returns with `reclaim`."""
+        self._require_writable()
+        with _Translated(self.directory), self.lock:
+            table = self.current()
+            found = self.find(table, key, _KEY_AT)
+            if found is None:
+                return False
+            table.remove(found[0])
+            return True
+
+    # -- keeping house ---------------------------------------------------------------------
+
+    def counters(self) -> StoreCounters:
+        """What the store holds: read from the index header."""
+        words = self.current().words
+        return StoreCounters(
+            words[Word.ENTRIES], words[Word.LIVE_BYTES], self._corrupt, self._evicted, self._faults
+        )
+
+    def disk_bytes(self) -> int:
+        """What the directory takes, as kept by the header's counters."""
+        table = self.current()
+        return table.words[Word.SEGMENT_BYTES] + table.words[Word.FILE_BYTES] + table.end * 8
+
+    def is_over_budget(self) -> bool:
+        """Whether a janitor has something to do."""
+        if self.max_bytes is not None and self.disk_bytes() > self.max_bytes:
+            return True
+        return self.max_entries is not None and self.current().words[Word.ENTRIES] > self.max_entries
+
+    def survey(self) -> Survey:
+        """A snapshot of all rows."""
+        from vcache.store.disk.collect import survey  # 2 ms of imports that only a janitor needs
+
+        return survey(self.current())
+
+    def evict(self, survey: Survey, rows: Sequence[int]) -> int:
+        """Drop rows that did not change since the survey; how many."""
+        from vcache.store.disk.collect import evict
+
+        self._require_writable()
+        with _Translated(self.directory):
+            dropped = evict(self, survey, rows)
+        self._evicted += dropped
+        return dropped
+
+    def reclaim(self, *, target_bytes: int | None = None) -> int:
+        """Give the space of dead records back; bytes freed."""
+        from vcache.store.disk.collect import reclaim
+
+        self._require_writable()
+        with _Translated(self.directory):
+            return reclaim(self, target_bytes=target_bytes)
+
+    def verify(self, *, repair: bool = False) -> Iterator[tuple[Key | None, str | None]]:
+        """Walk everything, reading every byte against its BLAKE3 digest."""
+        from vcache.store.disk.verify import verify
+
+        return verify(self, repair=repair and self._writable)
+
+    def tally(self, deltas: Sequence[int]) -> None:
+        """Add to the totals that all processes share (at most 16 numbers)."""
+        if not self._writable:
+            return
+        with _Translated(self.directory), self.lock:
+            words = self.current().words
+            for position, delta in enumerate(deltas[:_LEDGER_WORDS], Word.LEDGER):
+                words[position] += delta
+
+    def totals(self) -> tuple[int, ...]:
+        """The totals of all processes since the directory was made."""
+        return tuple(self.current().words[Word.LEDGER : Word.LEDGER + _LEDGER_WORDS])
+
+    def close(self) -> None:
+        """Release mappings and descriptors. May be called again."""
+        if self._closed:
+            return
+        self._closed = True
+        _stores.discard(self)
+        self.segments.close()
+        self.lock.close()
+        with contextlib.suppress(BufferError):
+            self._table.close()
+
+    # -- inside: finding -------------------------------------------------------------------
+
+    def current(self) -> Table:
+        """The table in use."""
+        try:
+            return self._follow() if self._table.words[Word.STATE] else self._table
+        except ValueError:
+            raise StoreClosed(f"{self.directory} was closed") from None
+
+    def _follow(self) -> Table:
+        """The table that took the place of a superseded one."""
+        with _Translated(self.directory):
+            table = self._open_table()
+            if table.words[Word.STATE] and self._writable:
+                with self.lock:  # its writer is at work, or was killed at it
+                    table = self._open_table()
+                    if table.words[Word.STATE]:
+                        table = self.rebuild(table)
+        self.segments.forget_removed()
+        self._table = table
+        return table
+
+    def find(self, table: Table, key: bytes, key_at: int) -> tuple[int, int, Raw] | None:
+        """(word position, location, record) of a key, without its referred body."""
+        tag = placement(key) | 2
+        for slot in table.slots(tag):
+            place = table.words[slot + 1]
+            raw = self.read(place)
+            if raw is None:
+                place, raw = self._look_closer(table, slot, tag)
+            if raw is not None and raw.key_bytes == len(key) and raw.head.startswith(key, key_at):
+                return slot, place, raw
+        return None
+
+    def read(self, place: int) -> Raw | None:
+        """The sound record at a location, or None."""
+        view = self.segments.view(place >> 32)
+        return None if view is None else parse(view, place & _OFFSET)
+
+    def _look_closer(self, table: Table, slot: int, tag: int) -> tuple[int, Raw | None]:
+        """Read a row again that gave no record at first sight.
+
+        It may have moved (compaction), its segment may not be mapped yet, or it is damaged:
+        only a row that stays the same under two looks is.
+        """
+        place = table.words[slot + 1]
+        with _Translated(self.directory):
+            for _ in range(3):
+                raw = self.read(place)
+                if raw is not None or table.words[slot] != tag:
+                    return place, raw
+                if table.words[slot + 1] == place:
+                    break
+                place = table.words[slot + 1]
+        self._quarantine_row(table, slot, tag, place)
+        return place, None
+
+    def _quarantine_row(self, table: Table, slot: int, tag: int, place: int) -> None:
+        self._corrupt += 1
+        if not self._writable:
+            return
+        with contextlib.suppress(StoreError, OSError), self.lock:
+            words = table.words
+            if words[slot] != tag or words[slot + 1] != place or words[Word.STATE]:
+                return
+            table.remove(slot)
+            view = self.segments.view(place >> 32)
+            if view is not None:
+                layout.keep_aside(self.directory, place, view, place & _OFFSET)
+
+    def _referred(self, head: bytes) -> Buffer | None:
+        """The verified body that an entry refers to, or None."""
+        digest, encoding = head[_DIGEST], head[3]
+        table = self.current()
+        found = self.find(table, blob_key(digest, encoding), 0)
+        if found is None:
+            return None
+        slot, place, raw = found
+        body: Buffer | None = raw.body
+        if place & FILE:
+            with _Translated(self.directory):
+                body = self.blobs.read(digest, encoding, Seal.from_bytes(raw.body), mapped=_is_mappable(head))
+            if body is None:
+                self._drop_blob(table, slot, place, digest, encoding)
+        if self._writable:
+            table.words[slot + 2] = self._clock()
+        return body
+
+    def _drop_blob(self, table: Table, slot: int, place: int, digest: bytes, encoding: int) -> None:
+        """A blob file that is gone or damaged: forget it, keep the damaged bytes aside."""
+        self._corrupt += 1
+        if not self._writable:
+            return
+        with contextlib.suppress(StoreError, OSError), self.lock:
+            words = table.words
+            if words[Word.STATE] or words[slot] <= TOMB or words[slot + 1] != place:
+                return
+            seal = Seal.from_bytes((self.read(place) or _NOTHING).body)
+            if not self.blobs.is_sound(digest, encoding, seal):
+                table.remove(slot)
+                table.add(Word.FILE_BYTES, -seal.size_bytes)
+                self.blobs.quarantine(digest, encoding, self.directory / "quarantine")
+
+    def _drop_torn(self, key: Key, slot: int, place: int) -> None:
+        """An entry whose body is gone: absent from here on."""
+        if not self._writable:
+            return
+        with contextlib.suppress(StoreError, OSError), self.lock:
+            table = self.current()
+            found = self.find(table, key, _KEY_AT)
+            if found is not None and found[1] == place and self._referred_row(table, found[2].head) is None:
+                table.remove(found[0])
+
+    def _referred_row(self, table: Table, head: bytes) -> tuple[int, int, Raw] | None:
+        return self.find(table, blob_key(head[_DIGEST], head[3]), 0)
+
+    def _hold(self, entry: Entry) -> Held | None:
+        found = self.find(self.current(), blob_key(entry.digest, entry.encoding), 0)
+        if found is None or not found[1] & FILE:
+            return None
+        with _Translated(self.directory):
+            return self.blobs.hold(entry.digest, entry.encoding, Seal.from_bytes(found[2].body))
+
+    def _walk(self, kinds: int) -> Iterator[tuple[Raw, int]]:
+        """All sound records of rows that have all of some kind bits, with their location."""
+        rows = self.current().columns()
+        tags, places = rows[0::4], rows[1::4]
+        for tag, place in zip(tags, places, strict=True):
+            if tag <= TOMB or place & kinds != kinds:
+                continue
+            with _Translated(self.directory):
+                raw = self.read(place)
+            if raw is None:  # moved, removed or damaged since: look where it is now
+                table = self.current()
+                for slot in table.slots(tag):
+                    now = table.words[slot + 1]
+                    if now != place and now & kinds == kinds and (raw := self.read(now)) is not None:
+                        yield raw, now
+                continue
+            yield raw, place
+
+    # -- inside: writing (the lock is held) --------------------------------------------------
+
+    def _require_writable(self) -> None:
+        if self._closed:
+            raise StoreClosed(f"{self.directory} was closed")
+        if not self._writable:
+            raise StoreReadOnly(f"{self.directory} is read-only: open a writable directory to store")
+
+    def _put_locked(self, key: Key, record: Record, seal: Seal | None) -> None:
+        head, body = record.head, record.body
+        size = len(body)  # type: ignore[arg-type]
+        if size <= INLINE_BYTES:
+            self._append_entry(key, head, body, 0)
+            return
+        digest, encoding = head[_DIGEST], head[3]
+        if seal is None:
+            self._share_in_segment(digest, encoding, body)
+        else:
+            if not self.blobs.exists(digest, encoding):
+                seal = self.blobs.write(digest, encoding, body)
+            self._publish_blob(digest, encoding, seal)
+        self._append_entry(key, head, b"", REF)
+
+    def _append_entry(self, key: Key, head: bytes, body: Buffer, kind: int) -> None:
+        if len(head) > _MAX_HEAD_BYTES:
+            raise StoreFull(f"an entry whose description takes {len(head)} bytes (at most {_MAX_HEAD_BYTES})")
+        flags = head[1]
+        kind |= ENTRY | (TAGGED if flags & Flag.TAGS else 0) | (PINNED if flags & Flag.PINNED else 0)
+        expires_ns = int.from_bytes(head[20:28], "little")
+        self._append(key, head, body, kind, key_at=_KEY_AT, expires_s=min(-(-expires_ns // _NS), 0xFFFFFFFF))
+
+    def _append(
+        self, key: bytes, head: bytes, body: Buffer, kind: int, *, key_at: int, expires_s: int = 0,
+        charge_bytes: int = 0,
+    ) -> None:  # fmt: skip
+        """Write a record at the tail, then point its key's row to it."""
+        table = self.current()
+        if table.is_crowded(1):
+            table = self.rebuild(table)
+        length, parts = frame(head, len(key), body)
+        place = self.write_at_tail(table, parts, length) | kind
+        size_bytes = length + charge_bytes
+        tag = placement(key) | 2
+        old = self._row_of(table, tag, key, key_at)
+        if old is not None:
+            table.move(old, place, size_bytes=size_bytes, expires_s=expires_s)
+            table.words[old + 2] = self._clock()
+        else:
+            table.insert(tag, place, used_ns=self._clock(), size_bytes=size_bytes, expires_s=expires_s)
+
+    def _row_of(self, table: Table, tag: int, key: bytes, key_at: int) -> int | None:
+        """The row a key has, if any; a damaged one with its tag is taken for it."""
+        for slot in table.slots(tag):
+            raw = self.read(table.words[slot + 1])
+            if raw is None or (raw.key_bytes == len(key) and raw.head.startswith(key, key_at)):
+                return slot
+        return None
+
+    def write_at_tail(self, table: Table, parts: list[Buffer], length: int) -> int:
+        """Append a record's pieces; its location without kind bits. The lock is held."""
+        words, segments = table.words, self.segments
+        tail = words[Word.TAIL]
+        number, offset = tail >> 32, tail & 0xFFFFFFFF
+        if offset + length > segments.room(number):
+            number, offset = self.new_segment(table, length), 0
+        behind = segments.append(number, offset, parts, length)
+        words[Word.TAIL] = number << 32 | behind
+        words[Word.SEGMENT_BYTES] += behind - offset
+        return number << 32 | offset
+
+    def new_segment(self, table: Table, least_bytes: int = 0) -> int:
+        """Open the next segment as the tail; its number. The lock is held."""
+        number = (table.words[Word.TAIL] >> 32) + 1
+        self.segments.create(number, least_bytes=least_bytes)
+        table.words[Word.TAIL] = number << 32
+        if table.words[Word.RETIRED] != self._retired_seen:
+            self._retired_seen = table.words[Word.RETIRED]
+            self.segments.forget_removed()
+        return number
+
+    def _share_in_segment(self, digest: bytes, encoding: int, body: Buffer) -> None:
+        key = blob_key(digest, encoding)
+        table = self.current()
+        found = self.find(table, key, 0)
+        if found is not None and found[1] & BLOB:  # verified by being found
+            table.words[found[0] + 2] = self._clock()
+        else:
+            self._append(key, key, body, BLOB, key_at=0)
+
+    def _publish_blob(self, digest: bytes, encoding: int, seal: Seal) -> None:
+        key = blob_key(digest, encoding)
+        table = self.current()
+        found = self.find(table, key, 0)
+        if found is not None and found[1] & FILE:
+            table.words[found[0] + 2] = self._clock()
+            return
+        self._append(key, key, seal.to_bytes(), FILE, key_at=0, charge_bytes=seal.size_bytes)
+        self.current().add(Word.FILE_BYTES, seal.size_bytes)
+
+    def rebuild(self, table: Table) -> Table:
+        """Put a fresh table in place of a crowded or superseded one.
+
+        The old one is marked first: a kill before the new one has its name leaves a table that
+        says of itself that it must be rebuilt, never two that both take rows.
+        """
+        table.words[Word.STATE] = 1
+        fresh = self.directory / "index.new"
+        fresh.unlink(missing_ok=True)
+        try:
+            Table.write_new(fresh, rows=table.words[Word.LIVE] * 4, source=table)
+        except OSError:
+            fresh.unlink(missing_ok=True)
+            table.words[Word.STATE] = 0  # no room to grow: the old one serves on
+            raise
+        os.rename(fresh, self._index_path)
+        self._table = self._open_table()
+        return self._table
+
+    # -- inside: files written outside the lock -----------------------------------------------
+
+    def _write_blob_file(self, record: Record) -> Seal:
+        """A large body as a file, written only if a sound one is not there."""
+        digest, encoding = record.head[_DIGEST], record.head[3]
+        found = self.find(self.current(), blob_key(digest, encoding), 0)
+        if found is not None and found[1] & FILE:
+            seal = Seal.from_bytes(found[2].body)
+            if self.blobs.is_sound(digest, encoding, seal):
+                return seal
+            self._drop_blob(self.current(), found[0], found[1], digest, encoding)
+        return self.blobs.write(digest, encoding, record.body)
+
+    def _put_blob_file(self, digest: bytes, encoding: int, body: Buffer) -> None:
+        """Give a body that lies in a segment a file as well, to hand out by path."""
+        with _Translated(self.directory):
+            seal = self.blobs.write(digest, encoding, body)
+            with self.lock:
+                self._publish_blob(digest, encoding, seal)
+
+    # -- inside: opening -------------------------------------------------------------------
+
+    def _open_table(self) -> Table:
+        return Table.open(self._index_path, read_only=not self._writable)
+
+    def _adopt_boot(self) -> None:
+        """After a reboot, trust neither counters nor the tail: count anew, append elsewhere."""
+        boot = layout.boot_stamp()
+        if self._table.words[Word.BOOT] == boot:
+            return
+        with self.lock:
+            table = self.current()
+            if table.words[Word.BOOT] == boot:
+                return
+            table.recount()
+            last = max(self.segments.numbers(), default=0)
+            table.words[Word.TAIL] = max(last, table.words[Word.TAIL] >> 32) << 32
+            self.new_segment(table)
+            table.words[Word.BOOT] = boot
+            if table.is_crowded(0):
+                self.rebuild(table)
+
+    def after_fork(self) -> None:
+        """In a child process: share nothing with the parent's lock."""
+        self.lock.after_fork()
+
+
+_NOTHING = Raw(b"", 0, memoryview(bytes(24)))
+_stores: weakref.WeakSet[DiskStore] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _is_mappable(head: bytes) -> bool:
+    """Whether a view serves as well as bytes: not for the codecs that hand bytes out."""
+    codec_at = _KEY_AT + int.from_bytes(head[4:8], "little")
+    return head[codec_at : codec_at + head[2]] not in (b"bytes", b"str")
+
+
+def _with_content(entry: Entry, digest: bytes, size_bytes: int) -> Entry:
+    from dataclasses import replace
+
+    return replace(entry, digest=digest, size_bytes=size_bytes, encoding=Encoding.IDENTITY)
+
+
+class _Translated:
+    """Turns an OSError into the StoreError that says whether a retry helps."""
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: Path) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, OSError):
+            return
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise StoreFull(f"{self._where}: {error.strerror}") from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StoreReadOnly(f"{self._where}: {error.strerror}") from error
+        raise StoreUnavailable(f"{self._where}: {error}") from error
