@@ -1,8 +1,8 @@
 """The project's checks, each one a session: `nox` runs what a change must pass.
 
 `nox -s slow` adds the campaigns of minutes, `nox -s bench -- --full` the whole benchmark.
-Arguments after `--` go to the tool of the session. An environment
-is filled once per state of pyproject.toml and used again after that.
+Arguments after `--` go to the tool of the session. An environment is filled once per state of
+pyproject.toml and used again after that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 def fill(session: nox.Session, *groups: str, editable: bool = True) -> None:
     """Install dependency groups, and vcache, unless this environment already has them."""
     packages = list(dict.fromkeys(nox.project.dependency_groups(PYPROJECT, *groups)))
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr(packages).encode()).hexdigest()
+    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((ROOT, packages)).encode()).hexdigest()
     stamp = Path(session.virtualenv.location) / "filled"
     if stamp.exists() and stamp.read_text() == wanted:
         return
