@@ -1,0 +1,355 @@
+"""Settings in layers: defaults ▷ the user's file ▷ the project's file ▷ environment ▷ overrides.
+
+Every value is checked where it was read, and keeps its origin, so that `vcache doctor` can say
+who decided what. It must not know what the settings do. Reading the user's directories and
+settings files happens here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from vcache.errors import ConfigError, UsageError
+from vcache.kit.flags import Flags
+from vcache.kit.names import did_you_mean, nearest
+from vcache.kit.tables import parse_table
+from vcache.kit.units import seconds, size_bytes
+
+__all__ = ["KEYS", "Described", "Settings", "default_dir", "load"]
+
+DEFAULT: Final = "default"
+_PREFIX: Final = "VCACHE_"
+# Read by `load` itself, before there are settings.
+_CONFIG_VARIABLE: Final = "VCACHE_CONFIG"
+_PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
+_COMPRESS: Final = ("auto", "lz4", "zstd", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a cache is opened with when its caller does not say.
+
+    Attributes:
+        dir: where the disk tier lives.
+        is_disabled: every lookup misses and nothing is kept.
+        namespace: put before every key.
+        memory_bytes: budget of the memory tier; 0 for none.
+        max_bytes, max_age_s, max_entries: budgets of the disk tier; None for none.
+        compress: "auto", "lz4", "zstd" or "none".
+        inline_bytes: bodies up to this size live in the index, larger ones in files.
+        is_read_only: nothing is written.
+        tiers: addresses of the tiers, fastest first; empty for memory over disk.
+        flags: what is tried on a part of the machines.
+        origins: by key, who decided: "default", a file, a variable, or "override".
+        ignored: variables that look like ours and are none.
+    """
+
+    dir: Path
+    is_disabled: bool = False
+    namespace: str = ""
+    memory_bytes: int = 64_000_000
+    max_bytes: int | None = 10_000_000_000
+    max_age_s: float | None = None
+    max_entries: int | None = None
+    compress: str = "auto"
+    inline_bytes: int = 256 << 10
+    is_read_only: bool = False
+    tiers: tuple[str, ...] = ()
+    flags: Flags = field(default_factory=lambda: Flags({}))
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False)
+    ignored: tuple[str, ...] = field(default=(), compare=False)
+
+    def describe(self) -> tuple[Described, ...]:
+        """Every setting with its value, its origin and its meaning, for `vcache doctor`."""
+        return tuple(
+            Described(
+                key, _shown(getattr(self, spec.attribute)), self.origins.get(key, DEFAULT), spec.meaning
+            )
+            for key, spec in KEYS.items()
+        )
+
+
+class Described(NamedTuple):
+    """A row of `Settings.describe`."""
+
+    key: str
+    value: object
+    origin: str
+    meaning: str
+
+
+class _Place(NamedTuple):
+    """Where a value was read, and what relative paths in it are relative to."""
+
+    origin: str
+    base: Path
+    text: str = ""  # of the file, to find the line of a key when it is wrong
+
+
+class _Spec(NamedTuple):
+    attribute: str
+    read: Callable[[object, _Place], object]
+    meaning: str
+
+
+def load(
+    overrides: Mapping[str, object] | None = None,
+    *,
+    cwd: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings that hold here.
+
+    Files are `config.toml` in the user's configuration directory, then the nearest
+    `vcache.toml` (.json, .ini, .yaml) or `[tool.vcache]` in `pyproject.toml` from the working
+    directory upwards. The variable VCACHE_CONFIG names one file to be read in place of both.
+
+    Args:
+        overrides: by key, such as {"max_bytes": "20GB"}; they decide last. None values count
+            as not given.
+        cwd, environ: the process's own when left out.
+
+    Raises:
+        ConfigError: an unknown key, a value that does not fit, or a file that cannot be read.
+            The message names the key and where it stands.
+    """
+    here = (cwd or Path.cwd()).absolute()
+    variables = os.environ if environ is None else environ
+    values: dict[str, object] = {}
+    origins: dict[str, str] = {}
+    ignored: list[str] = []
+    layers = [*_file_layers(here, variables), _environment_layer(here, variables, ignored)]
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    for place, raw in [*layers, (_Place("override", here), given)]:
+        for key, value in raw.items():
+            spec = KEYS.get(key)
+            if spec is None:
+                raise ConfigError(f"unknown setting {key!r} ({_where(place, key)}){did_you_mean(key, KEYS)}")
+            values[spec.attribute] = _read(spec, key, value, place)
+            origins[key] = _variable(key) if place.origin == "environment" else place.origin
+    values.setdefault("dir", default_dir())
+    return Settings(**values, origins=MappingProxyType(origins), ignored=tuple(ignored))  # type: ignore[arg-type]
+
+
+def default_dir() -> Path:
+    """The user's own cache directory for vcache, as the platform has it."""
+    import platformdirs  # 3 ms, and a project with a `dir` of its own needs none of it
+
+    return Path(platformdirs.user_cache_dir("vcache", appauthor=False))
+
+
+# --- where layers come from ------------------------------------------------------------------
+
+
+def _file_layers(here: Path, variables: Mapping[str, str]) -> Iterator[tuple[_Place, Mapping[str, object]]]:
+    if named := variables.get(_CONFIG_VARIABLE):
+        path = here / Path(named).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{_CONFIG_VARIABLE}={named!r}: there is no such file")
+        yield _file_layer(path)
+        return
+    import platformdirs
+
+    user = Path(platformdirs.user_config_dir("vcache", appauthor=False)) / "config.toml"
+    if user.is_file():
+        yield _file_layer(user)
+    for directory in (here, *here.parents):
+        found = [path for name in _PROJECT_FILES if (path := directory / name).is_file()]
+        if len(found) > 1:
+            raise ConfigError(f"both {found[0]} and {found[1].name} hold settings: keep one of them")
+        if found:
+            yield _file_layer(found[0])
+            return
+        pyproject = directory / "pyproject.toml"
+        if pyproject.is_file():
+            place, raw = _file_layer(pyproject)
+            if raw:
+                yield place, raw
+                return
+
+
+def _file_layer(path: Path) -> tuple[_Place, Mapping[str, object]]:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    place = _Place(str(path), path.parent, text)
+    is_pyproject = path.name == "pyproject.toml"
+    if is_pyproject and "vcache" not in text:
+        return place, {}  # parsing a large one takes milliseconds, and most have nothing for us
+    try:
+        table = parse_table(text, path.suffix)
+    except UsageError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    if is_pyproject:
+        table = _inner(_inner(table, "tool", path), "vcache", path)
+    elif path.suffix == ".ini":
+        # An INI file has no top level: the section [vcache] stands for it.
+        table = {**_inner(table, "vcache", path), **{key: table[key] for key in table if key != "vcache"}}
+    return place, table
+
+
+def _inner(table: Mapping[str, object], key: str, path: Path) -> Mapping[str, object]:
+    found = table.get(key, {})
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{path}: {key} is a {type(found).__name__}, not a table")
+    return found
+
+
+def _environment_layer(
+    here: Path, variables: Mapping[str, str], ignored: list[str]
+) -> tuple[_Place, Mapping[str, object]]:
+    known = {_variable(key): key for key in KEYS}
+    raw: dict[str, object] = {}
+    for name, text in variables.items():
+        if name in known:
+            if text:  # an empty variable is an unset one: CI systems cannot unset
+                raw[known[name]] = text
+        elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE:
+            # A near name is a slip; a far one may belong to a plugin or to a newer vcache.
+            if found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1):
+                raise ConfigError(f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?")
+            ignored.append(name)
+    return _Place("environment", here), raw
+
+
+# --- what a value may be ---------------------------------------------------------------------
+
+
+def _read(spec: _Spec, key: str, value: object, place: _Place) -> object:
+    try:
+        return spec.read(value, place)
+    except UsageError as error:
+        raise ConfigError(f"setting {key} = {value!r:.80} ({_where(place, key)}): {error}") from error
+
+
+def _bool(value: object, _place: _Place) -> bool:
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("1", "true", "yes", "on"):
+        return True
+    if word in ("0", "false", "no", "off", ""):
+        return False
+    raise UsageError("give true or false")
+
+
+def _text(value: object, _place: _Place) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise UsageError("give text")
+    return value
+
+
+def _path(value: object, place: _Place) -> Path:
+    if not isinstance(value, (str, os.PathLike)) or not os.fspath(value):
+        raise UsageError("give a path")
+    # Relative to the file that says so: a project's setting means one place from every directory.
+    return Path(os.path.normpath(place.base / Path(value).expanduser()))
+
+
+def _bytes(value: object, _place: _Place) -> int:
+    return size_bytes(value)  # type: ignore[arg-type]  # it refuses what it does not take
+
+
+def _positive(value: object, _place: _Place) -> int:
+    text = str(value).strip()
+    if isinstance(value, bool) or not text.isdecimal():
+        raise UsageError("give a whole number")
+    return int(text)
+
+
+def _duration(value: object, _place: _Place) -> float:
+    return seconds(value)  # type: ignore[arg-type]  # it refuses what it does not take
+
+
+def _optional(read: Callable[[object, _Place], object]) -> Callable[[object, _Place], object]:
+    """TOML and variables have no null: the word "none" takes a budget away."""
+    return lambda value, place: None if str(value).strip().lower() == "none" else read(value, place)
+
+
+def _compress(value: object, _place: _Place) -> str:
+    if value not in _COMPRESS:
+        raise UsageError(f"not a way to compress{did_you_mean(str(value), _COMPRESS)}")
+    return str(value)
+
+
+def _tiers(value: object, _place: _Place) -> tuple[str, ...]:
+    urls = value.replace(",", " ").split() if isinstance(value, str) else value
+    if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) and url for url in urls):
+        raise UsageError('give addresses, such as ["mem:64MB", "disk:target/.vcache?max=20GB"]')
+    return tuple(urls)
+
+
+def _flags(value: object, _place: _Place) -> Flags:
+    """From a table of percentages, or from "name=25, other=100" in a variable."""
+    pairs: Mapping[str, object]
+    if isinstance(value, str):
+        split = [part.partition("=") for part in value.replace(",", " ").split()]
+        pairs = {name: percent for name, _, percent in split}
+    elif isinstance(value, Mapping):
+        pairs = value
+    else:
+        raise UsageError('give percentages by name, such as { "lz4-hc" = 25 }')
+    return Flags({name: _percent(name, percent) for name, percent in pairs.items()})
+
+
+def _percent(name: str, value: object) -> float:
+    if isinstance(value, (bool, int, float)):
+        return value
+    try:
+        return float(str(value).strip().removesuffix("%"))
+    except ValueError:
+        raise UsageError(f"flag {name!r} is {value!r}: give a percentage from 0 to 100") from None
+
+
+KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
+    {
+        "dir": _Spec("dir", _path, "where the disk tier lives"),
+        "disable": _Spec("is_disabled", _bool, "every lookup misses and nothing is kept"),
+        "namespace": _Spec("namespace", _text, "put before every key"),
+        "memory_bytes": _Spec("memory_bytes", _bytes, "budget of the memory tier; 0 for none"),
+        "max_bytes": _Spec("max_bytes", _optional(_bytes), "budget of the disk tier in bytes"),
+        "max_age": _Spec("max_age_s", _optional(_duration), "unused entries older than this go"),
+        "max_entries": _Spec("max_entries", _optional(_positive), "budget of the disk tier in entries"),
+        "compress": _Spec("compress", _compress, f"one of {', '.join(_COMPRESS)}"),
+        "inline_bytes": _Spec("inline_bytes", _bytes, "larger bodies are files of their own"),
+        "read_only": _Spec("is_read_only", _bool, "nothing is written"),
+        "tiers": _Spec("tiers", _tiers, "addresses of the tiers, fastest first"),
+        "flags": _Spec("flags", _flags, "what is tried on a percentage of the machines"),
+    }
+)
+"""Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""
+
+assert {spec.attribute for spec in KEYS.values()} == {each.name for each in fields(Settings)} - {
+    "origins",
+    "ignored",
+}
+
+
+# --- messages --------------------------------------------------------------------------------
+
+
+def _variable(key: str) -> str:
+    return _PREFIX + key.upper()
+
+
+def _where(place: _Place, key: str) -> str:
+    """The origin for a message: a variable's name, or a file with the line of the key."""
+    if place.origin == "environment":
+        return f"variable {_variable(key)}"
+    for number, line in enumerate(place.text.splitlines(), 1):
+        # Good enough for TOML, JSON, INI and YAML alike, and wrong only about which equal key.
+        if line.lstrip(" \t{[\"'").startswith(key):
+            return f"{place.origin}:{number}"
+    return place.origin
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, Flags):
+        return {name: f"{value.percentages[name]:g} %" for name in value.percentages}
+    return str(value) if isinstance(value, Path) else value
