@@ -25,7 +25,9 @@ PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 def fill(session: nox.Session, *groups: str, editable: bool = True) -> None:
     """Install dependency groups, and vcache, unless this environment already has them."""
     packages = list(dict.fromkeys(nox.project.dependency_groups(PYPROJECT, *groups)))
-    wanted = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + repr((ROOT, packages)).encode()).hexdigest()
+    wanted = hashlib.sha256(
+        (ROOT / "pyproject.toml").read_bytes() + repr((ROOT, packages)).encode()
+    ).hexdigest()
     stamp = Path(session.virtualenv.location) / "filled"
     if stamp.exists() and stamp.read_text() == wanted:
         return

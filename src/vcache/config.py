@@ -213,7 +213,9 @@ def _environment_layer(
         elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE:
             # A near name is a slip; a far one may belong to a plugin or to a newer vcache.
             if found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1):
-                raise ConfigError(f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?")
+                raise ConfigError(
+                    f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?"
+                )
             ignored.append(name)
     return _Place("environment", here), raw
 

@@ -54,5 +54,13 @@ class Flags:
         """Every configured flag and whether it is on here."""
         return {name: self.is_on(name) for name in sorted(self.percentages)}
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Flags):
+            return NotImplemented
+        return (self.percentages, self._machine) == (other.percentages, other._machine)
+
+    def __hash__(self) -> int:
+        return hash((frozenset(self.percentages.items()), self._machine))
+
     def __repr__(self) -> str:
         return f"Flags({dict(self.percentages)!r})"

@@ -116,7 +116,7 @@ def format_duration(duration_s: float) -> str:
     """A duration for people: "850 ns", "1.25 ms", "12.5 s", "3m 20s", "2h 5m", "7d 3h"."""
     if duration_s < 59.95:
         for factor, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
-            if duration_s >= factor:
+            if duration_s >= factor * 0.9995:  # where three digits round up to it
                 return f"{duration_s / factor:.3g} {unit}"
         return f"{duration_s * _NS:.0f} ns" if duration_s else "0 s"
     whole = round(duration_s)
