@@ -337,18 +337,19 @@ import os, sys
 from vcache.kit.fs_atomic import LockFile
 lock = LockFile(sys.argv[1])
 go, went = os.pipe()
+tried, tell = os.pipe()
 with lock:
     pid = os.fork()
     if pid == 0:
         assert not lock.is_held
         assert not lock.try_acquire(), "both hold it"
+        os.write(tell, b"x")
         os.read(go, 1)
         lock.acquire(30)
         lock.release()
-    else:
-        pass
-if pid == 0:
-    os._exit(0)
+        os._exit(0)
+    os.close(tell)
+    os.read(tried, 1)
 assert lock.try_acquire()
 lock.release()
 os.write(went, b"x")
