@@ -96,6 +96,16 @@ def test_the_nearest_file_with_settings_is_taken(tmp_path: Path) -> None:
     assert load(cwd=tmp_path / "a" / "b", environ={}).max_entries == 2
 
 
+@pytest.mark.parametrize(
+    "text", ["tool.vcache.max_entries = 3\n", "[ tool . 'vcache' ]\nmax_entries = 3\n", "[tool]\nvcache = {max_entries = 3}\n",
+             'tool = {"vcache" = {max_entries = 3}}\n', '["tool"]\nvcache.max_entries = 3\n']
+)  # fmt: skip
+def test_every_way_to_write_the_table_is_found(tmp_path: Path, text: str) -> None:
+    """[tool.vcache] is found in whichever way TOML lets it be written"""
+    at(tmp_path, "pyproject.toml", text)
+    assert load(cwd=tmp_path, environ={}).max_entries == 3
+
+
 def test_one_file_may_be_named(tmp_path: Path, user_dir: Path) -> None:
     """VCACHE_CONFIG names the only file that is read"""
     at(user_dir, "config.toml", "max_entries = 1\n")
