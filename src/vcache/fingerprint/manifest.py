@@ -1,0 +1,234 @@
+"""A manifest: all inputs of one thing, in one order, walked by everyone who asks about them.
+
+The fingerprint and the description come from the same walk, so that no input can count without
+being explained, nor be explained without counting. Pure data: it looks at no file.
+
+What is hashed: `MAGIC`, the number of inputs, then for each, sorted by (kind, name, identity):
+kind, name, identity, each behind its length. All numbers are unsigned 32-bit little-endian, all
+text is UTF-8 with surrogates passed through, so that every name has exactly one form.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from vcache.entry import Dep
+from vcache.errors import DecodeError, UsageError
+from vcache.hash import digest
+
+__all__ = ["Change", "Line", "Manifest", "Sink"]
+
+MAGIC: Final = b"vcache-inputs\x01"
+STORED: Final = b"vcache-recipe\x01"
+MAX_STORED_BYTES: Final = 64 << 20
+_U32: Final = struct.Struct("<I")
+_FIELDS: Final = 5
+
+
+class Sink(Protocol):
+    """Something that a walk goes into: first the number of inputs, then each one."""
+
+    def start(self, count: int) -> None: ...
+
+    def dep(self, dep: Dep) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One input in words: the identity shortened, the note as it was."""
+
+    kind: str
+    name: str
+    identity: str
+    note: str
+
+    def __str__(self) -> str:
+        note = f"  ({self.note})" if self.note else ""
+        return f"{self.kind:8} {self.name}  {self.identity}{note}"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One input that differs between two manifests. `old` or `new` is None where there was none."""
+
+    what: Literal["added", "removed", "changed"]
+    kind: str
+    name: str
+    old: Dep | None
+    new: Dep | None
+
+    def __str__(self) -> str:
+        notes = [dep.note for dep in (self.old, self.new) if dep is not None and dep.note]
+        tail = f" ({' → '.join(dict.fromkeys(notes))})" if notes else ""
+        return f"{self.kind} {self.name}: {self.what}{tail}"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Inputs in canonical order, each once. Any order given makes the same manifest."""
+
+    deps: tuple[Dep, ...]
+
+    def __init__(self, deps: Iterable[Dep] = ()) -> None:
+        object.__setattr__(self, "deps", _canonical(deps))
+
+    def __len__(self) -> int:
+        return len(self.deps)
+
+    def __iter__(self) -> Iterator[Dep]:
+        return iter(self.deps)
+
+    def walk(self, sink: Sink) -> None:
+        """Lead every input past a sink, in canonical order."""
+        sink.start(len(self.deps))
+        for dep in self.deps:
+            sink.dep(dep)
+
+    def fingerprint(self) -> bytes:
+        """The 32-byte BLAKE3 of all kinds, names and identities."""
+        sink = _HashSink()
+        self.walk(sink)
+        return digest(b"".join(sink.parts))
+
+    def describe(self) -> list[Line]:
+        """All inputs in words, in the order in which they are hashed."""
+        sink = _WordSink()
+        self.walk(sink)
+        return sink.lines
+
+    def diff(self, newer: Manifest) -> tuple[Change, ...]:
+        """What is different in a newer manifest, sorted by kind and name."""
+        mine, theirs = _by_name(self.deps), _by_name(newer.deps)
+        changes = []
+        for kind, name in sorted(mine.keys() | theirs.keys()):
+            old, new = mine.get((kind, name), ()), theirs.get((kind, name), ())
+            if old == new:
+                continue
+            what: Literal["added", "removed", "changed"] = (
+                "added" if not old else "removed" if not new else "changed"
+            )
+            changes.append(Change(what, kind, name, old[0] if old else None, new[0] if new else None))
+        return tuple(changes)
+
+    def nearest(self, candidates: Iterable[Manifest]) -> Manifest | None:
+        """The candidate with the fewest differences, the first of equals; None without any."""
+        return min(candidates, key=lambda other: len(self.diff(other)), default=None)
+
+    def to_bytes(self) -> bytes:
+        """Everything, also hints and notes, as bytes that `from_bytes` takes.
+
+        Raises:
+            UsageError: more than `MAX_STORED_BYTES`.
+        """
+        parts = [STORED, _U32.pack(len(self.deps))]
+        for dep in self.deps:
+            for field in (_text(dep.kind), _text(dep.name), dep.identity, dep.hint, _text(dep.note)):
+                parts += _U32.pack(len(field)), field
+        data = b"".join(parts)
+        if len(data) > MAX_STORED_BYTES:
+            raise UsageError(
+                f"a manifest of {len(self.deps)} inputs takes {len(data)} bytes (at most {MAX_STORED_BYTES})"
+            )
+        return data
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Manifest:
+        """The manifest that `to_bytes` wrote.
+
+        Raises:
+            DecodeError: anything but the exact bytes of a manifest.
+        """
+        if len(data) > MAX_STORED_BYTES:
+            raise DecodeError(f"a manifest of {len(data)} bytes is too long (at most {MAX_STORED_BYTES})")
+        if not data.startswith(STORED):
+            raise DecodeError(f"not a manifest of version 1: {data[:16]!r}")
+        fields = _fields(data, len(STORED))
+        try:
+            deps = tuple(
+                Dep(_string(kind), _string(name), identity, hint, _string(note))
+                for kind, name, identity, hint, note in zip(*[iter(fields)] * _FIELDS, strict=True)
+            )
+        except ValueError as error:
+            raise DecodeError(f"a manifest holds text that is not UTF-8: {error}") from None
+        manifest = cls(deps)
+        if manifest.deps != deps:
+            raise DecodeError("a manifest's inputs are not in canonical order")
+        return manifest
+
+
+class _HashSink:
+    """Collects what counts."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = [MAGIC]
+
+    def start(self, count: int) -> None:
+        self.parts.append(_U32.pack(count))
+
+    def dep(self, dep: Dep) -> None:
+        kind, name = _text(dep.kind), _text(dep.name)
+        pack = _U32.pack
+        self.parts += pack(len(kind)), kind, pack(len(name)), name, pack(len(dep.identity)), dep.identity
+
+
+class _WordSink:
+    """Collects what people read."""
+
+    __slots__ = ("lines",)
+
+    def __init__(self) -> None:
+        self.lines: list[Line] = []
+
+    def start(self, count: int) -> None:
+        """The count is for machines."""
+
+    def dep(self, dep: Dep) -> None:
+        identity = dep.identity.hex()[:16] or "absent"
+        self.lines.append(Line(dep.kind, dep.name, identity, dep.note))
+
+
+def _canonical(deps: Iterable[Dep]) -> tuple[Dep, ...]:
+    """Sorted, and without repetition. Of repeated ones the greatest hint and note stay, whatever came first."""
+    ordered = sorted(deps, key=lambda dep: (dep.kind, dep.name, dep.identity, dep.hint, dep.note))
+    return tuple(dep for dep, after in zip(ordered, [*ordered[1:], None], strict=False) if dep != after)
+
+
+def _by_name(deps: Iterable[Dep]) -> dict[tuple[str, str], tuple[Dep, ...]]:
+    """Inputs by kind and name. An input seen in two states appears with both."""
+    found: dict[tuple[str, str], tuple[Dep, ...]] = {}
+    for dep in deps:
+        place = dep.kind, dep.name
+        found[place] = (*found.get(place, ()), dep)
+    return found
+
+
+def _text(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _string(data: bytes) -> str:
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _fields(data: bytes, at: int) -> list[bytes]:
+    """All fields behind the magic; never allocates for a length that the data cannot hold."""
+    try:
+        (count,) = _U32.unpack_from(data, at)
+        at += _U32.size
+        fields = []
+        for _ in range(count * _FIELDS):
+            (length,) = _U32.unpack_from(data, at)
+            at += _U32.size + length
+            if at > len(data):
+                raise DecodeError(f"a manifest of {len(data)} bytes claims {at}")
+            fields.append(data[at - length : at])
+    except struct.error:
+        raise DecodeError(f"a manifest of {len(data)} bytes is truncated") from None
+    if at != len(data):
+        raise DecodeError(f"a manifest has {len(data) - at} bytes behind its end")
+    return fields
