@@ -1,0 +1,599 @@
+"""Steps: functions whose calls are remembered by everything that goes into them.
+
+It knows a small protocol of what it needs from a cache (`Keeper`), fingerprints, and nothing of
+stores, graphs or commands.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import marshal
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from types import MethodType
+from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+
+from vcache import artifacts
+from vcache.artifacts import Cabinet
+from vcache.discovery import Discovery, Shelf
+from vcache.entry import Dep, Key, make_key
+from vcache.errors import FingerprintError, UsageError
+from vcache.fingerprint import inputs
+from vcache.fingerprint.arguments import bind, identity
+from vcache.fingerprint.code import CodePrint, code_print
+from vcache.fingerprint.depfile import parse_depfile
+from vcache.fingerprint.manifest import Manifest
+from vcache.kit.units import nanoseconds
+from vcache.outcome import Hit, Miss, Reason
+
+if TYPE_CHECKING:
+    from vcache.entry import Entry
+    from vcache.fingerprint.inputs import Spec
+    from vcache.flight import SingleFlight
+
+__all__ = ["Call", "Explanation", "Keeper", "Making", "Step", "StepOptions"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Duration = float | int | str | timedelta
+
+RECIPES: Final = ".recipes"
+_MEMO_MOST: Final = 4096
+_ABSENT: Final = object()
+_log = logging.getLogger("vcache.step")
+
+
+class Keeper(Shelf, Cabinet, Protocol):
+    """What a step needs of a cache."""
+
+    @property
+    def namespace(self) -> str: ...
+
+    @property
+    def is_disabled(self) -> bool: ...
+
+    @property
+    def flight(self) -> SingleFlight: ...
+
+    def put_key(
+        self, key: Key, value: object, *, ttl_ns: int | None = None, cost_ns: int = 0,
+        codec: str | None = None, is_error: bool = False, stale_ns: int = 0, **conditions: object,
+    ) -> bool: ...  # fmt: skip
+
+    def delete_key(self, key: Key) -> bool: ...
+
+    def entries_under(self, prefix: bytes) -> Iterator[Entry]: ...
+
+    def key(self, name: str | bytes) -> Key: ...
+
+    def count(self, outcome: Hit | Miss) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a value is made and kept: single flight, time to live, what happens to exceptions.
+
+    Attributes:
+        ttl_ns: how long a value may be used; None for ever.
+        stale_ns: how much longer it is served while a new one is made in the background.
+        errors_ns: how long an exception is kept; None keeps none.
+    """
+
+    ttl_ns: int | None = None
+    stale_ns: int = 0
+    errors_ns: int | None = None
+    tags: frozenset[str] = frozenset()
+
+    def get_or_make(
+        self,
+        keeper: Keeper,
+        key: Key,
+        make: Callable[[], object],
+        specs: Iterable[Spec | str | os.PathLike[str]] = (),
+    ) -> object:
+        """The kept value, or the one that `make` gives now, made by one of all who ask.
+
+        Raises:
+            Exception: what `make` raised now, or then.
+        """
+        if keeper.is_disabled:
+            return make()
+        value = keeper.get_key(key, _ABSENT)
+        if value is not _ABSENT:
+            return value
+        if self.stale_ns:
+            late = keeper.peek_key(key)
+            if isinstance(late, Hit):
+                self._refresh(keeper, key, make, specs)
+                return _result(late)
+        lead = keeper.flight.lead(key)
+        with nullcontext() if lead is None else lead:
+            found = keeper.peek_key(key)
+            if isinstance(found, Hit) and not found.is_expired:
+                return _result(found)  # somebody made it while this caller waited
+            return self.make(keeper, key, make, specs)
+
+    def make(
+        self,
+        keeper: Keeper,
+        key: Key,
+        make: Callable[[], object],
+        specs: Iterable[Spec | str | os.PathLike[str]] = (),
+    ) -> object:
+        """Make a value and keep it, unless a dependency changed meanwhile."""
+        deps = keeper.observer.observe_all(specs)
+        started = time.perf_counter_ns()
+        try:
+            value = make()
+        except Exception as error:
+            if self.errors_ns is not None:
+                self.keep_error(keeper, key, error, time.perf_counter_ns() - started)
+            raise
+        cost_ns = time.perf_counter_ns() - started
+        if deps and (changed := keeper.observer.first_stale(deps)) is not None:
+            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
+            return value
+        self.keep(keeper, key, value, cost_ns, deps=deps)
+        return value
+
+    def keep(
+        self, keeper: Keeper, key: Key, value: object, cost_ns: int, *, deps: tuple[Dep, ...] = ()
+    ) -> bool:
+        """Keep a made value."""
+        conditions: dict[str, object] = {}
+        if self.tags or deps:
+            conditions = {"tags": self.tags, "deps": deps}
+        return keeper.put_key(
+            key, value, ttl_ns=self.ttl_ns, stale_ns=self.stale_ns, cost_ns=cost_ns, **conditions
+        )
+
+    def keep_error(self, keeper: Keeper, key: Key, error: Exception, cost_ns: int) -> None:
+        """Keep an exception for its shorter time."""
+        keeper.put_key(key, error, ttl_ns=self.errors_ns, cost_ns=cost_ns, codec="error", is_error=True)
+
+    def _refresh(
+        self,
+        keeper: Keeper,
+        key: Key,
+        make: Callable[[], object],
+        specs: Iterable[Spec | str | os.PathLike[str]],
+    ) -> None:
+        """Make a new value in the background, unless somebody is at it."""
+        lead = keeper.flight.lead(key, wait=False)
+        if lead is None:
+            return
+
+        def work() -> None:
+            with lead:
+                try:
+                    self.make(keeper, key, make, specs)
+                except Exception:
+                    _log.exception("refreshing %r failed; the old value is served until it is too old", key)
+
+        threading.Thread(target=work, name="vcache-refresh", daemon=True).start()
+
+
+def _result(hit: Hit) -> object:
+    if hit.entry.is_error:
+        raise cast("Exception", hit.value)
+    return hit.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOptions:
+    """How calls of a step are remembered.
+
+    Attributes:
+        ttl, stale, errors: durations, as in `Cache.get_or_compute`.
+        tags: labels to invalidate by.
+        version: part of the key: change it to forget what was remembered.
+        ignore: names of parameters that do not count.
+        inputs: what the step reads beside its arguments; or "traced" to record what it opens.
+        outs: files the step makes, below the root; `{parameter}` stands for an argument.
+        depfile: a Makefile rule the step writes, naming what it read.
+        code: how much of the function's code counts: "deep", "shallow" or "none".
+    """
+
+    ttl: Duration | None = None
+    stale: Duration | None = None
+    errors: Duration | None = None
+    tags: Iterable[str] = ()
+    version: str | int = ""
+    ignore: Iterable[str] = ()
+    inputs: Iterable[Spec | str | os.PathLike[str]] | Literal["traced"] = ()
+    outs: Iterable[str] = ()
+    depfile: str | None = None
+    code: Literal["deep", "shallow", "none"] = "deep"
+
+    @classmethod
+    def of(cls, options: Mapping[str, object]) -> StepOptions:
+        """The options given by name.
+
+        Raises:
+            UsageError: an unknown name (with the nearest known ones), or a value that does not fit.
+        """
+        known = [option.name for option in fields(cls)]
+        for name in options:
+            if name not in known:
+                from vcache.kit.names import nearest
+
+                hint = nearest(name, known)
+                meant = f": did you mean {hint[0]!r}?" if hint else f": there are {', '.join(known)}"
+                raise UsageError(f"step has no option {name!r}{meant}")
+        chosen = cls(**options)  # type: ignore[arg-type]  # checked below
+        if chosen.code not in ("deep", "shallow", "none"):
+            raise UsageError(f'code={chosen.code!r}: give "deep", "shallow" or "none"')
+        if isinstance(chosen.inputs, str) and chosen.inputs != "traced":
+            raise UsageError(f'inputs={chosen.inputs!r}: give a list such as [File("a.h")], or "traced"')
+        if isinstance(chosen.outs, str):
+            raise UsageError(f"outs={chosen.outs!r}: give a list such as [{chosen.outs!r}]")
+        return chosen
+
+    def making(self) -> Making:
+        """The part that decides how a value is kept."""
+        return Making(
+            ttl_ns=None if self.ttl is None else nanoseconds(self.ttl),
+            stale_ns=0 if self.stale is None else nanoseconds(self.stale),
+            errors_ns=None if self.errors is None else nanoseconds(self.errors),
+            tags=frozenset([self.tags] if isinstance(self.tags, str) else self.tags),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a step, identified.
+
+    Attributes:
+        base: everything known before it runs.
+        outs: names of the files it is to make, below the root.
+        depfile: where it writes what it read, below the root.
+    """
+
+    base: Manifest
+    outs: tuple[str, ...] = ()
+    depfile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What goes into the key of a call, in words.
+
+    Attributes:
+        key: the name under which the result is kept.
+        lines: one per input.
+        unseen: what the fingerprint cannot see.
+    """
+
+    key: str
+    lines: tuple[str, ...]
+    unseen: tuple[str, ...] = field(default=())
+
+    def __str__(self) -> str:
+        unseen = [f"not seen: {what}" for what in self.unseen]
+        return "\n".join([self.key, *(f"  {line}" for line in (*self.lines, *unseen))])
+
+
+class Step(Generic[P, R]):
+    """A function with a memory. Made by `Cache.step`.
+
+    Threads: as the cache it belongs to.
+    """
+
+    def __init__(self, keeper: Keeper, function: Callable[P, R], options: StepOptions) -> None:
+        refuse_unfit(function)
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.options = options
+        self._keeper = keeper
+        self._making = options.making()
+        self._ignore = tuple([options.ignore] if isinstance(options.ignore, str) else options.ignore)
+        self._outs = tuple(options.outs)
+        self._is_traced = options.inputs == "traced"
+        self._specs: tuple[Spec | str | os.PathLike[str], ...] = (
+            () if isinstance(options.inputs, str) else tuple(options.inputs)
+        )
+        self._discovers = self._is_traced or options.depfile is not None
+        # Calls whose key depends on nothing but code and plain arguments are found by these alone.
+        self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
+        self._memo: dict[bytes, Key] = {}
+        self._print: CodePrint | None = None
+        self.name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The remembered result, or what the function gives now."""
+        keeper = self._keeper
+        if self._is_plain and self._print is not None:
+            try:
+                # Never stored: only tells apart the calls of this process, by type and value.
+                raw = marshal.dumps((args, kwargs), 2)
+            except ValueError:
+                pass
+            else:
+                key = self._memo.get(raw)
+                if key is not None and self._print.is_current():
+                    value = keeper.get_key(key, _ABSENT)
+                    if value is not _ABSENT:
+                        return cast("R", value)
+                    return self._slowly(args, kwargs, None)
+                return self._slowly(args, kwargs, raw)
+        return self._slowly(args, kwargs, None)
+
+    def __get__(self, instance: object, owner: type | None = None) -> object:
+        return self if instance is None else MethodType(self, instance)
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The name under which this call's result is, or would be, kept."""
+        return self._name_of(self._manifest(self.identify(args, kwargs)))
+
+    def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a call would be answered without running."""
+        return bool(self.find(self.identify(args, kwargs), peek=True))
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """What goes into the key of a call, and what the fingerprint cannot see."""
+        call = self.identify(args, kwargs)
+        full = self._manifest(call)
+        return Explanation(
+            self._name_of(full), tuple(str(line) for line in full.describe()), self._current_print().opaque
+        )
+
+    def invalidate(self) -> int:
+        """Forget all remembered calls, whatever their code was; how many."""
+        prefix = self._keeper.key(f"{self.name}:")
+        keys = [entry.key for entry in self._keeper.entries_under(prefix)]
+        return sum(map(self._keeper.delete_key, keys))
+
+    def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """What the function gives now; nothing is looked up or kept."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<step {self.name}>"
+
+    # -- the parts of a call, for `aio` too ----------------------------------------------------
+
+    def identify(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Call:
+        """Everything that identifies a call before it runs.
+
+        Raises:
+            TypeError: the function does not take these arguments.
+            FingerprintError: an argument or input that has no identity, by name.
+        """
+        bound = bind(self.function, args, kwargs, ignore=self._ignore)
+        deps: list[Dep] = [Dep("step", self.name, b"1"), *self._current_print().deps]
+        if self.options.version != "":
+            deps.append(Dep("version", "version", identity(self.options.version, where="version")))
+        observer = self._keeper.observer
+        for name, value in bound.items():
+            deps += self._argument(name, value)
+        deps += observer.observe_all(self._specs)
+        words = _Words(bound) if self._outs or self.options.depfile else None
+        outs = tuple(self._output(template, words) for template in self._outs) if words is not None else ()
+        depfile = None
+        if self.options.depfile is not None and words is not None:
+            depfile = self._output(self.options.depfile, words)
+        deps += [Dep("out", name, b"") for name in outs]
+        return Call(Manifest(deps), outs, depfile)
+
+    def find(self, call: Call, *, peek: bool = False) -> Hit | Miss:
+        """The remembered result of a call, with its files put back unless only peeking."""
+        miss = Miss(Reason.ABSENT, "no result is kept for these inputs")
+        for manifest in Discovery(self._keeper, call.base).candidates() if self._discovers else (call.base,):
+            found = self._keeper.peek_key(self._key_of(manifest))
+            if isinstance(found, Miss):
+                miss = found
+                continue
+            if found.is_expired or (call.outs and not peek and not self._restore(found)):
+                continue
+            return (
+                found if not call.outs else Hit(found.tier, found.entry, _value_of(found), found.is_expired)
+            )
+        return miss
+
+    def run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
+        """Run the function and keep its result."""
+        started = time.perf_counter_ns()
+        began_ns = time.time_ns()
+        if self._is_traced:
+            from vcache.fingerprint.traced import record  # installs an audit hook on use
+
+            recorder = record(ignore=self._private_places())
+        else:
+            recorder = nullcontext()
+        try:
+            with recorder as recording:
+                value = self.function(*args, **kwargs)  # type: ignore[arg-type]
+        except Exception as error:
+            if self.options.errors is not None and not self._discovers:
+                cost_ns = time.perf_counter_ns() - started
+                self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns)
+            raise
+        self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
+        return value
+
+    def keep(self, call: Call, value: object, cost_ns: int, began_ns: int, recording: object = None) -> None:
+        """Keep a result with its files, unless an input changed while the function ran."""
+        keeper = self._keeper
+        changed = keeper.observer.first_stale(call.base)
+        if changed is not None:
+            _log.warning("%s: %s %s while it ran: not kept", self.name, changed.dep.name, changed.reason)
+            return
+        manifest = call.base
+        if self._discovers:
+            found = self._discovered(call, began_ns, recording)
+            if found is None:
+                return
+            manifest = Discovery(keeper, call.base).learn(found)
+        content = value
+        if call.outs:
+            files = artifacts.collect(keeper, call.outs)
+            if files is None:
+                return
+            content = {"value": value, "files": files}
+        key = self._key_of(manifest)
+        if self._making.keep(keeper, key, content, cost_ns):
+            self._keep_recipe(key, manifest)
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _slowly(self, args: tuple[object, ...], kwargs: Mapping[str, object], raw: bytes | None) -> R:
+        keeper = self._keeper
+        if keeper.is_disabled:
+            return self.function(*args, **kwargs)  # type: ignore[arg-type]
+        call = self.identify(args, kwargs)
+        if self._is_plain:
+            key = self._key_of(call.base)
+            if raw is not None:
+                if len(self._memo) >= _MEMO_MOST:
+                    self._memo.clear()
+                self._memo[raw] = key
+            value = keeper.get_key(key, _ABSENT)
+            if value is not _ABSENT:
+                return cast("R", value)
+            if self._making.stale_ns and isinstance(late := keeper.peek_key(key), Hit):
+                self._making._refresh(keeper, key, lambda: self.function(*args, **kwargs), ())  # type: ignore[arg-type]
+                return cast("R", _result(late))
+        else:
+            found = self.find(call)
+            if isinstance(found, Hit):
+                keeper.count(found)
+                return cast("R", _result(found))
+            keeper.count(found)
+        lead = keeper.flight.lead(self._key_of(call.base))
+        with nullcontext() if lead is None else lead:
+            found = self.find(call)
+            if isinstance(found, Hit):
+                return cast("R", _result(found))
+            return self.run(call, args, kwargs)
+
+    def _current_print(self) -> CodePrint:
+        known = self._print
+        if known is None or not known.is_current():
+            self._memo.clear()
+            known = self._print = code_print(
+                self.function, level=self.options.code, project_root=self._keeper.root
+            )
+        return known
+
+    def _argument(self, name: str, value: object) -> Iterator[Dep]:
+        """An argument's identity; a spec stands for what it names."""
+        if isinstance(value, inputs.Spec):
+            yield Dep("arg", name, type(value).__name__.encode())
+            yield from self._keeper.observer.observe(value)
+            return
+        try:
+            yield Dep("arg", name, identity(value, where=f"argument {name!r}"), note=_shown(value))
+        except FingerprintError as error:
+            raise FingerprintError(f"{self.name}: {error}") from None
+
+    def _output(self, template: str, words: _Words) -> str:
+        try:
+            path = template.format_map(words)
+        except (KeyError, AttributeError, IndexError, ValueError) as error:
+            raise UsageError(
+                f"{self.name}: the output {template!r} asks for {error}: it may use {', '.join(words.known)}"
+            ) from None
+        return artifacts.output_name(self._keeper.root, path)
+
+    def _manifest(self, call: Call) -> Manifest:
+        """The full manifest where earlier runs tell it, else what is known beforehand."""
+        if not self._discovers:
+            return call.base
+        candidates = list(Discovery(self._keeper, call.base).candidates())
+        for manifest in candidates:
+            if self._keeper.peek_key(self._key_of(manifest)):
+                return manifest
+        return candidates[0] if candidates else call.base
+
+    def _name_of(self, manifest: Manifest) -> str:
+        return f"{self.name}:{manifest.fingerprint().hex()}"
+
+    def _key_of(self, manifest: Manifest) -> Key:
+        return self._keeper.key(self._name_of(manifest))
+
+    def _restore(self, hit: Hit) -> bool:
+        content = hit.value
+        if not isinstance(content, dict) or not isinstance(content.get("files"), list):
+            return False
+        return artifacts.put_back(self._keeper, content["files"])
+
+    def _private_places(self) -> tuple[str, ...]:
+        directory = getattr(self._keeper, "directory", None)
+        return () if directory is None else (f"{directory}{os.sep}",)
+
+    def _discovered(self, call: Call, began_ns: int, recording: object) -> list[Dep] | None:
+        """What a run read beside what was declared; None when that is not certain."""
+        if recording is not None:
+            deps = list(recording.deps(self._keeper.observer))  # type: ignore[attr-defined]  # a Recording
+            if recording.unstable:  # type: ignore[attr-defined]
+                _log.warning("%s: %s changed while it ran: not kept", self.name, min(recording.unstable))  # type: ignore[attr-defined]
+                return None
+            return deps
+        assert call.depfile is not None
+        path = os.path.join(self._keeper.root, call.depfile)
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                names = parse_depfile(file.read())
+        except FileNotFoundError:
+            raise UsageError(
+                f"{self.name}: the depfile {call.depfile!r} was promised and not written"
+            ) from None
+        found = []
+        for name in names:
+            full = os.path.join(self._keeper.root, name)
+            status = os.stat(full)
+            if max(status.st_mtime_ns, status.st_ctime_ns) >= began_ns:
+                _log.warning("%s: %s changed while it ran: not kept", self.name, name)
+                return None
+            found += self._keeper.observer.observe(inputs.File(full))
+        return found
+
+    def _keep_recipe(self, key: Key, manifest: Manifest) -> None:
+        """Remember what went into a result, so that `why` can compare."""
+        name = f"{self.name}:{key[-64:].decode()}"
+        self._keeper.put_key(make_key(name, namespace=RECIPES), manifest.to_bytes())
+
+
+class _Words(dict[str, object]):
+    """A step's arguments as its output templates may use them."""
+
+    def __init__(self, bound: Mapping[str, object]) -> None:
+        super().__init__(bound)
+        self.known = sorted(bound)
+
+
+def _value_of(hit: Hit) -> object:
+    content = hit.value
+    return content["value"] if isinstance(content, dict) and "files" in content else content
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def refuse_unfit(function: object) -> None:
+    """Let through what a step can remember.
+
+    Raises:
+        UsageError: not callable, a coroutine function (which needs `AsyncCache.step`), or a
+            generator function.
+    """
+    if not callable(function):
+        raise UsageError(f"a step wraps a function, not {function!r:.80}: write options as keywords")
+    flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
+    if flags & (_COROUTINE | _ASYNC_GENERATOR):
+        raise UsageError(f"{function!r} is async: use AsyncCache.step")
+    if flags & _GENERATOR:
+        raise UsageError(f"{function!r} is a generator: return a list, which can be kept")
+
+
+_GENERATOR: Final = 0x20  # inspect.CO_GENERATOR and its kin, without importing inspect
+_COROUTINE: Final = 0x80
+_ASYNC_GENERATOR: Final = 0x200
