@@ -1,0 +1,434 @@
+"""A store made of stores: the fastest first, each below larger or shared by more.
+
+It knows its tiers by their protocols only. What comes from a tier that is not trusted is
+checked here, before any other tier or the caller sees it.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO, Final, Protocol, TypeVar, cast
+
+from vcache.entry import Encoding, Entry, Key, Record
+from vcache.errors import SerializeError, StoreClosed, StoreError, StoreReadOnly, UsageError
+from vcache.hash import digest
+from vcache.serialize import unpack
+from vcache.store.base import Batches, Files, HeldPath, Listing, Store, StoreCounters, StoreInfo, Watched
+
+__all__ = ["TieredStore", "verified"]
+
+_T = TypeVar("_T")
+
+_EPOCHS: Final = 256
+
+
+class _FileStore(Store, Files, Protocol):
+    """Both, which Python cannot say without a class."""
+
+
+class TieredStore:
+    """Reads from the first tier that has a record and copies it to those above; writes to all.
+
+    A tier of this process's memory above a `Watched` one is its *mirror*: it is filled by reads
+    only, and serves a copy only while the watched tier says that it is current. So another
+    process's `put` or `delete` is seen at once, and `scan` need not ask a mirror.
+
+    A tier that fails is counted and passed over. `put` raises only if no tier took the record, or
+    if one that is read earlier could neither take it nor forget the older one. `delete` goes from
+    the last tier up, so that no reader brings back what is being deleted, and raises what a tier
+    raised: a record that stays would be served. Read-only tiers come last and are not written;
+    what they hold cannot be deleted and is seen again once nothing above hides it.
+
+    Attributes:
+        tiers: the stores, in the order they are asked. They are closed with this one.
+
+    Raises:
+        UsageError: there is no tier, or one that is read-only hides one that is not.
+    """
+
+    __slots__ = (
+        "_corrupt", "_deletable", "_epochs", "_faults", "_is_current", "_is_trusted", "_mirrored", "_names",
+        "_next_epoch", "_owners", "_searched_from", "_top_get", "_top_is_current", "_writable", "info",
+        "tiers",
+    )  # fmt: skip
+
+    def __init__(self, tiers: Sequence[Store]) -> None:
+        self.tiers: Final = tuple(tiers)
+        if not self.tiers:
+            raise UsageError("a tiered store needs at least one tier")
+        self._names = [tier.info.name for tier in self.tiers]
+        self._is_trusted = [tier.info.is_trusted for tier in self.tiers]
+        places = range(len(self.tiers))
+        # For each tier the place of the watched one that it mirrors, if any, and how to ask that.
+        self._mirrored = [_watched_below(self.tiers, place) for place in places]
+        self._is_current = [
+            None if below is None else cast("Watched", self.tiers[below]).is_current
+            for below in self._mirrored
+        ]
+        self._owners = [self.tiers[place] for place in places if self._mirrored[place] is None]
+        _require_read_only_last(self._owners)
+        # The tiers that can be changed, the last first; with and without the mirrors.
+        self._deletable = [place for place in reversed(places) if not self.tiers[place].info.is_read_only]
+        self._writable = [place for place in self._deletable if self._mirrored[place] is None]
+        self.info = _info(self.tiers, is_read_only=not self._writable)
+        self._faults = self._corrupt = 0
+        # A promotion that overlaps a write of its key is taken back; see `_promote`.
+        self._epochs = [0] * _EPOCHS
+        self._next_epoch = itertools.count(1).__next__
+        # What the fast path needs of the first tier, looked up once.
+        top = self.tiers[0]
+        self._top_get: Callable[[Key], Record | None] = top.get if top.info.is_trusted else _nothing
+        self._top_is_current = self._is_current[0]
+        self._searched_from = 1 if top.info.is_trusted else 0
+
+    def get(self, key: Key) -> Record | None:
+        """The verified record of a key from the first tier that has it, or None."""
+        # `lookup` without the pair, written out: this is the hottest path of a warm build.
+        try:
+            record = self._top_get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            record = None
+        if record is not None:
+            is_current = self._top_is_current
+            if is_current is None or is_current(key, record.token):
+                return record
+            self.tiers[0].delete(key)
+        found = self._search(key)
+        return None if found is None else found[1]
+
+    def lookup(self, key: Key) -> tuple[str, Record] | None:
+        """The name of the tier that had the record, and the record; or None."""
+        try:
+            record = self._top_get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            record = None
+        if record is not None:
+            is_current = self._top_is_current
+            if is_current is None or is_current(key, record.token):
+                return self._names[0], record
+            self.tiers[0].delete(key)
+        return self._search(key)
+
+    def put(self, key: Key, record: Record) -> None:
+        """Keep a record in every tier that owns records, the last first."""
+        self._write((key,), lambda tier: tier.put(key, record))
+
+    def delete(self, key: Key) -> bool:
+        """Forget a key in every tier, the last first; whether any had it."""
+        if not self._writable:
+            raise _read_only(self.info)
+        self._open_epoch(key)
+        had = False
+        failed: Exception | None = None
+        for place in self._deletable:
+            try:
+                had |= self.tiers[place].delete(key)
+            except (StoreError, OSError) as error:
+                self._fault(error)
+                failed = failed or error
+        if failed is not None:
+            raise _store_error(failed)
+        return had
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        """The verified records of those keys that any tier has; each tier is asked for the rest."""
+        found: dict[Key, Record] = {}
+        missing: Sequence[Key] = keys
+        for place in range(len(self.tiers)):
+            epochs = [self._epochs[hash(key) % _EPOCHS] for key in missing] if place else ()
+            had = self._ask_many(place, missing)
+            if place:
+                for key, epoch in zip(missing, epochs, strict=True):
+                    if key in had:
+                        self._promote(key, had[key], place, epoch)
+            found.update(had)
+            missing = [key for key in missing if key not in had]
+        return found
+
+    def put_many(self, records: Mapping[Key, Record]) -> None:
+        """Keep all records in every tier that owns records."""
+
+        def put_all(tier: Store) -> None:
+            if isinstance(tier, Batches):
+                tier.put_many(records)
+            else:
+                for key, record in records.items():
+                    tier.put(key, record)
+
+        self._write(records, put_all)
+
+    def scan(self, prefix: bytes = b"") -> Iterator[Key]:
+        """Walk the keys of all tiers, each once."""
+        if len(self._owners) == 1:
+            return self._owners[0].scan(prefix)
+        return _each_once((key, key) for tier in self._owners for key in tier.scan(prefix))
+
+    def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
+        """Walk the entries of all tiers, of each key the one that is read first."""
+        if len(self._owners) == 1:
+            return _entries(self._owners[0], prefix)
+        return _each_once((entry.key, entry) for tier in self._owners for entry in _entries(tier, prefix))
+
+    def entry(self, key: Key) -> Entry | None:
+        """The entry of a key, from the first tier that has it."""
+        for tier in self._owners:
+            try:
+                if isinstance(tier, Listing):
+                    entry = tier.entry(key)
+                else:
+                    record = tier.get(key)
+                    entry = None if record is None else record.entry()
+            except (StoreError, OSError) as error:
+                self._fault(error)
+                continue
+            if entry is not None:
+                return entry
+        return None
+
+    def put_file(self, entry: Entry, source: Path, *, move: bool = False) -> Entry:
+        """Keep the content of a file in every tier that owns records; see `Files.put_file`."""
+        keeper = self._files()
+        key = entry.key
+        if keeper is None or keeper.info.is_read_only:
+            body = source.read_bytes()
+            entry = replace(entry, digest=digest(body), size_bytes=len(body), encoding=Encoding.IDENTITY)
+            self.put(key, Record(entry.encode(), body))
+            if move:
+                source.unlink()
+            return entry
+        self._open_epoch(key)
+        entry = keeper.put_file(entry, source, move=move)
+        if len(self._writable) > 1 and (record := keeper.get(key)) is not None:
+            self._write((key,), lambda tier: None if tier is keeper else tier.put(key, record))
+        return entry
+
+    def open(self, key: Key) -> tuple[Entry, BinaryIO] | None:
+        """The entry and a stream of its body as stored, or None."""
+        files = self._files()
+        if files is not None and (opened := files.open(key)) is not None:
+            return opened
+        record = self.get(key)  # brings it to the tier with files, if there is one
+        if record is None:
+            return None
+        opened = None if files is None else files.open(key)
+        return opened or (record.entry(), io.BytesIO(record.body))
+
+    def hold(self, key: Key) -> HeldPath | None:
+        """The body of a record as a verified read-only file; None too if no tier has files."""
+        files = self._files()
+        if files is None:
+            return None
+        return files.hold(key) or (files.hold(key) if self.get(key) is not None else None)
+
+    def counters(self) -> StoreCounters:
+        """What the fullest tier holds, and what happened to any."""
+        each = [tier.counters() for tier in self.tiers]
+        fullest = max(each, key=lambda counters: counters.entries)
+        return StoreCounters(
+            entries=fullest.entries,
+            size_bytes=fullest.size_bytes,
+            corrupt=self._corrupt + sum(counters.corrupt for counters in each),
+            evicted=sum(counters.evicted for counters in each),
+            faults=self._faults + sum(counters.faults for counters in each),
+        )
+
+    def close(self) -> None:
+        """Close every tier, also if one of them fails to. May be called again."""
+        failed: Exception | None = None
+        for tier in self.tiers:
+            try:
+                tier.close()
+            except (StoreError, OSError) as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
+
+    def _search(self, key: Key) -> tuple[str, Record] | None:
+        """The first tier's name and record that can be had, copied to the tiers above."""
+        epoch = self._epochs[hash(key) % _EPOCHS]
+        for place in range(self._searched_from, len(self.tiers)):
+            record = self._ask(place, key)
+            if record is not None:
+                self._promote(key, record, place, epoch)
+                return self._names[place], record
+        return None
+
+    def _ask(self, place: int, key: Key) -> Record | None:
+        """What one tier answers, if it may be served."""
+        try:
+            record = self.tiers[place].get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return None
+        return None if record is None else self._served(place, key, record)
+
+    def _ask_many(self, place: int, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        tier = self.tiers[place]
+        if not keys:
+            return {}
+        if not isinstance(tier, Batches):
+            return {key: record for key in keys if (record := self._ask(place, key)) is not None}
+        try:
+            had = tier.get_many(keys)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return {}
+        if self._mirrored[place] is None and self._is_trusted[place]:
+            return had
+        return {key: record for key in had if (record := self._served(place, key, had[key])) is not None}
+
+    def _served(self, place: int, key: Key, record: Record) -> Record | None:
+        """A record if it is current, where its tier mirrors another, and sound, where it is not trusted."""
+        is_current = self._is_current[place]
+        if is_current is not None and not is_current(key, record.token):
+            self.tiers[place].delete(key)
+            return None
+        if self._is_trusted[place]:
+            return record
+        checked = verified(key, record)
+        if checked is None:
+            self._corrupt += 1
+        return checked
+
+    def _promote(self, key: Key, record: Record, place: int, epoch: int) -> None:
+        """Copy a record to the tiers above the one that had it.
+
+        A mirror takes only what its watched tier gave, for the token. A `put` or `delete` of this
+        process that began since the record was read opened another epoch: what was copied over
+        its outcome is removed again. A lock would have to be held while tiers do I/O.
+        """
+        slot = hash(key) % _EPOCHS
+        for above in range(place - 1, -1, -1):
+            tier, mirrored = self.tiers[above], self._mirrored[above]
+            try:
+                if mirrored == place:
+                    tier.put(key, record)
+                elif above in self._writable and self._epochs[slot] == epoch:
+                    tier.put(key, record)
+                    if self._epochs[slot] != epoch:
+                        tier.delete(key)
+            except (StoreError, OSError) as error:
+                self._fault(error)
+
+    def _write(self, keys: Iterable[Key], put: Callable[[Store], None]) -> None:
+        """Let every tier that owns records take something, the last first."""
+        for key in keys:
+            self._open_epoch(key)
+        failed: dict[int, Exception] = {}
+        for place in self._writable:
+            try:
+                put(self.tiers[place])
+            except (StoreError, OSError) as error:
+                self._fault(error)
+                failed[place] = error
+        if len(failed) == len(self._writable):
+            raise _store_error(next(iter(failed.values()))) if failed else _read_only(self.info)
+        if failed:
+            self._forget_older(keys, failed)
+
+    def _forget_older(self, keys: Iterable[Key], failed: Mapping[int, Exception]) -> None:
+        """Delete the older records where the newer were not taken, so that they are not served."""
+        took = min(place for place in self._writable if place not in failed)
+        for place, first_error in failed.items():
+            try:
+                for key in keys:
+                    self.tiers[place].delete(key)
+            except (StoreError, OSError) as error:
+                self._fault(error)
+                if place < took:
+                    raise _store_error(first_error) from error
+
+    def _files(self) -> _FileStore | None:
+        """The first tier that owns records and has files."""
+        return cast(
+            "_FileStore | None", next((tier for tier in self._owners if isinstance(tier, Files)), None)
+        )
+
+    def _open_epoch(self, key: Key) -> None:
+        self._epochs[hash(key) % _EPOCHS] = self._next_epoch()
+
+    def _fault(self, error: Exception) -> None:
+        """Count a tier's failure; a closed tier is the caller's misuse and raised."""
+        if isinstance(error, StoreClosed):
+            raise error
+        # CPython switches threads at calls and jumps only: this adds without a lock.
+        self._faults += 1
+
+
+def verified(key: Key, record: Record) -> Record | None:
+    """The record if it is the key's and its content has the digest that its head claims, or None."""
+    try:
+        entry = record.entry()
+        content = unpack(entry.encoding, record.body, size_bytes=entry.size_bytes)
+    except SerializeError:
+        return None
+    return record if entry.key == key and digest(content) == entry.digest else None
+
+
+def _nothing(_: Key) -> None:
+    return None
+
+
+def _watched_below(tiers: Sequence[Store], place: int) -> int | None:
+    """The place of the watched tier that one of this process's memory stands above."""
+    info = tiers[place].info
+    if info.is_shared or info.is_persistent or isinstance(tiers[place], Watched):
+        return None
+    return next((below for below in range(place + 1, len(tiers)) if isinstance(tiers[below], Watched)), None)
+
+
+def _require_read_only_last(owners: Sequence[Store]) -> None:
+    for upper, lower in itertools.pairwise(owners):
+        if upper.info.is_read_only and not lower.info.is_read_only:
+            raise UsageError(
+                f"the read-only tier {upper.info.url!r} would hide what is written to {lower.info.url!r}: "
+                "put read-only tiers last"
+            )
+
+
+def _info(tiers: Sequence[Store], *, is_read_only: bool) -> StoreInfo:
+    infos = [tier.info for tier in tiers]
+    return StoreInfo(
+        name="tiered",
+        url=" ".join(info.url for info in infos),
+        is_shared=any(info.is_shared for info in infos),
+        is_trusted=True,
+        is_persistent=any(info.is_persistent for info in infos),
+        is_read_only=is_read_only,
+    )
+
+
+def _entries(tier: Store, prefix: bytes) -> Iterator[Entry]:
+    """The entries of a tier, which costs one that cannot list them its bodies."""
+    if isinstance(tier, Listing):
+        return tier.entries(prefix)
+    found = (tier.get(key) for key in tier.scan(prefix))
+    return (record.entry() for record in found if record is not None)
+
+
+def _each_once(pairs: Iterable[tuple[Key, _T]]) -> Iterator[_T]:
+    """The second of each pair whose first did not come before."""
+    seen: set[Key] = set()
+    for key, item in pairs:
+        if key not in seen:
+            seen.add(key)
+            yield item
+
+
+def _store_error(error: Exception) -> StoreError:
+    """A tier's failure as the error of a store."""
+    if isinstance(error, StoreError):
+        return error
+    wrapped = StoreError(f"a tier failed: {error}")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def _read_only(info: StoreInfo) -> StoreReadOnly:
+    return StoreReadOnly(f"no tier of {info.url!r} takes writes")

@@ -1,0 +1,42 @@
+"""What tests of stores and of code around caches need; shipped to third parties.
+
+The hypothesis machine is `vcache.testing.machine.store_machine`: imported on its own, since
+hypothesis takes half a second to load.
+"""
+
+import pytest
+
+# Before the import, or a failing assertion of the suite would not show its values.
+pytest.register_assert_rewrite("vcache.testing.stores", "vcache.testing.powers")
+
+from vcache.testing.clock import FakeClock  # noqa: E402 - after the registration above
+from vcache.testing.faults import FaultyStore, flip_bit, flip_stored  # noqa: E402
+from vcache.testing.powers import (  # noqa: E402
+    BatchesTests,
+    CollectableTests,
+    DamageTests,
+    FilesTests,
+    ListingTests,
+    PersistentTests,
+    VerifiableTests,
+    WatchedTests,
+)
+from vcache.testing.records import make_record  # noqa: E402
+from vcache.testing.stores import StoreTests  # noqa: E402
+
+__all__ = [
+    "BatchesTests",
+    "CollectableTests",
+    "DamageTests",
+    "FakeClock",
+    "FaultyStore",
+    "FilesTests",
+    "ListingTests",
+    "PersistentTests",
+    "StoreTests",
+    "VerifiableTests",
+    "WatchedTests",
+    "flip_bit",
+    "flip_stored",
+    "make_record",
+]
