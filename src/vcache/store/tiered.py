@@ -51,7 +51,7 @@ class TieredStore:
     """
 
     __slots__ = (
-        "_corrupt", "_deletable", "_epochs", "_faults", "_is_current", "_is_trusted", "_mirrored", "_names",
+        "_corrupt", "_deletable", "_epochs", "_faults", "_gets", "_is_current", "_is_trusted", "_mirrored", "_names",
         "_next_epoch", "_owners", "_searched_from", "_top_get", "_top_is_current", "_writable", "info",
         "tiers",
     )  # fmt: skip
@@ -60,6 +60,7 @@ class TieredStore:
         self.tiers: Final = tuple(tiers)
         if not self.tiers:
             raise UsageError("a tiered store needs at least one tier")
+        self._gets = [tier.get for tier in self.tiers]
         self._names = [tier.info.name for tier in self.tiers]
         self._is_trusted = [tier.info.is_trusted for tier in self.tiers]
         places = range(len(self.tiers))
@@ -81,9 +82,9 @@ class TieredStore:
         self._next_epoch = itertools.count(1).__next__
         # What the fast path needs of the first tier, looked up once.
         top = self.tiers[0]
-        self._top_get: Callable[[Key], Record | None] = top.get if top.info.is_trusted else _nothing
+        self._top_get: Callable[[Key], Record | None] = top.get if self._is_trusted[0] else _nothing
         self._top_is_current = self._is_current[0]
-        self._searched_from = 1 if top.info.is_trusted else 0
+        self._searched_from = 1 if self._is_trusted[0] else 0
 
     def get(self, key: Key) -> Record | None:
         """The verified record of a key from the first tier that has it, or None."""
@@ -253,29 +254,22 @@ class TieredStore:
         """The first tier's name and record that can be had, copied to the tiers above."""
         epoch = self._epochs[hash(key) % _EPOCHS]
         for place in range(self._searched_from, len(self.tiers)):
-            record = self._ask(place, key)
-            if record is not None:
+            try:
+                record = self._gets[place](key)
+            except (StoreError, OSError) as error:
+                self._fault(error)
+                continue
+            if record is not None and (record := self._served(place, key, record)) is not None:
                 self._promote(key, record, place, epoch)
                 return self._names[place], record
         return None
-
-    def _ask(self, place: int, key: Key) -> Record | None:
-        """What one tier answers, if it may be served."""
-        try:
-            record = self.tiers[place].get(key)
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            return None
-        return None if record is None else self._served(place, key, record)
 
     def _ask_many(self, place: int, keys: Sequence[Key]) -> Mapping[Key, Record]:
         tier = self.tiers[place]
         if not keys:
             return {}
-        if not isinstance(tier, Batches):
-            return {key: record for key in keys if (record := self._ask(place, key)) is not None}
         try:
-            had = tier.get_many(keys)
+            had = tier.get_many(keys) if isinstance(tier, Batches) else _get_each(tier, keys)
         except (StoreError, OSError) as error:
             self._fault(error)
             return {}
@@ -402,6 +396,10 @@ def _info(tiers: Sequence[Store], *, is_read_only: bool) -> StoreInfo:
         is_persistent=any(info.is_persistent for info in infos),
         is_read_only=is_read_only,
     )
+
+
+def _get_each(tier: Store, keys: Iterable[Key]) -> dict[Key, Record]:
+    return {key: record for key in keys if (record := tier.get(key)) is not None}
 
 
 def _entries(tier: Store, prefix: bytes) -> Iterator[Entry]:

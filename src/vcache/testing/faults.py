@@ -50,13 +50,26 @@ def flip_stored(directory: Path, content: bytes, *, bit: int = 0) -> int:
     for folder, _, names in os.walk(directory):
         for name in names:
             path = Path(folder, name)
-            data = path.read_bytes()
-            at = data.find(content)
-            while at >= 0:
-                flip_bit(path, at * 8 + bit)
-                count += 1
-                at = data.find(content, at + 1)
+            for start, data in _written(path):
+                at = data.find(content)
+                while at >= 0:
+                    flip_bit(path, (start + at) * 8 + bit)
+                    count += 1
+                    at = data.find(content, at + 1)
     return count
+
+
+def _written(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The parts of a file that are not holes, with their offsets. A store may reserve much and write little."""
+    with open(path, "rb", buffering=0) as file:
+        end = 0
+        while True:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError:  # ENXIO: only a hole follows
+                return
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            yield start, os.pread(file.fileno(), end - start, start)
 
 
 class FaultyStore:
