@@ -11,7 +11,6 @@ import re
 import stat
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -35,8 +34,7 @@ class _Name(NamedTuple):
     kind: Kind
 
 
-@dataclass(frozen=True, slots=True)
-class _Listed:
+class _Listed(NamedTuple):
     """One directory as it was read."""
 
     identity: tuple[int, int]  # device, inode
