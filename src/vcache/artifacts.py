@@ -123,7 +123,9 @@ def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
 
 def _put_back(cabinet: Cabinet, artifact: Artifact) -> bool:
     name, mode, digest = artifact
-    assert isinstance(name, str) and isinstance(mode, int) and isinstance(digest, bytes)
+    assert isinstance(name, str)
+    assert isinstance(mode, int)
+    assert isinstance(digest, bytes)
     target = safe_target(cabinet.root, name)
     if _is_in_place(cabinet, target, mode, digest):
         return True

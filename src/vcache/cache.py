@@ -1,47 +1,40 @@
-"""The cache: values by key, over tiers of stores.
+"""The cache as its users see it: values by name, over tiers of stores.
 
-It joins what the rooms below know: stores keep records, `serialize` turns values into bytes,
-`fingerprint` looks at dependencies, `flight` lets one of many compute, `janitor` keeps budgets.
-A fault of a store is a miss and a count; it never reaches the caller. It knows nothing of
-graphs, servers or commands.
+It gives the rooms below one face. It knows nothing of graphs, servers or commands.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, Self, TypeVar, overload
 
-from vcache import serialize
-from vcache.entry import FIXED, FOREVER, HEAD_VERSION, Encoding, Entry, Flag, Key, Record, make_key, split_key
-from vcache.errors import DecodeError, StoreError, UsageError
-from vcache.flight import SingleFlight
-from vcache.hash import Hasher, digest
+from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
+from vcache.errors import StoreError, UsageError
+from vcache.keyed import KeyedCache
 from vcache.kit.units import nanoseconds, seconds, size_bytes
-from vcache.outcome import Fault, Hit, Miss, Reason, Stats, VerifyReport
-from vcache.store.base import Collectable, Files, Listing, Store, Verifiable
+from vcache.outcome import Hit, Miss, Stats, VerifyReport
+from vcache.store.base import Batches, Store
 from vcache.store.tiered import TieredStore
 from vcache.store.url import open_store
+from vcache.valuables import Conditions, Valuables
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Unpack
 
-    from typing_extensions import Buffer
-
-    from vcache.fingerprint.digests import FileDigests
     from vcache.fingerprint.inputs import Spec
-    from vcache.fingerprint.observe import Observer
-    from vcache.janitor import GcReport, Janitor
-    from vcache.step import Step
+    from vcache.janitor import GcReport
+    from vcache.serialize import Compression
+    from vcache.step import Options, Step
+    from vcache.store.base import HeldPath
+    from vcache.upkeep import Progress
 
 __all__ = ["Cache"]
 
@@ -49,32 +42,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Duration = float | int | str | timedelta
+Input = "Spec | str | os.PathLike[str]"
 
 _MEMORY: Final = "mem:64MB"
-_NS: Final = 1_000_000_000
-_log = logging.getLogger("vcache")
-
-# The fields of a head that decide whether its value may be used, read without building an Entry:
-# flags, codec length, encoding, key length; expiry, stale-until, size, cost.
-_HOT: Final = struct.Struct("<xBBBI12xQQQQ")
-_unpack_hot = _HOT.unpack_from
-_HEAD_BYTES: Final = FIXED.size
-# With none of these, and without expiry, a record can be served as it is.
-_CONDITIONS: Final = Flag.DEPS | Flag.ERROR
-_FLUSH_EVERY: Final = 1000
-_ABSENT: Final = object()
-_DIGESTS: Final = ".digests"
-# Beyond this share of its budget a put waits for a collection, so that no writer outruns it.
-_HARD_SHARE: Final = 1.1
 
 
-class Cache:
-    """Values by key, over one or more tiers.
+class Cache(KeyedCache):
+    """Values by name, over one or more tiers.
 
     Args:
         where: a directory (memory over disk), or tiers from the nearest to the farthest:
             "mem:64MB", "disk:DIR?max=20GB", a `Store`. Nothing: the configured directory.
-        namespace: keys of different namespaces never meet.
+        namespace: names of different namespaces never meet.
         root: what paths in fingerprints are relative to; the current directory by default.
         codec: a serialiser for all values, instead of choosing by type.
         allow_pickle: pickle what no other codec takes. Only for directories that nobody else
@@ -99,7 +78,7 @@ class Cache:
         root: str | os.PathLike[str] | None = None,
         codec: str | None = None,
         allow_pickle: bool = False,
-        compress: str = "auto",
+        compress: Compression = "auto",
         disabled: bool | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -109,176 +88,101 @@ class Cache:
             )
         if disabled is None:
             disabled = os.environ.get("VCACHE_DISABLE", "").lower() in ("1", "true", "yes", "on")
-        self.namespace = namespace
-        self.root = Path(os.path.abspath(root or "."))
-        self.is_disabled = disabled
-        self.clock = clock
-        self._codec, self._allow_pickle, self._compress = codec, allow_pickle, compress
+        super().__init__(
+            _open_tiers(where, disabled=disabled),
+            namespace=namespace,
+            root=Path(os.path.abspath(root or ".")),
+            is_disabled=disabled,
+            valuables=Valuables(codec=codec, allow_pickle=allow_pickle, compress=compress),
+            clock=clock,
+        )
         self._prefix = make_key("", namespace=namespace)
-        self.store: Store = _open_tiers(where, disabled=disabled)
-        self._store_get = self.store.get
-        self._disk = _first(self.store, Collectable)
-        directory = getattr(self._disk, "directory", None)
-        self.directory: Path | None = directory
-        self.flight = SingleFlight(None if directory is None else directory / "locks")
-        self._observer: Observer | None = None
-        self._digests: FileDigests | None = None
-        self._janitor: Janitor | None = None
-        self._hits = self._misses = self._puts = self._saved_ns = 0
-        self._stale = self._expired = self._corrupt = self._faults = 0
-        self._flushed = (0,) * (len(Stats.COUNTED) + 1)
-        self._warned = False
-        self._held: list[object] = []
-        self._closed = False
+        self._all = self._prefix[:-1]  # without the kind: names of either type
+        self._held: list[HeldPath] = []
+        self._is_closed = False
 
     # -- reading ---------------------------------------------------------------------------
 
     def get(self, name: str | bytes, default: object = None) -> object:
-        """The value of a key if it may be used, else the default.
+        """The value of a name if it may be used, else the default. None is a value.
 
         Raises:
             Exception: the remembered one, where the value is an exception (`errors=`).
         """
-        return self.get_key(
-            self._prefix + name.encode() if type(name) is str and name.isascii() else self.key(name), default
-        )
-
-    def get_key(self, key: Key, default: object = None) -> object:
-        """`get` by canonical key."""
-        try:
-            record = self._store_get(key)
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            record = None
-        if record is None:
-            self._misses += 1
-            return default
-        memo = record.memo
-        if memo is not None:
-            self._hits += 1
-            self._saved_ns += memo[0]  # type: ignore[index]  # a memo is (cost, value)
-            return memo[1]  # type: ignore[index]
-        head = record.head
-        flags, codec_len, encoding, key_len, expires_ns, _, size, cost_ns = _unpack_hot(head)
-        if expires_ns == 0 and flags & _CONDITIONS == 0:
-            body = record.body
-            codec = head[_HEAD_BYTES + key_len : _HEAD_BYTES + key_len + codec_len]
-            if codec == b"bytes" and encoding == 0:
-                value: object = body if type(body) is bytes else bytes(body)
-                record.memo = (cost_ns, value)
-            else:
-                value = self._decode(key, record, codec, encoding, size, cost_ns)
-                if value is _ABSENT:
-                    return default
-            self._hits += 1
-            self._saved_ns += cost_ns
-            return value
-        outcome = self._judge(key, record, "")
-        if isinstance(outcome, Miss) or outcome.is_expired:
-            self._misses += 1
-            return default
-        return self._use(outcome)
+        key = self._prefix + name.encode() if type(name) is str and name.isascii() else self.key(name)
+        return self.get_key(key, default)
 
     def lookup(self, name: str | bytes) -> Hit | Miss:
         """A `Hit` with the value and its entry, or a `Miss` with the reason."""
         return self.lookup_key(self.key(name))
 
-    def lookup_key(self, key: Key) -> Hit | Miss:
-        """`lookup` by canonical key."""
-        outcome = self.peek_key(key)
-        self.count(outcome)
-        return outcome
-
-    def peek_key(self, key: Key) -> Hit | Miss:
-        """`lookup_key` without counting it."""
-        if self.is_disabled:
-            return Miss(Reason.DISABLED, "caching is switched off")
-        try:
-            tier, record = self._fetch(key)
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            return Miss(Reason.UNREACHABLE, str(error))
-        if record is None:
-            return Miss(Reason.ABSENT, "nothing is stored under this key")
-        return self._judge(key, record, tier)
-
     def get_many(self, names: Iterable[str | bytes]) -> dict[str | bytes, object]:
-        """The values of those keys that have a usable one, in one round trip a tier."""
+        """The values of those names that have a usable one, in one round trip a tier."""
         keys = {self.key(name): name for name in names}
+        if not isinstance(self.store, Batches):
+            found = {name: self.get_key(key, _ABSENT) for key, name in keys.items()}
+            return {name: value for name, value in found.items() if value is not _ABSENT}
         try:
-            records = self._get_records(list(keys))
+            records: Mapping[Key, Record] = self.store.get_many(list(keys))
         except (StoreError, OSError) as error:
             self._fault(error)
             records = {}
-        found = {}
+        values = {}
         for key, name in keys.items():
-            outcome = self._judge(key, records[key], "") if key in records else None
-            if isinstance(outcome, Hit) and not outcome.is_expired:
-                found[name] = self._use(outcome)
-            else:
-                self._misses += 1
-        return found
+            value = self._judged_value(key, records[key], _ABSENT) if key in records else _ABSENT
+            if value is not _ABSENT:
+                values[name] = value
+            elif key not in records:
+                self._counts.misses += 1
+        return values
 
     def __contains__(self, name: str | bytes) -> bool:
-        """Whether a look-up would be a hit. Counts as neither hit nor miss."""
-        key = self.key(name)
-        with contextlib.suppress(StoreError, OSError):
-            record = self._store_get(key)
-            return record is not None and bool(self._judge(key, record, "", decode=False))
-        return False
+        """Whether there is a usable value. Counts as neither hit nor miss."""
+        return self.entry_of(self.key(name)) is not None
 
     def __len__(self) -> int:
-        """How many keys this namespace holds, usable or not."""
-        return sum(1 for _ in self.store.scan(self._name_prefix))
+        """How many names this namespace holds, usable or not."""
+        return sum(1 for _ in self.store.scan(self._all))
 
     def __iter__(self) -> Iterator[str | bytes]:
-        """The keys of this namespace, in no order."""
-        return (split_key(key)[1] for key in self.store.scan(self._name_prefix))
+        """The names of this namespace, in no order."""
+        return (split_key(key)[1] for key in self.store.scan(self._all))
 
     def entries(self) -> Iterator[Entry]:
         """The entries of this namespace, in no order, without reading their contents."""
-        return self.entries_under(self._name_prefix)
-
-    def entries_under(self, prefix: bytes) -> Iterator[Entry]:
-        """The entries whose canonical key starts with a prefix."""
-        listing = _first(self.store, Listing)
-        if listing is not None:
-            yield from listing.entries(prefix)
-            return
-        for key in self.store.scan(prefix):
-            if (record := self.store.get(key)) is not None:
-                yield record.entry()
+        return self.entries_under(self._all)
 
     def open(self, name: str | bytes) -> BinaryIO:
         """A stream of a bytes value, read from its file where it has one.
 
         Raises:
             KeyError: there is no usable value.
+            UsageError: the value is not bytes.
         """
-        key, entry = self._require(name)
-        files = _first(self.store, Files)
+        key, entry = self._require_bytes(name)
+        files = self.files()
         if files is not None and entry.encoding == Encoding.IDENTITY:
             opened = files.open(key)
             if opened is not None:
                 return opened[1]
-        record = self._store_get(key)
+        record = self.store.get(key)
         if record is None:
             raise KeyError(name)
-        return BytesIO(serialize.unpack(entry.encoding, record.body, size_bytes=entry.size_bytes))
+        return BytesIO(Valuables.content(record, entry))
 
     def path(self, name: str | bytes) -> Path:
         """A bytes value as a read-only file, kept from collection until the cache is closed.
 
         Raises:
             KeyError: there is no usable value.
-            UsageError: no tier keeps files.
+            UsageError: the value is not bytes, or no tier keeps files.
         """
-        key, entry = self._require(name)
-        files = _first(self.store, Files)
+        key, entry = self._require_bytes(name)
+        files = self.files()
         if files is None:
             raise UsageError("path() needs a tier that keeps files: add a disk tier")
-        if entry.encoding != Encoding.IDENTITY:
-            self._store_unpacked(key, entry)
+        if entry.encoding != Encoding.IDENTITY and (record := self.store.get(key)) is not None:
+            self.store.put(key, Valuables.unpacked(record))
         held = files.hold(key)
         if held is None:
             raise KeyError(name)
@@ -309,75 +213,32 @@ class Cache:
             tags: labels to invalidate by.
             deps: what it depends on, looked at now and again at every use.
             cost_s: what it took to make: what a hit saves.
+            codec: the serialiser to use.
             pin: never collect it.
+            meta: words to keep with it.
 
         Raises:
             EncodeError: no codec takes the value.
             FingerprintError: a dependency that does not exist.
         """
-        if self.is_disabled:
-            return False
-        key = self.key(name)
-        conditions: dict[str, object] = {}
-        if tags or deps or meta or pin or stale is not None:
-            conditions = {
-                "tags": frozenset([tags] if isinstance(tags, str) else tags),
-                "deps": self.observer.observe_all(deps) if deps else (),
-                "meta": dict(meta or {}),
-                "is_pinned": pin,
-                "stale_ns": nanoseconds(stale) if stale is not None else 0,
-            }
-        ttl_ns = None if ttl is None else nanoseconds(ttl)
-        return self.put_key(key, value, ttl_ns=ttl_ns, cost_ns=int(cost_s * _NS), codec=codec, **conditions)  # type: ignore[arg-type]
+        conditions = Conditions(
+            ttl_ns=None if ttl is None else nanoseconds(ttl),
+            stale_ns=0 if stale is None else nanoseconds(stale),
+            cost_ns=int(cost_s * 1e9),
+            codec=codec,
+            tags=_tags(tags),
+            deps=self.observer.observe_all(deps) if deps else (),
+            meta=meta,
+            is_pinned=pin,
+        )
+        return self.put_key(self.key(name), value, conditions)
 
-    def put_key(
-        self,
-        key: Key,
-        value: object,
-        *,
-        ttl_ns: int | None = None,
-        cost_ns: int = 0,
-        codec: str | None = None,
-        is_error: bool = False,
-        stale_ns: int = 0,
-        **conditions: object,
+    def put_many(
+        self, items: Mapping[str | bytes, object], *, ttl: Duration | None = None, tags: Iterable[str] = ()
     ) -> bool:
-        """`put` by canonical key, with units already plain and dependencies already observed."""
-        if self.is_disabled:
-            return False
-        try:
-            self.store.put(
-                key, self._record(key, value, ttl_ns, cost_ns, codec, is_error, stale_ns, conditions)
-            )
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            return False
-        self._puts += 1
-        self._after_put()
-        return True
-
-    def put_many(self, items: Mapping[str | bytes, object], *, ttl: Duration | None = None) -> bool:
         """Keep several values in one round trip a tier; whether a tier took them."""
-        if self.is_disabled:
-            return False
-        ttl_ns = None if ttl is None else nanoseconds(ttl)
-        keys = {self.key(name): value for name, value in items.items()}
-        records = {
-            key: self._record(key, value, ttl_ns, 0, None, False, 0, {}) for key, value in keys.items()
-        }
-        try:
-            put_many = getattr(self.store, "put_many", None)
-            if put_many is not None:
-                put_many(records)
-            else:
-                for key, record in records.items():
-                    self.store.put(key, record)
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            return False
-        self._puts += len(records)
-        self._after_put()
-        return True
+        conditions = Conditions(ttl_ns=None if ttl is None else nanoseconds(ttl), tags=_tags(tags))
+        return self.put_keys({self.key(name): value for name, value in items.items()}, conditions)
 
     def put_file(
         self,
@@ -392,30 +253,8 @@ class Cache:
         Raises:
             OSError: the file cannot be read.
         """
-        return self.put_file_key(self.key(name), Path(path), ttl=ttl, tags=tags)
-
-    def put_file_key(
-        self, key: Key, source: Path, *, ttl: Duration | None = None, tags: Iterable[str] = ()
-    ) -> bool:
-        """`put_file` by canonical key."""
-        if self.is_disabled:
-            return False
-        files = _first(self.store, Files)
-        if files is None:
-            ttl_ns = None if ttl is None else nanoseconds(ttl)
-            return self.put_key(key, source.read_bytes(), ttl_ns=ttl_ns, tags=frozenset(tags))
-        source.stat()  # a missing source is the caller's error, not the store's
-        now = self.clock()
-        expires = FOREVER if ttl is None else now + nanoseconds(ttl)
-        entry = Entry(key, bytes(32), 0, created_ns=now, expires_ns=expires, tags=frozenset(tags))
-        try:
-            files.put_file(entry, source)
-        except StoreError as error:
-            self._fault(error)
-            return False
-        self._puts += 1
-        self._after_put()
-        return True
+        conditions = Conditions(ttl_ns=None if ttl is None else nanoseconds(ttl), tags=_tags(tags))
+        return self.put_file_key(self.key(name), Path(path), conditions)
 
     def get_or_compute(
         self,
@@ -428,7 +267,7 @@ class Cache:
         deps: Iterable[Spec | str | os.PathLike[str]] = (),
         errors: Duration | None = None,
     ) -> R:
-        """The value of a key; where there is none, the one that `compute` gives, which is kept.
+        """The value of a name; where there is none, the one that `compute` gives, which is kept.
 
         Of all threads and processes that ask at once, one computes and the rest get its value.
 
@@ -439,55 +278,37 @@ class Cache:
         Raises:
             Exception: what `compute` raised, or the remembered one.
         """
-        from vcache.step import Making  # the decorator's module, needed by few users of get and put
+        from vcache.making import Making  # needed by few users of get and put
 
-        making = Making(
-            ttl_ns=None if ttl is None else nanoseconds(ttl),
-            stale_ns=0 if stale is None else nanoseconds(stale),
-            errors_ns=None if errors is None else nanoseconds(errors),
-            tags=frozenset([tags] if isinstance(tags, str) else tags),
-        )
-        specs = tuple(deps)
-        return making.get_or_make(self, self.key(name), compute, specs)  # type: ignore[return-value]
+        making = Making.of(ttl=ttl, stale=stale, errors=errors, tags=_tags(tags))
+        return making.get_or_make(self, self.key(name), compute, tuple(deps))
 
     def delete(self, name: str | bytes) -> bool:
-        """Forget a key; whether there was one."""
+        """Forget a name; whether there was one."""
         return self.delete_key(self.key(name))
-
-    def delete_key(self, key: Key) -> bool:
-        """`delete` by canonical key."""
-        try:
-            return self.store.delete(key)
-        except (StoreError, OSError) as error:
-            self._fault(error)
-            return False
 
     def touch(self, name: str | bytes, ttl: Duration | None = None) -> bool:
         """Give a usable value a new time to live from now on; whether there was one."""
         key = self.key(name)
+        entry = self.entry_of(key)
         with contextlib.suppress(StoreError, OSError):
-            record = self._store_get(key)
-            if record is not None and isinstance(outcome := self._judge(key, record, "", decode=False), Hit):
-                from dataclasses import replace
-
-                now = self.clock()
-                expires = FOREVER if ttl is None else now + nanoseconds(ttl)
-                self.store.put(key, Record(replace(outcome.entry, expires_ns=expires).encode(), record.body))
+            record = None if entry is None else self.store.get(key)
+            if record is not None:
+                expires = FOREVER if ttl is None else self._clock() + nanoseconds(ttl)
+                renewed = replace(record.entry(), expires_ns=expires, stale_until_ns=0)
+                self.store.put(key, Record(renewed.encode(), record.body))
                 return True
         return False
 
     def invalidate(self, *, tags: Iterable[str]) -> int:
         """Forget every entry of this namespace that has one of the tags; how many."""
-        wanted = frozenset([tags] if isinstance(tags, str) else tags)
-        tagged = [entry.key for entry in self.entries() if entry.tags & wanted]
-        return sum(map(self.delete_key, tagged))
+        wanted = _tags(tags)
+        return sum(map(self.delete_key, [entry.key for entry in self.entries() if entry.tags & wanted]))
 
     def clear(self) -> int:
-        """Forget everything in this namespace; how many keys."""
-        gone = sum(map(self.delete_key, list(self.store.scan(self._name_prefix))))
-        if self._disk is not None:
-            with contextlib.suppress(StoreError):
-                self._disk.reclaim()
+        """Forget everything in this namespace and give its space back; how many names."""
+        gone = sum(map(self.delete_key, list(self.store.scan(self._all))))
+        self._upkeep.reclaim()
         return gone
 
     # -- keeping house ---------------------------------------------------------------------
@@ -499,82 +320,53 @@ class Cache:
         max_age: Duration | None = None,
         max_entries: int | None = None,
         dry_run: bool = False,
-        progress: Callable[[str, int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> GcReport:
         """Drop what is expired, too old or over budget, and give its space back.
 
-        Limits not given are those of the tier's address.
+        Args:
+            max_bytes, max_age, max_entries: limits; those not given are those of the tier.
+            dry_run: only say what would be done.
+            progress: called with (phase, done, total).
 
         Raises:
             UsageError: there is no tier to collect in.
         """
-        from vcache.janitor import collect
-        from vcache.policy import Limits
-
-        if self._disk is None:
-            raise UsageError("gc() needs a disk tier; memory keeps its own budget")
-        own = self._own_limits()
-        limits = Limits(
+        own = self._upkeep.limits()
+        limits = replace(
+            own,
             max_bytes=own.max_bytes if max_bytes is None else size_bytes(max_bytes),
             max_entries=own.max_entries if max_entries is None else max_entries,
             max_age_s=own.max_age_s if max_age is None else seconds(max_age),
         )
-        return collect(self._disk, limits, clock=self.clock, dry_run=dry_run, progress=progress)
+        return self._upkeep.gc(limits, dry_run=dry_run, progress=progress)
 
     def stats(self) -> Stats:
         """Counts of look-ups, and what the stores hold."""
-        self._flush()
-        counters = self.store.counters()
-        totals = self._totals()
-        disk = 0 if self._disk is None else self._disk.disk_bytes()
-        counted = dict(zip(Stats.COUNTED, totals, strict=False))
-        return Stats(
-            **counted,
-            saved_s=totals[len(Stats.COUNTED)] / _NS,
-            entries=counters.entries,
-            size_bytes=counters.size_bytes,
-            disk_bytes=disk,
-            hits_by_tier=dict(
-                getattr(self.store, "hits_by_tier", None) or {self.store.info.name: self._hits}
-            ),
-        )
+        return self._upkeep.stats()
 
-    def verify(
-        self, *, repair: bool = False, progress: Callable[[str, int, int], None] | None = None
-    ) -> VerifyReport:
+    def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
         """Read every byte of the persistent tier against its digest.
 
         Args:
             repair: remove what is damaged.
             progress: called with ("verify", examined, entries).
         """
-        examinable = _first(self.store, Verifiable)
-        examined, faults = 0, []
-        total = self.store.counters().entries
-        for key, what in () if examinable is None else examinable.verify(repair=repair):
-            examined += 1
-            if what is not None:
-                faults.append(Fault(None if key is None else split_key(key)[1], what))
-            if progress is not None and examined % 64 == 0:
-                progress("verify", examined, total)
-        return VerifyReport(examined, tuple(faults), repair)
+        return self._upkeep.verify(repair=repair, progress=progress)
 
     def close(self) -> None:
         """Write the counts, keep the budget, release everything. May be called again."""
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
-        with contextlib.suppress(StoreError, OSError):
-            self._flush()
-        if self._janitor is not None:
-            self._janitor.close()
-            self._collect_at_last()
+        self._is_closed = True
         for held in self._held:
-            held.release()  # type: ignore[attr-defined]  # HeldPath
+            held.release()
+        with contextlib.suppress(StoreError, OSError):
+            self._upkeep.close()
         self.flight.close()
         self.store.close()
 
-    def __enter__(self) -> Cache:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -591,14 +383,16 @@ class Cache:
     def step(self, function: Callable[P, R], /) -> Step[P, R]: ...
 
     @overload
-    def step(self, function: None = None, /, **options: object) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+    def step(
+        self, function: None = None, /, **options: Unpack[Options]
+    ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
     def step(
-        self, function: Callable[P, R] | None = None, /, **options: object
+        self, function: Callable[P, R] | None = None, /, **options: Unpack[Options]
     ) -> Step[P, R] | Callable[[Callable[P, R]], Step[P, R]]:
         """Wrap a function so that a call with known inputs gives the remembered result.
 
-        Options are those of `StepOptions`.
+        Options are those of `vcache.step.StepOptions`.
         """
         from vcache.step import Step, StepOptions
 
@@ -609,301 +403,45 @@ class Cache:
 
         return wrap if function is None else wrap(function)
 
-    # -- for the rooms above and `step` ------------------------------------------------------
+    # -- inside ----------------------------------------------------------------------------
 
     def key(self, name: str | bytes) -> Key:
         """The canonical key of a name in this namespace."""
         return make_key(name, namespace=self.namespace)
 
-    @property
-    def observer(self) -> Observer:
-        """Looks at files, tools and variables on behalf of this cache."""
-        if self._observer is None:
-            from vcache.fingerprint.digests import FileDigests
-            from vcache.fingerprint.observe import Observer
-
-            backing = None if self.is_disabled or self._disk is None else _DigestMemo(self.store)
-            digests = FileDigests(self.root, backing=backing)
-            self._observer = Observer(
-                self.root, digests=digests, entry_digest=self._digest_of, namespace=self.namespace
-            )
-            self._digests = digests
-        return self._observer
-
-    @property
-    def digests(self) -> FileDigests:
-        """Digests of files, remembered by stat signature."""
-        _ = self.observer
-        assert self._digests is not None
-        return self._digests
-
-    def files(self) -> Files | None:
-        """The tier that keeps files, if any."""
-        return _first(self.store, Files)
-
-    def count(self, outcome: Hit | Miss) -> None:
-        """Count a look-up that was made with `peek_key`."""
-        if isinstance(outcome, Miss):
-            self._misses += 1
-        else:
-            self._hits += 1
-            self._saved_ns += outcome.entry.cost_ns
-
-    def _digest_of(self, key: Key) -> bytes | None:
-        with contextlib.suppress(StoreError, OSError):
-            record = self._store_get(key)
-            return None if record is None else record.head[FIXED.size - 32 : FIXED.size]
-        return None
-
-    # -- inside ----------------------------------------------------------------------------
-
-    @property
-    def _name_prefix(self) -> bytes:
-        return self.namespace.encode() + b"\0"
-
-    def _fetch(self, key: Key) -> tuple[str, Record | None]:
-        find = getattr(self.store, "lookup", None)
-        if find is not None:
-            return find(key) or ("", None)
-        return self.store.info.name, self._store_get(key)
-
-    def _get_records(self, keys: list[Key]) -> Mapping[Key, Record]:
-        get_many = getattr(self.store, "get_many", None)
-        if get_many is not None:
-            return get_many(keys)  # type: ignore[no-any-return]
-        found = ((key, self._store_get(key)) for key in keys)
-        return {key: record for key, record in found if record is not None}
-
-    def _decode(
-        self, key: Key, record: Record, codec: bytes, encoding: int, size: int, cost_ns: int
-    ) -> object:
-        """A record's value, or `_ABSENT` when its bytes cannot be read back."""
-        try:
-            content = (
-                record.body if encoding == 0 else serialize.unpack(encoding, record.body, size_bytes=size)
-            )
-            value = serialize.load(codec.decode(), content, allow_pickle=self._allow_pickle)
-        except DecodeError as error:
-            self._misses += 1
-            self._discard(key, error)
-            return _ABSENT
-        if serialize.is_immutable(value):
-            record.memo = (cost_ns, value)
-        return value
-
-    def _judge(self, key: Key, record: Record, tier: str, *, decode: bool = True) -> Hit | Miss:
-        """Whether a record may be used, and its value."""
-        try:
-            entry = record.entry()
-        except DecodeError as error:
-            self._discard(key, error)
-            return Miss(Reason.CORRUPT, str(error))
-        now = self.clock()
-        is_expired = entry.expires_ns != FOREVER and entry.expires_ns <= now
-        if is_expired and entry.stale_until_ns <= now:
-            self._expired += 1
-            return Miss(Reason.EXPIRED, f"expired {(now - entry.expires_ns) / _NS:.3f} s ago", entry=entry)
-        if entry.deps and (changed := self.observer.first_stale(entry.deps)) is not None:
-            self._stale += 1
-            return Miss(Reason.STALE, changed.reason, dep=changed.dep, entry=entry)
-        value: object = None
-        if decode:
-            value = self._decode(
-                key, record, entry.codec.encode(), entry.encoding, entry.size_bytes, entry.cost_ns
-            )
-            if value is _ABSENT:
-                return Miss(Reason.CORRUPT, "its stored bytes cannot be read back", entry=entry)
-            if is_expired or entry.deps or entry.expires_ns or entry.is_error:
-                record.memo = None  # a memo is served without asking
-        return Hit(tier, entry, value, is_expired)
-
-    def _use(self, hit: Hit) -> object:
-        self._hits += 1
-        self._saved_ns += hit.entry.cost_ns
-        if hit.entry.is_error:
-            raise hit.value  # type: ignore[misc]  # codec "error" gives an exception
-        return hit.value
-
-    def _require(self, name: str | bytes) -> tuple[Key, Entry]:
-        """The key and entry of a usable bytes value."""
+    def _require_bytes(self, name: str | bytes) -> tuple[Key, Entry]:
         key = self.key(name)
-        record = self._store_get(key)
-        outcome = None if record is None else self._judge(key, record, "", decode=False)
-        if not isinstance(outcome, Hit):
+        entry = self.entry_of(key)
+        if entry is None:
             raise KeyError(name)
-        if outcome.entry.codec != "bytes":
-            raise UsageError(f"{name!r} holds a {outcome.entry.codec} value, not bytes: use get()")
-        return key, outcome.entry
-
-    def _store_unpacked(self, key: Key, entry: Entry) -> None:
-        from dataclasses import replace
-
-        record = self._store_get(key)
-        if record is not None:
-            body = serialize.unpack(entry.encoding, record.body, size_bytes=entry.size_bytes)
-            self.store.put(key, Record(replace(entry, encoding=Encoding.IDENTITY).encode(), body))
-
-    def _record(
-        self, key: Key, value: object, ttl_ns: int | None, cost_ns: int, codec: str | None, is_error: bool,
-        stale_ns: int, conditions: Mapping[str, object],
-    ) -> Record:  # fmt: skip
-        packed = serialize.dump(value, codec=codec or self._codec, allow_pickle=self._allow_pickle)
-        parts, size = packed.parts, packed.size_bytes
-        content_digest = digest(parts[0]) if len(parts) == 1 else _digest_of_parts(parts)
-        encoding, body = serialize.pack(parts, size, compress=self._compress)
-        now = self.clock()
-        expires = FOREVER if ttl_ns is None else now + ttl_ns
-        stale_until = expires + stale_ns if stale_ns and ttl_ns is not None else 0
-        if not conditions and not is_error:
-            # `Entry(...).encode()` of a plain entry, spelled out: 0.6 instead of 5 µs.
-            name = packed.codec.encode()
-            head = FIXED.pack(
-                HEAD_VERSION, 0, len(name), encoding, len(key), 0, now, expires, stale_until, size, cost_ns,
-                content_digest,
-            ) + key + name  # fmt: skip
-        else:
-            head = Entry(
-                key, content_digest, size, packed.codec, encoding, now, expires, stale_until, cost_ns,
-                is_error=is_error, **conditions,  # type: ignore[arg-type]
-            ).encode()  # fmt: skip
-        return Record(head, body)
-
-    def _discard(self, key: Key, error: Exception) -> None:
-        """Drop a record that is whole but cannot be read back, so that the next put heals it."""
-        self._corrupt += 1
-        _log.warning("dropped %r: %s", key, error)
-        with contextlib.suppress(StoreError, OSError):
-            self.store.delete(key)
-
-    def _fault(self, error: Exception) -> None:
-        self._faults += 1
-        if not self._warned:
-            self._warned = True
-            _log.warning("the cache does not serve as it should, building goes on without it: %s", error)
-
-    def _after_put(self) -> None:
-        disk = self._disk
-        if disk is not None and disk.is_over_budget():  # type: ignore[attr-defined]
-            self._keep_budget()
-        if self._puts % _FLUSH_EVERY == 0:
-            self._flush()
-
-    def _own_limits(self):  # type: ignore[no-untyped-def]
-        from vcache.policy import Limits
-
-        disk = self._disk
-        return Limits(
-            max_bytes=getattr(disk, "max_bytes", None),
-            max_entries=getattr(disk, "max_entries", None),
-            max_age_s=getattr(disk, "max_age_s", None),
-        )
-
-    def _counts(self) -> tuple[int, ...]:
-        own = self.store.counters()
-        return (
-            self._hits, self._misses, self._puts, self._stale, self._expired,
-            self._corrupt + own.corrupt, self._faults + own.faults, own.evicted, self._saved_ns,
-        )  # fmt: skip
-
-    def _flush(self) -> None:
-        """Add what this process counted since the last time to the shared totals."""
-        tally = getattr(_first(self.store, Collectable), "tally", None)
-        if tally is None:
-            return
-        counts = self._counts()
-        deltas = [now - before for now, before in zip(counts, self._flushed, strict=True)]
-        if any(deltas):
-            with contextlib.suppress(StoreError, OSError):
-                tally(deltas)
-                self._flushed = counts
-
-    def _totals(self) -> tuple[int, ...]:
-        totals = getattr(_first(self.store, Collectable), "totals", None)
-        return self._counts() if totals is None else totals()
-
-    def _keep_budget(self) -> None:
-        """Wake the janitor; far over budget, wait for a collection."""
-        disk = self._disk
-        assert disk is not None
-        if self._janitor is None:
-            from vcache.janitor import Janitor
-            from vcache.kit.fs_atomic import LockFile
-
-            exclusive: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
-            if self.directory is not None:
-                exclusive = partial(LockFile(self.directory / "janitor.lock").held, 0)
-            self._janitor = Janitor(disk, self._own_limits(), clock=self.clock, exclusive=exclusive)
-        limit = getattr(disk, "max_bytes", None)
-        if limit is not None and disk.disk_bytes() > limit * _HARD_SHARE:
-            self._janitor.run_once()
-        else:
-            self._janitor.nudge()
-
-    def _collect_at_last(self) -> None:
-        """Keep the budget also where the process was too short for its janitor."""
-        from vcache.janitor import collect
-
-        disk = self._disk
-        with contextlib.suppress(StoreError, OSError):
-            if disk is not None and disk.is_over_budget():
-                collect(disk, self._own_limits(), clock=self.clock)
+        if entry.codec != "bytes":
+            raise UsageError(f"{name!r} holds a {entry.codec} value, not bytes: use get()")
+        return key, entry
 
 
-class _DigestMemo:
-    """Keeps file digests in the cache's own store, so that the next process need not read."""
+_ABSENT: Final = object()
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
 
-    def get(self, key: bytes) -> bytes | None:
-        with contextlib.suppress(StoreError, OSError):
-            record = self._store.get(make_key(key, namespace=_DIGESTS))
-            return None if record is None else bytes(record.body)
-        return None
-
-    def put(self, key: bytes, value: bytes) -> None:
-        full = make_key(key, namespace=_DIGESTS)
-        head = Entry(full, digest(value), len(value), created_ns=time.time_ns()).encode()
-        with contextlib.suppress(StoreError, OSError):
-            self._store.put(full, Record(head, value))
+def _tags(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset([tags] if isinstance(tags, str) else tags)
 
 
 def _open_tiers(where: tuple[str | os.PathLike[str] | Store, ...], *, disabled: bool) -> Store:
     if disabled:
-        where = ("mem:1MB",)
-    elif not where:
+        return open_store("mem:1MB")
+    if not where:
         from vcache import config
 
         settings = config.load()
         where = settings.tiers or (settings.dir,)
-    opened = [
-        place if isinstance(place, Store) else open_store(place)  # type: ignore[arg-type]
-        for place in where
-    ]
-    if len(opened) == 1 and not isinstance(where[0], Store) and not _names_a_tier(where[0]):
-        opened.insert(0, open_store(_MEMORY))
-    return opened[0] if len(opened) == 1 else TieredStore(opened)
+    tiers = [place if isinstance(place, Store) else open_store(os.fspath(place)) for place in where]
+    if len(tiers) == 1 and tiers[0].info.is_persistent and not _names_its_kind(where[0]):
+        tiers.insert(0, open_store(_MEMORY))
+    return tiers[0] if len(tiers) == 1 else TieredStore(tiers)
 
 
-def _names_a_tier(place: object) -> bool:
-    """Whether an address spells its kind out, as "disk:DIR" does; a plain path does not."""
-    scheme, colon, _ = str(place).partition(":")
-    return bool(colon) and "/" not in scheme and "." not in scheme
-
-
-T = TypeVar("T")
-
-
-def _first(store: Store, protocol: type[T]) -> T | None:
-    """The store, or the first of its tiers, that satisfies an optional protocol."""
-    for candidate in (store, *getattr(store, "tiers", ())):
-        if isinstance(candidate, protocol):
-            return candidate
-    return None
-
-
-def _digest_of_parts(parts: Iterable[Buffer]) -> bytes:
-    hasher = Hasher()
-    for part in parts:
-        hasher.update(part)
-    return hasher.digest()
+def _names_its_kind(place: object) -> bool:
+    """Whether an address spells its tier out, as "disk:DIR" or a `Store` does; a plain path does not."""
+    if isinstance(place, os.PathLike):
+        return False
+    return not isinstance(place, str) or (place.partition(":")[0].isidentifier() and ":" in place)

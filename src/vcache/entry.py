@@ -248,7 +248,8 @@ class Record:
             read-only view; whoever keeps it beyond the call copies it.
         token: the store's own mark of this version, or None. A `Watched` store can say
             whether it is still current.
-        memo: a place for the decoded value, used by the cache for immutable values only.
+        memo: a place for what the value cost to make and the decoded value, used by the cache
+            for immutable values only.
     """
 
     __slots__ = ("body", "head", "memo", "token")
@@ -257,7 +258,7 @@ class Record:
         self.head = head
         self.body = body
         self.token = token
-        self.memo: object = None
+        self.memo: tuple[int, object] | None = None
 
     def entry(self) -> Entry:
         """The decoded head."""

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from vcache.hash import digest
 
@@ -56,7 +56,7 @@ class Lead:
         if turn is not None:
             self._flight._leave(self._key, turn)
 
-    def __enter__(self) -> Lead:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

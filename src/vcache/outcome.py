@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from vcache.entry import Dep, Entry
+    from vcache.store.base import StoreCounters
 
 __all__ = ["Fault", "Hit", "Miss", "Reason", "Stats", "VerifyReport"]
 
@@ -39,6 +40,16 @@ class Hit:
     entry: Entry
     value: object
     is_expired: bool = False
+
+    def use(self) -> object:
+        """The value.
+
+        Raises:
+            Exception: the value, where it is a remembered exception.
+        """
+        if isinstance(self.value, Exception) and self.entry.is_error:
+            raise self.value
+        return self.value
 
     def __bool__(self) -> bool:
         return True
@@ -73,7 +84,7 @@ class Stats:
     process. Counts of concurrent threads may miss a few.
 
     Attributes:
-        hits_by_tier: of this process.
+        tiers: what each tier holds, and what happened to it in this process.
         saved_s: the time that the hits' values once took to make.
     """
 
@@ -89,7 +100,7 @@ class Stats:
     entries: int
     size_bytes: int
     disk_bytes: int
-    hits_by_tier: Mapping[str, int] = field(default_factory=dict)
+    tiers: Mapping[str, StoreCounters] = field(default_factory=dict)
 
     COUNTED: ClassVar[tuple[str, ...]] = (
         "hits", "misses", "puts", "stale", "expired", "corrupt", "faults", "evicted",

@@ -10,18 +10,15 @@ import functools
 import logging
 import marshal
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from datetime import timedelta
 from types import MethodType
-from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast
 
 from vcache import artifacts
-from vcache.artifacts import Cabinet
-from vcache.discovery import Discovery, Shelf
+from vcache.discovery import Discovery
 from vcache.entry import Dep, Key, make_key
 from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
@@ -29,160 +26,39 @@ from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.code import CodePrint, code_print
 from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.manifest import Manifest
-from vcache.kit.units import nanoseconds
+from vcache.making import Duration, Keeper, Making
 from vcache.outcome import Hit, Miss, Reason
+from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
-    from vcache.entry import Entry
     from vcache.fingerprint.inputs import Spec
-    from vcache.flight import SingleFlight
+    from vcache.fingerprint.traced import Recording
 
-__all__ = ["Call", "Explanation", "Keeper", "Making", "Step", "StepOptions"]
+__all__ = ["RECIPES", "Call", "Explanation", "Options", "Step", "StepOptions"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Duration = float | int | str | timedelta
 
 RECIPES: Final = ".recipes"
+"""The namespace in which the manifest of each result is kept, for `why`."""
+
 _MEMO_MOST: Final = 4096
-_ABSENT: Final = object()
 _log = logging.getLogger("vcache.step")
 
 
-class Keeper(Shelf, Cabinet, Protocol):
-    """What a step needs of a cache."""
+class Options(TypedDict, total=False):
+    """The keywords of `Cache.step`: see `StepOptions`."""
 
-    @property
-    def namespace(self) -> str: ...
-
-    @property
-    def is_disabled(self) -> bool: ...
-
-    @property
-    def flight(self) -> SingleFlight: ...
-
-    def put_key(
-        self, key: Key, value: object, *, ttl_ns: int | None = None, cost_ns: int = 0,
-        codec: str | None = None, is_error: bool = False, stale_ns: int = 0, **conditions: object,
-    ) -> bool: ...  # fmt: skip
-
-    def delete_key(self, key: Key) -> bool: ...
-
-    def entries_under(self, prefix: bytes) -> Iterator[Entry]: ...
-
-    def key(self, name: str | bytes) -> Key: ...
-
-    def count(self, outcome: Hit | Miss) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Making:
-    """How a value is made and kept: single flight, time to live, what happens to exceptions.
-
-    Attributes:
-        ttl_ns: how long a value may be used; None for ever.
-        stale_ns: how much longer it is served while a new one is made in the background.
-        errors_ns: how long an exception is kept; None keeps none.
-    """
-
-    ttl_ns: int | None = None
-    stale_ns: int = 0
-    errors_ns: int | None = None
-    tags: frozenset[str] = frozenset()
-
-    def get_or_make(
-        self,
-        keeper: Keeper,
-        key: Key,
-        make: Callable[[], object],
-        specs: Iterable[Spec | str | os.PathLike[str]] = (),
-    ) -> object:
-        """The kept value, or the one that `make` gives now, made by one of all who ask.
-
-        Raises:
-            Exception: what `make` raised now, or then.
-        """
-        if keeper.is_disabled:
-            return make()
-        value = keeper.get_key(key, _ABSENT)
-        if value is not _ABSENT:
-            return value
-        if self.stale_ns:
-            late = keeper.peek_key(key)
-            if isinstance(late, Hit):
-                self._refresh(keeper, key, make, specs)
-                return _result(late)
-        lead = keeper.flight.lead(key)
-        with nullcontext() if lead is None else lead:
-            found = keeper.peek_key(key)
-            if isinstance(found, Hit) and not found.is_expired:
-                return _result(found)  # somebody made it while this caller waited
-            return self.make(keeper, key, make, specs)
-
-    def make(
-        self,
-        keeper: Keeper,
-        key: Key,
-        make: Callable[[], object],
-        specs: Iterable[Spec | str | os.PathLike[str]] = (),
-    ) -> object:
-        """Make a value and keep it, unless a dependency changed meanwhile."""
-        deps = keeper.observer.observe_all(specs)
-        started = time.perf_counter_ns()
-        try:
-            value = make()
-        except Exception as error:
-            if self.errors_ns is not None:
-                self.keep_error(keeper, key, error, time.perf_counter_ns() - started)
-            raise
-        cost_ns = time.perf_counter_ns() - started
-        if deps and (changed := keeper.observer.first_stale(deps)) is not None:
-            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
-            return value
-        self.keep(keeper, key, value, cost_ns, deps=deps)
-        return value
-
-    def keep(
-        self, keeper: Keeper, key: Key, value: object, cost_ns: int, *, deps: tuple[Dep, ...] = ()
-    ) -> bool:
-        """Keep a made value."""
-        conditions: dict[str, object] = {}
-        if self.tags or deps:
-            conditions = {"tags": self.tags, "deps": deps}
-        return keeper.put_key(
-            key, value, ttl_ns=self.ttl_ns, stale_ns=self.stale_ns, cost_ns=cost_ns, **conditions
-        )
-
-    def keep_error(self, keeper: Keeper, key: Key, error: Exception, cost_ns: int) -> None:
-        """Keep an exception for its shorter time."""
-        keeper.put_key(key, error, ttl_ns=self.errors_ns, cost_ns=cost_ns, codec="error", is_error=True)
-
-    def _refresh(
-        self,
-        keeper: Keeper,
-        key: Key,
-        make: Callable[[], object],
-        specs: Iterable[Spec | str | os.PathLike[str]],
-    ) -> None:
-        """Make a new value in the background, unless somebody is at it."""
-        lead = keeper.flight.lead(key, wait=False)
-        if lead is None:
-            return
-
-        def work() -> None:
-            with lead:
-                try:
-                    self.make(keeper, key, make, specs)
-                except Exception:
-                    _log.exception("refreshing %r failed; the old value is served until it is too old", key)
-
-        threading.Thread(target=work, name="vcache-refresh", daemon=True).start()
-
-
-def _result(hit: Hit) -> object:
-    if hit.entry.is_error:
-        raise cast("Exception", hit.value)
-    return hit.value
+    ttl: Duration | None
+    stale: Duration | None
+    errors: Duration | None
+    tags: Iterable[str]
+    version: str | int
+    ignore: Iterable[str]
+    inputs: Iterable[Spec | str | os.PathLike[str]] | Literal["traced"]
+    outs: Iterable[str]
+    depfile: str | None
+    code: Literal["deep", "shallow", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,7 +88,7 @@ class StepOptions:
     code: Literal["deep", "shallow", "none"] = "deep"
 
     @classmethod
-    def of(cls, options: Mapping[str, object]) -> StepOptions:
+    def of(cls, options: Options) -> StepOptions:
         """The options given by name.
 
         Raises:
@@ -226,7 +102,7 @@ class StepOptions:
                 hint = nearest(name, known)
                 meant = f": did you mean {hint[0]!r}?" if hint else f": there are {', '.join(known)}"
                 raise UsageError(f"step has no option {name!r}{meant}")
-        chosen = cls(**options)  # type: ignore[arg-type]  # checked below
+        chosen = cls(**options)
         if chosen.code not in ("deep", "shallow", "none"):
             raise UsageError(f'code={chosen.code!r}: give "deep", "shallow" or "none"')
         if isinstance(chosen.inputs, str) and chosen.inputs != "traced":
@@ -237,12 +113,8 @@ class StepOptions:
 
     def making(self) -> Making:
         """The part that decides how a value is kept."""
-        return Making(
-            ttl_ns=None if self.ttl is None else nanoseconds(self.ttl),
-            stale_ns=0 if self.stale is None else nanoseconds(self.stale),
-            errors_ns=None if self.errors is None else nanoseconds(self.errors),
-            tags=frozenset([self.tags] if isinstance(self.tags, str) else self.tags),
-        )
+        tags = frozenset([self.tags] if isinstance(self.tags, str) else self.tags)
+        return Making.of(ttl=self.ttl, stale=self.stale, errors=self.errors, tags=tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,14 +183,14 @@ class Step(Generic[P, R]):
         if self._is_plain and self._print is not None:
             try:
                 # Never stored: only tells apart the calls of this process, by type and value.
-                raw = marshal.dumps((args, kwargs), 2)
+                raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
             except ValueError:
                 pass
             else:
                 key = self._memo.get(raw)
                 if key is not None and self._print.is_current():
-                    value = keeper.get_key(key, _ABSENT)
-                    if value is not _ABSENT:
+                    value = keeper.get_key(key, ABSENT)
+                    if value is not ABSENT:
                         return cast("R", value)
                     return self._slowly(args, kwargs, None)
                 return self._slowly(args, kwargs, raw)
@@ -400,24 +272,25 @@ class Step(Generic[P, R]):
         """Run the function and keep its result."""
         started = time.perf_counter_ns()
         began_ns = time.time_ns()
+        recorder: AbstractContextManager[Recording | None] = nullcontext()
         if self._is_traced:
             from vcache.fingerprint.traced import record  # installs an audit hook on use
 
             recorder = record(ignore=self._private_places())
-        else:
-            recorder = nullcontext()
         try:
             with recorder as recording:
                 value = self.function(*args, **kwargs)  # type: ignore[arg-type]
         except Exception as error:
-            if self.options.errors is not None and not self._discovers:
+            if not self._discovers:
                 cost_ns = time.perf_counter_ns() - started
-                self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns)
+                self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns=cost_ns)
             raise
         self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
         return value
 
-    def keep(self, call: Call, value: object, cost_ns: int, began_ns: int, recording: object = None) -> None:
+    def keep(
+        self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None = None
+    ) -> None:
         """Keep a result with its files, unless an input changed while the function ran."""
         keeper = self._keeper
         changed = keeper.observer.first_stale(call.base)
@@ -437,7 +310,7 @@ class Step(Generic[P, R]):
                 return
             content = {"value": value, "files": files}
         key = self._key_of(manifest)
-        if self._making.keep(keeper, key, content, cost_ns):
+        if self._making.keep(keeper, key, content, cost_ns=cost_ns):
             self._keep_recipe(key, manifest)
 
     # -- inside ------------------------------------------------------------------------------
@@ -453,23 +326,23 @@ class Step(Generic[P, R]):
                 if len(self._memo) >= _MEMO_MOST:
                     self._memo.clear()
                 self._memo[raw] = key
-            value = keeper.get_key(key, _ABSENT)
-            if value is not _ABSENT:
+            value = keeper.get_key(key, ABSENT)
+            if value is not ABSENT:
                 return cast("R", value)
             if self._making.stale_ns and isinstance(late := keeper.peek_key(key), Hit):
-                self._making._refresh(keeper, key, lambda: self.function(*args, **kwargs), ())  # type: ignore[arg-type]
-                return cast("R", _result(late))
+                self._making.refresh(keeper, key, lambda: self.run(call, args, kwargs))
+                return cast("R", late.use())
         else:
             found = self.find(call)
             if isinstance(found, Hit):
                 keeper.count(found)
-                return cast("R", _result(found))
+                return cast("R", found.use())
             keeper.count(found)
         lead = keeper.flight.lead(self._key_of(call.base))
         with nullcontext() if lead is None else lead:
             found = self.find(call)
             if isinstance(found, Hit):
-                return cast("R", _result(found))
+                return cast("R", found.use())
             return self.run(call, args, kwargs)
 
     def _current_print(self) -> CodePrint:
@@ -527,12 +400,12 @@ class Step(Generic[P, R]):
         directory = getattr(self._keeper, "directory", None)
         return () if directory is None else (f"{directory}{os.sep}",)
 
-    def _discovered(self, call: Call, began_ns: int, recording: object) -> list[Dep] | None:
+    def _discovered(self, call: Call, began_ns: int, recording: Recording | None) -> list[Dep] | None:
         """What a run read beside what was declared; None when that is not certain."""
         if recording is not None:
-            deps = list(recording.deps(self._keeper.observer))  # type: ignore[attr-defined]  # a Recording
-            if recording.unstable:  # type: ignore[attr-defined]
-                _log.warning("%s: %s changed while it ran: not kept", self.name, min(recording.unstable))  # type: ignore[attr-defined]
+            deps = list(recording.deps(self._keeper.observer))
+            if recording.unstable:
+                _log.warning("%s: %s changed while it ran: not kept", self.name, min(recording.unstable))
                 return None
             return deps
         assert call.depfile is not None
@@ -544,7 +417,7 @@ class Step(Generic[P, R]):
             raise UsageError(
                 f"{self.name}: the depfile {call.depfile!r} was promised and not written"
             ) from None
-        found = []
+        found: list[Dep] = []
         for name in names:
             full = os.path.join(self._keeper.root, name)
             status = os.stat(full)

@@ -29,7 +29,8 @@ def _logical_lines(text: str) -> list[str]:
 
 def _words(line: str) -> list[str]:
     """Split at blanks; a backslash before a blank, `#` or `:` quotes it, `$$` is a dollar."""
-    words, word, i = [], "", 0
+    words: list[str] = []
+    word, i = "", 0
     while i < len(line):
         here, following = line[i], line[i + 1 : i + 2]
         if here == "\\" and following in (" ", "#", ":", "\t") and following:

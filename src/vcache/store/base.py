@@ -32,9 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batches",
+    "Budgeted",
     "Collectable",
     "Files",
     "HeldPath",
+    "Ledger",
     "Listing",
     "Store",
     "StoreCounters",
@@ -209,6 +211,29 @@ class Collectable(Protocol):
 
     def disk_bytes(self) -> int:
         """What the store takes on its medium."""
+
+
+@runtime_checkable
+class Budgeted(Protocol):
+    """A store that was given limits, and says when they are exceeded. A janitor keeps them."""
+
+    max_bytes: int | None
+    max_entries: int | None
+    max_age_s: float | None
+
+    def is_over_budget(self) -> bool:
+        """Whether there is something to do. Called after each put: no I/O."""
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """A store that keeps totals over all processes: at most 16 numbers, their meaning the caller's."""
+
+    def tally(self, deltas: Sequence[int]) -> None:
+        """Add to the totals, position by position."""
+
+    def totals(self) -> Sequence[int]:
+        """The sums since the store was made."""
 
 
 @runtime_checkable

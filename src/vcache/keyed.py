@@ -1,0 +1,324 @@
+"""A cache by canonical key: look up, judge, keep. What steps and the public cache stand on.
+
+It joins the rooms below: stores keep records, `valuables` turns values into records, the
+fingerprints' observer looks at dependencies. A fault of a store is a miss and a count; it never
+reaches the caller. It knows nothing of names, decorators or budgets' keeping.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vcache.entry import FOREVER, Entry, Key, Record, make_key
+from vcache.errors import DecodeError, StoreError
+from vcache.flight import SingleFlight
+from vcache.hash import digest
+from vcache.outcome import Hit, Miss, Reason
+from vcache.store.base import Batches, Files, Listing, Store
+from vcache.upkeep import Counts, Upkeep, first
+from vcache.valuables import ABSENT, Conditions, Valuables
+
+if TYPE_CHECKING:
+    from vcache.fingerprint.digests import FileDigests
+    from vcache.fingerprint.observe import Observer
+
+__all__ = ["KeyedCache"]
+
+_DIGESTS: Final = ".digests"
+_PLAIN: Final = Conditions()
+_log = logging.getLogger("vcache")
+
+
+class KeyedCache:
+    """Values by canonical key, over one store.
+
+    Attributes:
+        namespace: where the keys of names go.
+        root: what paths in fingerprints are relative to.
+        is_disabled: every look-up is a miss and nothing is kept.
+        store: the store, or the tiers.
+        directory: that of the disk tier, if there is one.
+        flight: who may compute what.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        namespace: str,
+        root: Path,
+        is_disabled: bool,
+        valuables: Valuables,
+        clock: Callable[[], int],
+    ) -> None:
+        self.namespace, self.root, self.is_disabled, self.store = namespace, root, is_disabled, store
+        self._clock = clock
+        self._valuables = valuables
+        self._store_get = store.get
+        places = (getattr(tier, "directory", None) for tier in (store, *getattr(store, "tiers", ())))
+        self.directory: Path | None = next(filter(None, places), None)
+        self.flight = SingleFlight(None if self.directory is None else self.directory / "locks")
+        self._counts = Counts()
+        self._upkeep = Upkeep(store, self._counts, directory=self.directory, clock=clock)
+        self._observer: Observer | None = None
+        self._digests: FileDigests | None = None
+        self._has_warned = False
+
+    # -- looking up ------------------------------------------------------------------------
+
+    def get_key(self, key: Key, default: object = None) -> object:
+        """The value of a key if it may be used, else the default.
+
+        Raises:
+            Exception: the remembered one, where the value is an exception.
+        """
+        counts = self._counts
+        try:
+            record = self._store_get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            record = None
+        if record is None:
+            counts.misses += 1
+            return default
+        memo = record.memo
+        if memo is None:
+            try:
+                memo = self._valuables.plain_value(record)
+            except DecodeError as error:
+                self._discard(key, error)
+                counts.misses += 1
+                return default
+        cost_ns, value = memo
+        if value is ABSENT:
+            return self._judged_value(key, record, default)
+        counts.hits += 1
+        counts.saved_ns += cost_ns
+        return value
+
+    def peek_key(self, key: Key) -> Hit | Miss:
+        """A `Hit` or a `Miss` with its reason. Not counted: see `count`."""
+        if self.is_disabled:
+            return Miss(Reason.DISABLED, "caching is switched off")
+        try:
+            tier, record = self._fetch(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return Miss(Reason.UNREACHABLE, str(error))
+        if record is None:
+            return Miss(Reason.ABSENT, "nothing is stored under this key")
+        return self._judge(key, record, tier)
+
+    def lookup_key(self, key: Key) -> Hit | Miss:
+        """`peek_key`, counted."""
+        outcome = self.peek_key(key)
+        self.count(outcome)
+        return outcome
+
+    def count(self, outcome: Hit | Miss) -> None:
+        """Count a look-up that was made with `peek_key`."""
+        if isinstance(outcome, Miss):
+            self._counts.misses += 1
+        else:
+            self._counts.hits += 1
+            self._counts.saved_ns += outcome.entry.cost_ns
+
+    def entry_of(self, key: Key) -> Entry | None:
+        """The entry of a key if it may be used, without reading its value."""
+        with contextlib.suppress(StoreError, OSError):
+            record = self._store_get(key)
+            if record is not None and not self.is_disabled:
+                outcome = self._judge(key, record, "", decode=False)
+                return outcome.entry if isinstance(outcome, Hit) and not outcome.is_expired else None
+        return None
+
+    def entries_under(self, prefix: bytes) -> Iterator[Entry]:
+        """The entries whose canonical key starts with a prefix, in no order."""
+        listing = first(self.store, Listing) if not hasattr(self.store, "tiers") else self.store
+        if isinstance(listing, Listing):
+            yield from listing.entries(prefix)
+            return
+        for key in self.store.scan(prefix):
+            if (record := self.store.get(key)) is not None:
+                yield record.entry()
+
+    # -- keeping ---------------------------------------------------------------------------
+
+    def put_key(self, key: Key, value: object, conditions: Conditions = _PLAIN) -> bool:
+        """Keep a value; whether a tier took it.
+
+        Raises:
+            EncodeError: no codec takes the value.
+        """
+        if self.is_disabled:
+            return False
+        record = self._valuables.record(key, value, conditions, now_ns=self._clock())
+        try:
+            self.store.put(key, record)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return False
+        self._counts.puts += 1
+        self._upkeep.after_put()
+        return True
+
+    def put_keys(self, items: Mapping[Key, object], conditions: Conditions) -> bool:
+        """Keep several values under equal conditions; whether a tier took them."""
+        if self.is_disabled:
+            return False
+        now = self._clock()
+        records = {
+            key: self._valuables.record(key, value, conditions, now_ns=now) for key, value in items.items()
+        }
+        try:
+            if isinstance(self.store, Batches):
+                self.store.put_many(records)
+            else:
+                for key, record in records.items():
+                    self.store.put(key, record)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return False
+        self._counts.puts += len(records)
+        self._upkeep.after_put()
+        return True
+
+    def put_file_key(self, key: Key, source: Path, conditions: Conditions = _PLAIN) -> bool:
+        """Keep a file's content as a bytes value: cloned or streamed, never read whole.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.is_disabled:
+            return False
+        files = self.files()
+        if files is None:
+            return self.put_key(key, source.read_bytes(), conditions)
+        with open(source, "rb"):
+            pass  # a missing or unreadable source is the caller's error, not the store's
+        now = self._clock()
+        expires = FOREVER if conditions.ttl_ns is None else now + conditions.ttl_ns
+        entry = Entry(key, bytes(32), 0, created_ns=now, expires_ns=expires, tags=conditions.tags)
+        try:
+            files.put_file(entry, source)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return False
+        self._counts.puts += 1
+        self._upkeep.after_put()
+        return True
+
+    def delete_key(self, key: Key) -> bool:
+        """Forget a key; whether there was one."""
+        try:
+            return self.store.delete(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return False
+
+    # -- helpers of the rooms above ----------------------------------------------------------
+
+    def files(self) -> Files | None:
+        """The tier that keeps files, if any."""
+        return first(self.store, Files)
+
+    @property
+    def observer(self) -> Observer:
+        """Looks at files, tools and variables on behalf of this cache."""
+        if self._observer is None:
+            from vcache.fingerprint.digests import FileDigests
+            from vcache.fingerprint.observe import Observer
+
+            backing = None if self.is_disabled or self.directory is None else _DigestMemo(self.store)
+            self._digests = FileDigests(self.root, backing=backing)
+            self._observer = Observer(
+                self.root, digests=self._digests, entry_digest=self._digest_of, namespace=self.namespace
+            )
+        return self._observer
+
+    @property
+    def digests(self) -> FileDigests:
+        """Digests of files, remembered by stat signature."""
+        _ = self.observer
+        assert self._digests is not None
+        return self._digests
+
+    # -- inside ----------------------------------------------------------------------------
+
+    def _judged_value(self, key: Key, record: Record, default: object) -> object:
+        outcome = self._judge(key, record, "")
+        if isinstance(outcome, Miss) or outcome.is_expired:
+            self._counts.misses += 1
+            return default
+        self.count(outcome)
+        return outcome.use()
+
+    def _judge(self, key: Key, record: Record, tier: str, *, decode: bool = True) -> Hit | Miss:
+        """Whether a record may be used, and its value."""
+        counts, now = self._counts, self._clock()
+        try:
+            entry = record.entry()
+            is_expired = entry.expires_ns != FOREVER and entry.expires_ns <= now
+            if is_expired and entry.stale_until_ns <= now:
+                counts.expired += 1
+                age_s = (now - entry.expires_ns) / 1e9
+                return Miss(Reason.EXPIRED, f"its time to live ended {age_s:.1f} s ago", entry=entry)
+            if entry.deps and (changed := self.observer.first_stale(entry.deps)) is not None:
+                counts.stale += 1
+                dep = changed.dep
+                return Miss(Reason.STALE, f"{dep.kind} {dep.name} {changed.reason}", dep=dep, entry=entry)
+            value = self._valuables.value(record, entry) if decode else None
+        except DecodeError as error:
+            self._discard(key, error)
+            return Miss(Reason.CORRUPT, str(error))
+        return Hit(tier, entry, value, is_expired)
+
+    def _fetch(self, key: Key) -> tuple[str, Record | None]:
+        find = getattr(self.store, "lookup", None)
+        if find is not None:
+            return find(key) or ("", None)
+        return self.store.info.name, self._store_get(key)
+
+    def _digest_of(self, key: Key) -> bytes | None:
+        """The content digest of a usable entry, for those that depend on it."""
+        entry = self.entry_of(key)
+        return None if entry is None else entry.digest
+
+    def _discard(self, key: Key, error: Exception) -> None:
+        """Drop a record that is whole but cannot be read back, so that the next put heals it."""
+        self._counts.corrupt += 1
+        _log.warning("dropped %r: %s", key, error)
+        with contextlib.suppress(StoreError, OSError):
+            self.store.delete(key)
+
+    def _fault(self, error: Exception) -> None:
+        self._counts.faults += 1
+        if not self._has_warned:  # once: a build prints thousands of lines of its own
+            self._has_warned = True
+            _log.warning("the cache does not serve as it should, work goes on without it: %s", error)
+
+
+class _DigestMemo:
+    """Keeps file digests in the cache's own store, so that the next process need not read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, key: bytes) -> bytes | None:
+        """The remembered value, if any."""
+        with contextlib.suppress(StoreError, OSError):
+            record = self._store.get(make_key(key, namespace=_DIGESTS))
+            return None if record is None else bytes(record.body)
+        return None
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Remember a value, if the store can."""
+        full = make_key(key, namespace=_DIGESTS)
+        head = Entry(full, digest(value), len(value), created_ns=time.time_ns()).encode()
+        with contextlib.suppress(StoreError, OSError):
+            self._store.put(full, Record(head, value))

@@ -1,0 +1,164 @@
+"""Making a value that is not there: by one of all who ask, kept under conditions.
+
+It knows a small protocol of what it needs from a cache (`Keeper`), and nothing of stores, graphs
+or commands.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
+
+from vcache.artifacts import Cabinet
+from vcache.discovery import Shelf
+from vcache.kit.units import nanoseconds
+from vcache.outcome import Hit, Miss
+from vcache.valuables import ABSENT, Conditions
+
+if TYPE_CHECKING:
+    from vcache.entry import Dep, Entry, Key
+    from vcache.fingerprint.inputs import Spec
+    from vcache.flight import SingleFlight
+
+__all__ = ["Keeper", "Making"]
+
+R = TypeVar("R")
+Duration = float | int | str | timedelta
+_log = logging.getLogger("vcache.step")
+
+
+class Keeper(Shelf, Cabinet, Protocol):
+    """What making and remembering values needs of a cache."""
+
+    @property
+    def is_disabled(self) -> bool: ...
+
+    @property
+    def flight(self) -> SingleFlight: ...
+
+    def key(self, name: str | bytes) -> Key: ...
+
+    def put_key(self, key: Key, value: object, conditions: Conditions = ...) -> bool: ...
+
+    def delete_key(self, key: Key) -> bool: ...
+
+    def entries_under(self, prefix: bytes) -> Iterator[Entry]: ...
+
+    def count(self, outcome: Hit | Miss) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a value is made and kept: single flight, time to live, what happens to exceptions.
+
+    Attributes:
+        ttl_ns: how long a value may be used; None for ever.
+        stale_ns: how much longer it is served while a new one is made in the background.
+        errors_ns: how long an exception is kept; None keeps none.
+    """
+
+    ttl_ns: int | None = None
+    stale_ns: int = 0
+    errors_ns: int | None = None
+    tags: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, *, ttl: Duration | None, stale: Duration | None, errors: Duration | None, tags: frozenset[str]
+    ) -> Self:
+        """With durations as users write them."""
+        return cls(
+            ttl_ns=None if ttl is None else nanoseconds(ttl),
+            stale_ns=0 if stale is None else nanoseconds(stale),
+            errors_ns=None if errors is None else nanoseconds(errors),
+            tags=tags,
+        )
+
+    def get_or_make(
+        self,
+        keeper: Keeper,
+        key: Key,
+        make: Callable[[], R],
+        specs: tuple[Spec | str | os.PathLike[str], ...],
+    ) -> R:
+        """The kept value, or the one that `make` gives now, made by one of all who ask.
+
+        Raises:
+            Exception: what `make` raised now, or then.
+        """
+        if keeper.is_disabled:
+            return make()
+        value = keeper.get_key(key, ABSENT)
+        if value is not ABSENT:
+            return cast("R", value)
+
+        def remake() -> R:
+            return self._make(keeper, key, make, specs)
+
+        if self.stale_ns:
+            late = keeper.peek_key(key)
+            if isinstance(late, Hit):
+                self.refresh(keeper, key, remake)
+                return cast("R", late.use())
+        lead = keeper.flight.lead(key)
+        with nullcontext() if lead is None else lead:
+            found = keeper.peek_key(key)
+            if isinstance(found, Hit) and not found.is_expired:
+                return cast("R", found.use())  # somebody made it while this caller waited
+            return remake()
+
+    def keep(
+        self, keeper: Keeper, key: Key, value: object, *, cost_ns: int, deps: tuple[Dep, ...] = ()
+    ) -> bool:
+        """Keep a made value."""
+        conditions = Conditions(
+            ttl_ns=self.ttl_ns, stale_ns=self.stale_ns, cost_ns=cost_ns, tags=self.tags, deps=deps
+        )
+        return keeper.put_key(key, value, conditions)
+
+    def keep_error(self, keeper: Keeper, key: Key, error: Exception, *, cost_ns: int) -> None:
+        """Keep an exception for its own time, if it has one."""
+        if self.errors_ns is not None:
+            conditions = Conditions(ttl_ns=self.errors_ns, cost_ns=cost_ns, codec="error", is_error=True)
+            keeper.put_key(key, error, conditions)
+
+    def refresh(self, keeper: Keeper, key: Key, remake: Callable[[], object]) -> None:
+        """Make a new value in the background, unless somebody is at it."""
+        lead = keeper.flight.lead(key, wait=False)
+        if lead is None:
+            return
+
+        def work() -> None:
+            with lead:
+                try:
+                    remake()
+                except Exception:
+                    _log.exception("refreshing %r failed; the old value serves until it is too old", key)
+
+        threading.Thread(target=work, name="vcache-refresh", daemon=True).start()
+
+    def _make(
+        self, keeper: Keeper, key: Key, make: Callable[[], R], specs: Iterable[Spec | str | os.PathLike[str]]
+    ) -> R:
+        """Make a value and keep it, unless a dependency changed meanwhile."""
+        deps = keeper.observer.observe_all(specs) if specs else ()
+        started = time.perf_counter_ns()
+        try:
+            value = make()
+        except Exception as error:
+            self.keep_error(keeper, key, error, cost_ns=time.perf_counter_ns() - started)
+            raise
+        cost_ns = time.perf_counter_ns() - started
+        changed = keeper.observer.first_stale(deps) if deps else None
+        if changed is None:
+            self.keep(keeper, key, value, cost_ns=cost_ns, deps=deps)
+        else:
+            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
+        return value

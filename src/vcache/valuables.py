@@ -1,0 +1,170 @@
+"""Values ⇄ records: what a store keeps of a value, and the value that a record stands for.
+
+It knows heads and codecs, and nothing of stores, time to live or dependencies' meaning.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from vcache import serialize
+from vcache.entry import FIXED, FOREVER, HEAD_VERSION, Dep, Encoding, Entry, Flag, Key, Record
+from vcache.hash import Hasher, digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from typing_extensions import Buffer
+
+    from vcache.serialize import Compression
+
+__all__ = ["ABSENT", "Conditions", "Valuables"]
+
+ABSENT: Final = object()
+"""What stands for "no value", since None is one."""
+
+# The fields of a head that decide whether its value may be used, read without building an Entry:
+# flags, codec length, encoding, key length; expiry, stale-until, size, cost.
+_HOT: Final = struct.Struct("<xBBBI12xQQQQ")
+_unpack_hot = _HOT.unpack_from
+_HEAD_BYTES: Final = FIXED.size
+# With none of these, and without expiry, a record can be served as it is.
+_CONDITIONAL: Final = Flag.DEPS | Flag.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a value's entry says beside the value.
+
+    Attributes:
+        ttl_ns: how long it may be used; None for ever.
+        stale_ns: how much longer it may be served while a new one is made.
+        cost_ns: what it took to make.
+        codec: the serialiser to use; None chooses by type.
+    """
+
+    ttl_ns: int | None = None
+    stale_ns: int = 0
+    cost_ns: int = 0
+    codec: str | None = None
+    tags: frozenset[str] = frozenset()
+    deps: tuple[Dep, ...] = ()
+    meta: Mapping[str, str] | None = None
+    is_error: bool = False
+    is_pinned: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether an entry needs no more than the fixed part of its head."""
+        return not (self.tags or self.deps or self.meta or self.is_error or self.is_pinned)
+
+
+class Valuables:
+    """Packs and unpacks the values of one cache.
+
+    Args:
+        codec: a serialiser for all values, instead of choosing by type.
+        allow_pickle: pickle what no other codec takes, and load it again.
+        compress: as in `serialize.pack`.
+    """
+
+    def __init__(self, *, codec: str | None, allow_pickle: bool, compress: Compression) -> None:
+        self._codec = codec
+        self._allow_pickle = allow_pickle
+        self._compress: Compression = compress
+
+    def record(self, key: Key, value: object, conditions: Conditions, *, now_ns: int) -> Record:
+        """What a store keeps of a value.
+
+        Raises:
+            EncodeError: no codec takes it.
+        """
+        packed = serialize.dump(value, codec=conditions.codec or self._codec, allow_pickle=self._allow_pickle)
+        parts, size = packed.parts, packed.size_bytes
+        content_digest = digest(parts[0]) if len(parts) == 1 else _digest_of_parts(parts)
+        encoding, body = serialize.pack(parts, size, compress=self._compress)
+        expires = FOREVER if conditions.ttl_ns is None else now_ns + conditions.ttl_ns
+        stale_until = expires + conditions.stale_ns if conditions.stale_ns and expires else 0
+        if conditions.is_plain:
+            # `Entry.encode`, spelled out: 0.6 instead of 5 µs.
+            name = packed.codec.encode()
+            fixed = FIXED.pack(
+                HEAD_VERSION, 0, len(name), encoding, len(key), 0,
+                now_ns, expires, stale_until, size, conditions.cost_ns, content_digest,
+            )  # fmt: skip
+            return Record(fixed + key + name, body)
+        entry = Entry(
+            key=key,
+            digest=content_digest,
+            size_bytes=size,
+            codec=packed.codec,
+            encoding=encoding,
+            created_ns=now_ns,
+            expires_ns=expires,
+            stale_until_ns=stale_until,
+            cost_ns=conditions.cost_ns,
+            tags=conditions.tags,
+            deps=conditions.deps,
+            meta=dict(conditions.meta or {}),
+            is_error=conditions.is_error,
+            is_pinned=conditions.is_pinned,
+        )
+        return Record(entry.encode(), body)
+
+    def plain_value(self, record: Record) -> tuple[int, object]:
+        """(what it took to make, value) of a record that needs no judging, else (0, ABSENT).
+
+        An immutable value is kept on the record, so that a copy in memory need not be decoded
+        again.
+
+        Raises:
+            DecodeError: the bytes cannot be read back.
+        """
+        head = record.head
+        flags, codec_len, encoding, key_len, expires_ns, _, size, cost_ns = _unpack_hot(head)
+        if expires_ns or flags & _CONDITIONAL:
+            return 0, ABSENT
+        codec = head[_HEAD_BYTES + key_len : _HEAD_BYTES + key_len + codec_len]
+        if codec == b"bytes" and encoding == 0:
+            body = record.body
+            value: object = body if type(body) is bytes else bytes(body)
+            record.memo = (cost_ns, value)
+            return cost_ns, value
+        value = self._load(codec.decode(), encoding, record.body, size)
+        if serialize.is_immutable(value):
+            record.memo = (cost_ns, value)
+        return cost_ns, value
+
+    def value(self, record: Record, entry: Entry) -> object:
+        """The value of a record.
+
+        Raises:
+            DecodeError: the bytes cannot be read back.
+        """
+        return self._load(entry.codec, entry.encoding, record.body, entry.size_bytes)
+
+    def _load(self, codec: str, encoding: int, body: Buffer, size: int) -> object:
+        content = body if encoding == 0 else serialize.unpack(Encoding(encoding), body, size_bytes=size)
+        return serialize.load(codec, content, allow_pickle=self._allow_pickle)
+
+    @staticmethod
+    def content(record: Record, entry: Entry) -> Buffer:
+        """The unpacked content of a record."""
+        return serialize.unpack(entry.encoding, record.body, size_bytes=entry.size_bytes)
+
+    @staticmethod
+    def unpacked(record: Record) -> Record:
+        """The same content, kept without compression."""
+        entry = record.entry()
+        plain = replace(entry, encoding=Encoding.IDENTITY)
+        return Record(plain.encode(), Valuables.content(record, entry))
+
+
+def _digest_of_parts(parts: Iterable[Buffer]) -> bytes:
+    hasher = Hasher()
+    for part in parts:
+        hasher.update(part)
+    return hasher.digest()
