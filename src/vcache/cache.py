@@ -45,6 +45,7 @@ Duration = float | int | str | timedelta
 Input = "Spec | str | os.PathLike[str]"
 
 _MEMORY: Final = "mem:64MB"
+_SHORT: Final = 1000  # characters: what needs none of the checks of `make_key`
 
 
 class Cache(KeyedCache):
@@ -109,8 +110,10 @@ class Cache(KeyedCache):
         Raises:
             Exception: the remembered one, where the value is an exception (`errors=`).
         """
-        key = self._prefix + name.encode() if type(name) is str and name.isascii() else self.key(name)
-        return self.get_key(key, default)
+        # `key`, spelled out on the hottest path.
+        if type(name) is str and len(name) < _SHORT and name.isascii():
+            return self.get_key(self._prefix + name.encode(), default)
+        return self.get_key(self.key(name), default)
 
     def lookup(self, name: str | bytes) -> Hit | Miss:
         """A `Hit` with the value and its entry, or a `Miss` with the reason."""
@@ -221,6 +224,8 @@ class Cache(KeyedCache):
             EncodeError: no codec takes the value.
             FingerprintError: a dependency that does not exist.
         """
+        if ttl is None and stale is None and not (tags or deps or cost_s or codec or pin or meta):
+            return self.put_key(self.key(name), value)
         conditions = Conditions(
             ttl_ns=None if ttl is None else nanoseconds(ttl),
             stale_ns=0 if stale is None else nanoseconds(stale),
@@ -407,6 +412,8 @@ class Cache(KeyedCache):
 
     def key(self, name: str | bytes) -> Key:
         """The canonical key of a name in this namespace."""
+        if type(name) is str and len(name) < _SHORT and name.isascii():
+            return self._prefix + name.encode()
         return make_key(name, namespace=self.namespace)
 
     def _require_bytes(self, name: str | bytes) -> tuple[Key, Entry]:

@@ -62,6 +62,7 @@ class Flag(IntEnum):
     META = 4
     ERROR = 8  # the content is an exception, to be raised
     PINNED = 16  # never collected for age or budget
+    VERBATIM = 32  # the body is a bytes value as it is: no expiry, no conditions, no cost
 
 
 def make_key(name: str | bytes, *, namespace: str = "") -> Key:
@@ -175,6 +176,8 @@ class Entry:
             flags |= Flag.META
             tail += _pack(part.encode() for item in sorted(self.meta.items()) for part in item)
         flags |= Flag.ERROR * self.is_error | Flag.PINNED * self.is_pinned
+        if self.codec == "bytes" and not (flags or self.encoding or self.expires_ns or self.cost_ns):
+            flags = Flag.VERBATIM
         codec = self.codec.encode()
         return (
             FIXED.pack(

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import xxhash
 from blake3 import blake3
 
+from vcache.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
@@ -59,7 +61,8 @@ def checksum_parts(parts: Iterable[Buffer]) -> bytes:
 
 def digest(data: Buffer) -> bytes:
     """The 32-byte BLAKE3 of a buffer."""
-    if memoryview(data).nbytes >= _THREADED_BYTES:
+    size = len(data) if type(data) is bytes else memoryview(data).nbytes
+    if size >= _THREADED_BYTES:
         return blake3(data, max_threads=blake3.AUTO).digest()
     return blake3(data).digest()
 
@@ -96,6 +99,9 @@ def murmur3(data: Buffer, *, seed: int = 0) -> int:
 
     Source: A. Appleby, SMHasher, MurmurHash3.cpp (public domain description).
     """
-    import mmh3  # a foreign format's hash: loaded only by who reads that format
+    try:
+        import mmh3  # a foreign format's hash: loaded only by who reads that format
+    except ImportError:
+        raise ConfigError("murmur3 needs the package mmh3: pip install 'vcache[murmur3]'") from None
 
     return mmh3.hash(bytes(data), seed, signed=False)

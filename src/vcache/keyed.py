@@ -21,7 +21,7 @@ from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
 from vcache.store.base import Batches, Files, Listing, Store
 from vcache.upkeep import Counts, Upkeep, first
-from vcache.valuables import ABSENT, Conditions, Valuables
+from vcache.valuables import ABSENT, VERBATIM, Conditions, Valuables
 
 if TYPE_CHECKING:
     from vcache.fingerprint.digests import FileDigests
@@ -88,6 +88,12 @@ class KeyedCache:
             return default
         memo = record.memo
         if memo is None:
+            if record.head[1] == VERBATIM:
+                body = record.body
+                verbatim = body if type(body) is bytes else bytes(body)
+                record.memo = (0, verbatim)
+                counts.hits += 1
+                return verbatim
             try:
                 memo = self._valuables.plain_value(record)
             except DecodeError as error:

@@ -66,6 +66,8 @@ _OFFSET_MASK: Final = (1 << 26) - 1
 _IN_KIB: Final = 1 << 31
 
 _ROW = struct.Struct("@QQQ")  # native: memcpy of whole words, not byte by byte
+_COUNTS = struct.Struct("@QQQQ")  # the words FILLED, ENTRIES, LIVE, LIVE_BYTES
+_COUNTS_AT: Final = 4 * 8
 
 
 class DamagedIndex(FormatError):
@@ -205,7 +207,7 @@ class Table:
                 break
         return found
 
-    def insert(self, tag: int, place: int, *, used_ns: int, size_bytes: int, expires_s: int) -> int:
+    def insert(self, tag: int, place: int, used_ns: int, size_bytes: int, expires_s: int) -> int:
         """Add a row, visible at once; its word position."""
         words = self.words
         slot = HEADER_WORDS + (tag >> HOME_SHIFT & self.mask) * ROW_WORDS
@@ -216,18 +218,19 @@ class Table:
         was_free = words[slot] == FREE
         _ROW.pack_into(self._map, (slot + 1) * 8, place, used_ns, _size_field(size_bytes) << 32 | expires_s)
         words[slot] = tag  # the commit: until here a reader finds a free or dead row
-        words[Word.FILLED] += was_free
-        words[Word.LIVE] += 1
-        words[Word.LIVE_BYTES] += size_bytes
-        if place & ENTRY:
-            words[Word.ENTRIES] += 1
+        filled, entries, live, live_bytes = _COUNTS.unpack_from(self._map, _COUNTS_AT)
+        is_entry = place >> 26 & 1
+        _COUNTS.pack_into(
+            self._map, _COUNTS_AT, filled + was_free, entries + is_entry, live + 1, live_bytes + size_bytes
+        )
         return slot
 
-    def move(self, slot: int, place: int, *, size_bytes: int, expires_s: int) -> None:
-        """Point a row to a newer record. One store commits; size and expiry are bookkeeping."""
+    def move(self, slot: int, place: int, used_ns: int, size_bytes: int, expires_s: int) -> None:
+        """Point a row to a newer record. One store commits; the rest is bookkeeping."""
         words = self.words
         old_bytes = row_size(words[slot + 3] >> 32)
         words[slot + 1] = place
+        words[slot + 2] = used_ns
         words[slot + 3] = _size_field(size_bytes) << 32 | expires_s
         self._add_bytes(size_bytes - old_bytes)
 

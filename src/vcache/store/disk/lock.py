@@ -44,7 +44,7 @@ class WriterLock:
         self._fd = -1
 
     def __enter__(self) -> None:
-        if not self._thread.acquire(timeout=self._deadline_s):
+        if not self._thread.acquire(blocking=False) and not self._thread.acquire(timeout=self._deadline_s):
             raise StoreBusy(f"{self._path}: not had within {self._deadline_s} s (held by another thread)")
         try:
             if self._fd < 0:

@@ -84,7 +84,8 @@ class Segments:
     """The segment files of one directory.
 
     Attributes:
-        views: mapped segments by number, for the store's read path.
+        mapped: mapped segments by number, for the store's read path: the mapping, whose slices are
+            bytes, and a view of it, whose slices cost nothing.
 
     Threads: mapping is free (the last of two racing threads wins); appending and removing
     need the writer lock.
@@ -93,7 +94,7 @@ class Segments:
     def __init__(self, directory: Path, *, segment_bytes: int) -> None:
         self._directory = directory
         self._segment_bytes = min(segment_bytes, SEGMENT_BYTES)
-        self.views: dict[int, memoryview] = {}
+        self.mapped: dict[int, tuple[mmap.mmap, memoryview]] = {}
         self._tail_fd: tuple[int, int, int] | None = None  # number, descriptor, capacity
 
     def path(self, number: int) -> Path:
@@ -111,9 +112,9 @@ class Segments:
         Raises:
             OSError: it cannot be opened or mapped, such as for lack of descriptors.
         """
-        known = self.views.get(number)
+        known = self.mapped.get(number)
         if known is not None:
-            return known
+            return known[1]
         try:
             fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -121,11 +122,12 @@ class Segments:
         try:
             if os.fstat(fd).st_size == 0:
                 return None
-            mapped = memoryview(mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ))
+            mapping = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
         finally:
             os.close(fd)
-        self.views[number] = mapped
-        return mapped
+        view = memoryview(mapping)
+        self.mapped[number] = mapping, view
+        return view
 
     def room(self, number: int) -> int:
         """The capacity of a segment in bytes; 0 when it does not exist."""
@@ -181,14 +183,14 @@ class Segments:
         """Remove a segment; the bytes given back. Mappings of it stay readable."""
         freed = self.disk_bytes(number)
         self.path(number).unlink(missing_ok=True)
-        self.views.pop(number, None)
+        self.mapped.pop(number, None)
         return freed
 
     def forget_removed(self) -> None:
         """Drop the mappings of segments that no longer exist, so that their space returns."""
         present = set(self.numbers())
-        for number in [n for n in self.views if n not in present]:
-            self.views.pop(number, None)
+        for number in [n for n in self.mapped if n not in present]:
+            self.mapped.pop(number, None)
 
     def walk(self, number: int) -> Iterator[tuple[int, Raw | None]]:
         """The records of a segment from its start: (offset, record or None where damaged)."""
@@ -206,4 +208,4 @@ class Segments:
         if self._tail_fd is not None:
             os.close(self._tail_fd[1])
             self._tail_fd = None
-        self.views.clear()
+        self.mapped.clear()

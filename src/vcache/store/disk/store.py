@@ -56,6 +56,8 @@ SEGMENT_BLOB_BYTES: Final = 256 << 10
 _MAX_HEAD_BYTES: Final = 32 << 20
 _LOCK_DEADLINE_S: Final = 10.0
 _LEDGER_WORDS: Final = 16
+_KIND_FLAGS: Final = int(Flag.TAGS | Flag.PINNED)
+_VERBATIM: Final = int(Flag.VERBATIM)
 _NS: Final = 1_000_000_000
 
 _OFFSET = (1 << 26) - 1
@@ -108,7 +110,7 @@ class DiskStore:
         # Small budgets get small segments, or none would ever be all dead.
         wanted = SEGMENT_BYTES if max_bytes is None else max(256 << 10, max_bytes // 16)
         self.segments = Segments(self.directory / "segments", segment_bytes=wanted)
-        self._views = self.segments.views
+        self._mapped = self.segments.mapped
         self._corrupt = self._evicted = self._faults = 0
         self._retired_seen = 0
         self._closed = False
@@ -127,7 +129,7 @@ class DiskStore:
         return StoreInfo("disk", f"disk:{self.directory}", True, True, True, is_read_only=not self._writable)
 
     def get(self, key: Key) -> Record | None:
-        """The verified record of a key, or None. Its body is a read-only view.
+        """The verified record of a key, or None. A large body may be a read-only view.
 
         Raises:
             StoreUnavailable, StoreFull: a segment or file that is there cannot be opened.
@@ -149,8 +151,9 @@ class DiskStore:
                 body: Buffer | None = None
                 check, key_bytes = b"", 0
                 # `segments.parse`, spelled out: a call and an object less on the hottest path.
-                view = self._views.get(place >> 32)
-                if view is not None:
+                mapped = self._mapped.get(place >> 32)
+                if mapped is not None:
+                    mapping, view = mapped
                     offset = place & _OFFSET
                     try:
                         check, length, head_bytes, key_bytes = _unpack_prefix(view, offset)
@@ -159,7 +162,7 @@ class DiskStore:
                     end, body_at = offset + length, offset + _PREFIX_BYTES + head_bytes
                     # A slice past the end is short, so its checksum does not fit.
                     if body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
-                        head, body = bytes(view[offset + _PREFIX_BYTES : body_at]), view[body_at:end]
+                        head, body = mapping[offset + _PREFIX_BYTES : body_at], mapping[body_at:end]
                 if head is None:
                     place, raw = self._look_closer(table, slot, tag)
                     if raw is not None:
@@ -246,7 +249,15 @@ class DiskStore:
         Raises:
             StoreReadOnly, StoreFull, StoreBusy, StoreUnavailable: the older record is intact.
         """
-        self.put_many({key: record})
+        body = record.body
+        if len(body) > INLINE_BYTES or not self._writable or self._closed:  # type: ignore[arg-type]
+            self.put_many({key: record})
+            return
+        try:
+            with self.lock:
+                self._append_entry(key, record.head, body, 0)
+        except OSError as error:
+            raise translate(error, self.directory) from error
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
         """Keep several records under one hold of the writer lock."""
@@ -386,7 +397,11 @@ class DiskStore:
         return table
 
     def find(self, table: Table, key: bytes, key_at: int) -> tuple[int, int, Raw] | None:
-        """(word position, location, record) of a key, without its referred body."""
+        """(word position, location, record) of a key, without its referred body.
+
+        Args:
+            key_at: where the key starts in a record's head.
+        """
         tag = placement(key) | 2
         for slot in table.slots(tag):
             place = table.words[slot + 1]
@@ -443,12 +458,18 @@ class DiskStore:
         slot, place, raw = found
         body: Buffer | None = raw.body
         if place & FILE:
-            with _Translated(self.directory):
-                body = self.blobs.read(digest, encoding, Seal.from_bytes(raw.body), mapped=_is_mappable(head))
-            if body is None:
-                self._drop_blob(table, slot, place, digest, encoding)
+            body = self._from_file(table, slot, place, raw, digest, encoding, head)
         if self._writable:
             table.words[slot + 2] = self._clock()
+        return body
+
+    def _from_file(
+        self, table: Table, slot: int, place: int, raw: Raw, digest: bytes, encoding: int, head: bytes
+    ) -> Buffer | None:
+        with _Translated(self.directory):
+            body = self.blobs.read(digest, encoding, Seal.from_bytes(raw.body), mapped=_is_mappable(head))
+        if body is None:
+            self._drop_blob(table, slot, place, digest, encoding)
         return body
 
     def _drop_blob(self, table: Table, slot: int, place: int, digest: bytes, encoding: int) -> None:
@@ -528,34 +549,41 @@ class DiskStore:
         self._append_entry(key, head, b"", REF)
 
     def _append_entry(self, key: Key, head: bytes, body: Buffer, kind: int) -> None:
+        flags = head[1]
         if len(head) > _MAX_HEAD_BYTES:
             raise StoreFull(f"an entry whose description takes {len(head)} bytes (at most {_MAX_HEAD_BYTES})")
-        flags = head[1]
-        kind |= ENTRY | (TAGGED if flags & Flag.TAGS else 0) | (PINNED if flags & Flag.PINNED else 0)
-        expires_ns = int.from_bytes(head[20:28], "little")
-        self._append(key, head, body, kind, key_at=_KEY_AT, expires_s=min(-(-expires_ns // _NS), 0xFFFFFFFF))
+        if flags & _KIND_FLAGS:
+            kind |= (TAGGED if flags & Flag.TAGS else 0) | (PINNED if flags & Flag.PINNED else 0)
+        expires_s = 0
+        if flags != _VERBATIM:  # those never expire
+            expires_s = min(-(-int.from_bytes(head[20:28], "little") // _NS), 0xFFFFFFFF)
+        self._append(key, head, body, kind | ENTRY, _KEY_AT, expires_s, 0)
 
     def _append(
-        self, key: bytes, head: bytes, body: Buffer, kind: int, *, key_at: int, expires_s: int = 0,
-        charge_bytes: int = 0,
-    ) -> None:  # fmt: skip
-        """Write a record at the tail, then point its key's row to it."""
+        self, key: bytes, head: bytes, body: Buffer, kind: int, key_at: int, expires_s: int, charge_bytes: int
+    ) -> None:
+        """Write a record at the tail, then point its key's row to it.
+
+        Args:
+            key_at: where the key starts in the head.
+            charge_bytes: what the record takes outside its segment.
+        """
         table = self.current()
-        if table.is_crowded(1):
+        if table.words[4] * 2 >= table.mask:  # Word.FILLED: above half full, probing gets slow
             table = self.rebuild(table)
         length, parts = frame(head, len(key), body)
         place = self.write_at_tail(table, parts, length) | kind
-        size_bytes = length + charge_bytes
         tag = placement(key) | 2
         old = self._row_of(table, tag, key, key_at)
-        if old is not None:
-            table.move(old, place, size_bytes=size_bytes, expires_s=expires_s)
-            table.words[old + 2] = self._clock()
+        if old is None:
+            table.insert(tag, place, self._clock(), length + charge_bytes, expires_s)
         else:
-            table.insert(tag, place, used_ns=self._clock(), size_bytes=size_bytes, expires_s=expires_s)
+            table.move(old, place, self._clock(), length + charge_bytes, expires_s)
 
     def _row_of(self, table: Table, tag: int, key: bytes, key_at: int) -> int | None:
         """The row a key has, if any; a damaged one with its tag is taken for it."""
+        if table.words[_HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS] == 0:
+            return None  # most new keys: their home is free
         for slot in table.slots(tag):
             raw = self.read(table.words[slot + 1])
             if raw is None or (raw.key_bytes == len(key) and raw.head.startswith(key, key_at)):
@@ -564,14 +592,14 @@ class DiskStore:
 
     def write_at_tail(self, table: Table, parts: list[Buffer], length: int) -> int:
         """Append a record's pieces; its location without kind bits. The lock is held."""
-        words, segments = table.words, self.segments
-        tail = words[Word.TAIL]
+        words = table.words
+        tail = words[8]  # Word.TAIL
         number, offset = tail >> 32, tail & 0xFFFFFFFF
-        if offset + length > segments.room(number):
+        if offset + length > self.segments.room(number):
             number, offset = self.new_segment(table, length), 0
-        behind = segments.append(number, offset, parts, length)
-        words[Word.TAIL] = number << 32 | behind
-        words[Word.SEGMENT_BYTES] += behind - offset
+        behind = self.segments.append(number, offset, parts, length)
+        words[8] = number << 32 | behind
+        words[10] += behind - offset  # Word.SEGMENT_BYTES
         return number << 32 | offset
 
     def new_segment(self, table: Table, least_bytes: int = 0) -> int:
@@ -591,7 +619,7 @@ class DiskStore:
         if found is not None and found[1] & BLOB:  # verified by being found
             table.words[found[0] + 2] = self._clock()
         else:
-            self._append(key, key, body, BLOB, key_at=0)
+            self._append(key, key, body, BLOB, 0, 0, 0)
 
     def _publish_blob(self, digest: bytes, encoding: int, seal: Seal) -> None:
         key = blob_key(digest, encoding)
@@ -600,7 +628,7 @@ class DiskStore:
         if found is not None and found[1] & FILE:
             table.words[found[0] + 2] = self._clock()
             return
-        self._append(key, key, seal.to_bytes(), FILE, key_at=0, charge_bytes=seal.size_bytes)
+        self._append(key, key, seal.to_bytes(), FILE, 0, 0, seal.size_bytes)
         self.current().add(Word.FILE_BYTES, seal.size_bytes)
 
     def rebuild(self, table: Table) -> Table:
@@ -705,10 +733,14 @@ class _Translated:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, OSError):
-            return
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-            raise StoreFull(f"{self._where}: {error.strerror}") from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            raise StoreReadOnly(f"{self._where}: {error.strerror}") from error
-        raise StoreUnavailable(f"{self._where}: {error}") from error
+        if isinstance(error, OSError):
+            raise translate(error, self._where) from error
+
+
+def translate(error: OSError, where: Path) -> StoreError:
+    """The StoreError that says whether a retry helps."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return StoreFull(f"{where}: {error.strerror}")
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StoreReadOnly(f"{where}: {error.strerror}")
+    return StoreUnavailable(f"{where}: {error}")
