@@ -36,8 +36,8 @@ class MemoryStore:
     """A store within a budget of bytes, and of entries if asked for.
 
     A record larger than a quarter of the budget is not kept. Expired records go when room is
-    needed, then the least recently used; pinned ones stay, so that only pins can fill it for good.
-    `get` hands out the very Record that is kept, so that its `memo` serves the next caller.
+    needed, then the least recently used; pinned ones stay, as long as they take no more than half
+    of the budget: beyond that they are records like others. `get` hands out the very Record that is kept, so that its `memo` serves the next caller.
 
     Threads: reads take no lock, each being one atomic step of the table. After a fork the
     child has a store of its own with the same records.
@@ -45,7 +45,7 @@ class MemoryStore:
 
     __slots__ = (
         "__weakref__", "_clock", "_evicted", "_expires_ns", "_lock", "_max_bytes", "_max_entries",
-        "_pinned_bytes", "_records", "_size_bytes", "_swept_ns", "info",
+        "_pinned", "_pinned_bytes", "_records", "_size_bytes", "_swept_ns", "info",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +74,7 @@ class MemoryStore:
         # Reentrant, since a collected object's finalizer may put from within a put.
         self._lock = threading.RLock()
         self._size_bytes = 0
-        self._pinned_bytes = 0
+        self._pinned = self._pinned_bytes = 0
         self._evicted = 0
         self._expires_ns = 0  # no kept record expires before; 0: none expires
         self._swept_ns = 0
@@ -153,7 +153,7 @@ class MemoryStore:
         """Let go of all records. May be called again."""
         with self._lock:
             self._records = _Closed()
-            self._size_bytes = self._pinned_bytes = 0
+            self._size_bytes = self._pinned = self._pinned_bytes = 0
 
     def _recover(self) -> None:
         """In a forked child: set right what a thread that is not there any more was doing."""
@@ -161,7 +161,7 @@ class MemoryStore:
             self._lock.release()
             return
         self._lock = threading.RLock()
-        self._size_bytes = self._pinned_bytes = 0
+        self._size_bytes = self._pinned = self._pinned_bytes = 0
         for key, record in self._records.items():
             self._account(key, record, 1)
 
@@ -174,6 +174,7 @@ class MemoryStore:
         size = sign * _size(key, record)
         self._size_bytes += size
         if _is_pinned(record):
+            self._pinned += sign
             self._pinned_bytes += size
         if sign > 0:
             expires_ns = _expires_ns(record)
@@ -185,18 +186,21 @@ class MemoryStore:
             self._max_entries is not None and len(self._records) > self._max_entries
         )
 
+    def _may_pin(self) -> bool:
+        """Whether pins leave the other half free, without which every put would pass all pins by."""
+        return self._pinned_bytes * 2 <= self._max_bytes and (
+            self._max_entries is None or self._pinned * 2 <= self._max_entries
+        )
+
     def _make_room(self) -> None:
         """Drop expired records, then the least recently used, until within budget. The lock is held."""
         now_ns = self._clock()
         # A sweep reads every head: not more often than once a second, however many expire.
         if 0 < self._expires_ns <= now_ns and now_ns - self._swept_ns >= _SWEEP_EVERY_NS:
             self._sweep(now_ns)
-        # Each pinned record is passed over once at most: with pins alone there is nothing to drop.
-        left = len(self._records)
-        while left and self._is_over():
-            left -= 1
+        while self._is_over():
             key = self._oldest()
-            if _is_pinned(self._records[key]):
+            if _is_pinned(self._records[key]) and self._may_pin():
                 self._records.move_to_end(key)
             else:
                 self._evict(key)

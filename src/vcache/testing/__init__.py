@@ -7,7 +7,7 @@ hypothesis takes half a second to load.
 import pytest
 
 # Before the import, or a failing assertion of the suite would not show its values.
-pytest.register_assert_rewrite("vcache.testing.stores", "vcache.testing.powers")
+pytest.register_assert_rewrite(*(f"vcache.testing.{name}" for name in ("machine", "powers", "stores")))
 
 from vcache.testing.clock import FakeClock  # noqa: E402 - after the registration above
 from vcache.testing.faults import FaultyStore, flip_bit, flip_stored  # noqa: E402
