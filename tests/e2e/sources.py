@@ -1,0 +1,112 @@
+"""Real sources to build: the zstd C library inside the sdist of the PyPI package `zstandard`.
+
+0.14.1 is the last release whose sdist holds zstd (1.4.5) as a tree of separate files; later ones
+ship one amalgamated file. Nothing of it is committed. No code of the sdist runs on this machine but
+what a test compiles: pip asks the build backend for metadata, and is answered by a stand-in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+
+__all__ = ["SOURCE_COUNT", "VERSION", "unpack_zstd"]
+
+VERSION = "1.4.5"
+SOURCE_COUNT = 29
+_PACKAGE = "zstandard"
+_RELEASE = "0.14.1"
+_SHA256 = "5dd700e52ec28c64d43f681ccde76b6436c8f89a332d6c9e22a6b629f28daeb5"
+_FOLDERS = ("common", "compress", "decompress", "dictBuilder")
+
+_BACKEND = f"""\
+import os, sys
+
+class Backend:
+    def get_requires_for_build_wheel(self, config_settings=None):
+        return []
+
+    def prepare_metadata_for_build_wheel(self, directory, config_settings=None):
+        name = "{_PACKAGE}-{_RELEASE}.dist-info"
+        os.mkdir(os.path.join(directory, name))
+        with open(os.path.join(directory, name, "METADATA"), "w") as file:
+            file.write("Metadata-Version: 2.1\\nName: {_PACKAGE}\\nVersion: {_RELEASE}\\n")
+        return name
+
+__legacy__ = Backend()
+get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
+prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
+"""
+
+
+def unpack_zstd(target: Path) -> None:
+    """Fill a directory with zstd's C sources and headers, below `zstd/`."""
+    with tarfile.open(_sdist()) as archive:
+        for member in archive:
+            parts = PurePosixPath(member.name).parts[1:]  # the first names the release
+            if not member.isfile() or parts[:1] != ("zstd",) or not parts[-1].endswith((".c", ".h")):
+                continue
+            if ".." in parts or (len(parts) > 2 and parts[1] not in _FOLDERS):
+                continue
+            path = target.joinpath(*parts)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = archive.extractfile(member)
+            assert content is not None
+            path.write_bytes(content.read())
+
+
+def _sdist() -> Path:
+    """The verified sdist: downloaded once per user, or the one in $VCACHE_TEST_SOURCES."""
+    place = os.environ.get("VCACHE_TEST_SOURCES")
+    directory = Path(place or f"{tempfile.gettempdir()}/vcache-test-sources-{os.getuid()}")
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = directory / f"{_PACKAGE}-{_RELEASE}.tar.gz"
+    with open(directory / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one test run download it once
+        if not _is_whole(path):
+            _download(path)
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256
+
+
+def _download(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        stand_in = Path(scratch, "stand-in/setuptools")
+        stand_in.mkdir(parents=True)
+        (stand_in / "__init__.py").touch()
+        (stand_in / "build_meta.py").write_text(_BACKEND)
+        wanted = Path(scratch, "requirements.txt")
+        wanted.write_text(f"{_PACKAGE}=={_RELEASE} --hash=sha256:{_SHA256}\n")
+        command = [
+            *_pip(Path(scratch)), "download", "-q", "--no-deps", "--no-binary", _PACKAGE, "--use-pep517",
+            "--no-build-isolation", "--dest", scratch, "-r", os.fspath(wanted),
+        ]  # fmt: skip
+        environ = {**os.environ, "PYTHONPATH": os.fspath(stand_in.parent)}
+        done = subprocess.run(
+            command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(
+                f"could not download the sdist of {_PACKAGE} {_RELEASE}:\n{done.stdout}\n"
+                f"Put {path.name} into a directory and name it in VCACHE_TEST_SOURCES."
+            )
+        shutil.move(Path(scratch, path.name), path)
+
+
+def _pip(scratch: Path) -> list[str]:
+    """pip of this environment; uv makes environments without one, so then of a fresh one."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    subprocess.run([sys.executable, "-m", "venv", scratch / "venv"], check=True)
+    return [os.fspath(scratch / "venv/bin/python"), "-m", "pip"]
