@@ -399,11 +399,12 @@ class Cache(KeyedCache):
 
         Options are those of `vcache.step.StepOptions`.
         """
-        from vcache.step import Step, StepOptions
+        from vcache.step import Step, StepOptions, refuse_unfit
 
         chosen = StepOptions.of(options)
 
         def wrap(wrapped: Callable[P, R]) -> Step[P, R]:
+            refuse_unfit(wrapped)
             return Step(self, wrapped, chosen)
 
         return wrap if function is None else wrap(function)

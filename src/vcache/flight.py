@@ -78,24 +78,25 @@ class SingleFlight:
         self._fds: set[int] = set()
         self._pid = os.getpid()
 
-    def lead(self, key: bytes, *, wait: bool = True) -> Lead | None:
+    def lead(self, key: bytes, *, wait: bool = True, is_recursive: bool = True) -> Lead | None:
         """Wait until this caller may lead; without `wait`, None when somebody else leads.
 
         A thread that already leads a key leads it again at once: a recursive computation
-        must not wait for itself.
+        must not wait for itself. Without `is_recursive` it is not taken for the same caller:
+        for those who change threads meanwhile.
         """
         self._after_fork()
         with self._guard:
             turn = self._turns.get(key)
             if turn is None:
                 turn = self._turns[key] = _Turn()
-            if turn.owner == threading.get_ident():
+            if is_recursive and turn.owner == threading.get_ident():
                 return Lead(self, key, None)
             turn.waiting += 1
         if not turn.lock.acquire(blocking=wait):
             self._forget(key, turn)
             return None
-        turn.owner = threading.get_ident()
+        turn.owner = threading.get_ident() if is_recursive else 0
         try:
             found = self._lock_file(key, wait=wait)
         except BaseException:

@@ -107,6 +107,17 @@ class KeyedCache:
         counts.saved_ns += cost_ns
         return value
 
+    def get_near(self, key: Key) -> object:
+        """The value of a key if it can be had without touching a disk or network, else ABSENT."""
+        near = getattr(self.store, "near", None if self.store.info.is_persistent else self._store_get)
+        record = None if near is None else near(key)
+        memo = None if record is None else record.memo
+        if memo is None:
+            return ABSENT
+        self._counts.hits += 1
+        self._counts.saved_ns += memo[0]
+        return memo[1]
+
     def peek_key(self, key: Key) -> Hit | Miss:
         """A `Hit` or a `Miss` with its reason. Not counted: see `count`."""
         if self.is_disabled:

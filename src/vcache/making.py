@@ -123,6 +123,16 @@ class Making:
         )
         return keeper.put_key(key, value, conditions)
 
+    def keep_if_fresh(
+        self, keeper: Keeper, key: Key, value: object, *, cost_ns: int, deps: tuple[Dep, ...]
+    ) -> None:
+        """Keep a made value, unless a dependency changed while it was made."""
+        changed = keeper.observer.first_stale(deps) if deps else None
+        if changed is None:
+            self.keep(keeper, key, value, cost_ns=cost_ns, deps=deps)
+        else:
+            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
+
     def keep_error(self, keeper: Keeper, key: Key, error: Exception, *, cost_ns: int) -> None:
         """Keep an exception for its own time, if it has one."""
         if self.errors_ns is not None:
@@ -131,7 +141,7 @@ class Making:
 
     def refresh(self, keeper: Keeper, key: Key, remake: Callable[[], object]) -> None:
         """Make a new value in the background, unless somebody is at it."""
-        lead = keeper.flight.lead(key, wait=False)
+        lead = keeper.flight.lead(key, wait=False, is_recursive=False)  # another thread will end it
         if lead is None:
             return
 
@@ -156,9 +166,5 @@ class Making:
             self.keep_error(keeper, key, error, cost_ns=time.perf_counter_ns() - started)
             raise
         cost_ns = time.perf_counter_ns() - started
-        changed = keeper.observer.first_stale(deps) if deps else None
-        if changed is None:
-            self.keep(keeper, key, value, cost_ns=cost_ns, deps=deps)
-        else:
-            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
+        self.keep_if_fresh(keeper, key, value, cost_ns=cost_ns, deps=deps)
         return value

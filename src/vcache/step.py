@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vcache.fingerprint.inputs import Spec
     from vcache.fingerprint.traced import Recording
 
-__all__ = ["RECIPES", "Call", "Explanation", "Options", "Step", "StepOptions"]
+__all__ = ["Call", "Explanation", "Options", "Step", "StepOptions", "refuse_unfit"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -158,7 +158,6 @@ class Step(Generic[P, R]):
     """
 
     def __init__(self, keeper: Keeper, function: Callable[P, R], options: StepOptions) -> None:
-        refuse_unfit(function)
         functools.update_wrapper(self, function)
         self.function = function
         self.options = options
@@ -179,22 +178,20 @@ class Step(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The remembered result, or what the function gives now."""
-        keeper = self._keeper
-        if self._is_plain and self._print is not None:
-            try:
-                # Never stored: only tells apart the calls of this process, by type and value.
-                raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
-            except ValueError:
-                pass
-            else:
-                key = self._memo.get(raw)
-                if key is not None and self._print.is_current():
-                    value = keeper.get_key(key, ABSENT)
-                    if value is not ABSENT:
-                        return cast("R", value)
-                    return self._slowly(args, kwargs, None)
-                return self._slowly(args, kwargs, raw)
-        return self._slowly(args, kwargs, None)
+        raw = self._raw(args, kwargs)
+        if raw is not None:
+            key = self._memo.get(raw)
+            if key is not None and self._print is not None and self._print.is_current():
+                value = self._keeper.get_key(key, ABSENT)
+                if value is not ABSENT:
+                    return cast("R", value)
+        return self._slowly(args, kwargs, raw)
+
+    def known_key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Key | None:
+        """The key of a call that was made before in this process and only needs its arguments."""
+        raw = self._raw(args, kwargs)
+        key = None if raw is None else self._memo.get(raw)
+        return key if key is not None and self._print is not None and self._print.is_current() else None
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
         return self if instance is None else MethodType(self, instance)
@@ -272,21 +269,27 @@ class Step(Generic[P, R]):
         """Run the function and keep its result."""
         started = time.perf_counter_ns()
         began_ns = time.time_ns()
-        recorder: AbstractContextManager[Recording | None] = nullcontext()
-        if self._is_traced:
-            from vcache.fingerprint.traced import record  # installs an audit hook on use
-
-            recorder = record(ignore=self._private_places())
         try:
-            with recorder as recording:
+            with self.recorder() as recording:
                 value = self.function(*args, **kwargs)  # type: ignore[arg-type]
         except Exception as error:
-            if not self._discovers:
-                cost_ns = time.perf_counter_ns() - started
-                self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns=cost_ns)
+            self.keep_error(call, error, time.perf_counter_ns() - started)
             raise
         self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
         return value
+
+    def recorder(self) -> AbstractContextManager[Recording | None]:
+        """What to run the function in: it records what is opened, where that was asked for."""
+        if not self._is_traced:
+            return nullcontext()
+        from vcache.fingerprint.traced import record  # installs an audit hook on use
+
+        return record(ignore=self._private_places())
+
+    def keep_error(self, call: Call, error: Exception, cost_ns: int) -> None:
+        """Keep an exception, if `errors` says so; not where the inputs show only after a run."""
+        if not self._discovers:
+            self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns=cost_ns)
 
     def keep(
         self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None = None
@@ -315,6 +318,29 @@ class Step(Generic[P, R]):
 
     # -- inside ------------------------------------------------------------------------------
 
+    def note_key(self, args: tuple[object, ...], kwargs: Mapping[str, object], call: Call) -> None:
+        """Let `known_key` know the key of a call."""
+        raw = self._raw(args, kwargs)
+        if raw is not None:
+            self._note(raw, self._key_of(call.base))
+
+    def _note(self, raw: bytes, key: Key) -> None:
+        if len(self._memo) >= _MEMO_MOST:
+            self._memo.clear()
+        self._memo[raw] = key
+
+    def _raw(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes | None:
+        """What tells apart the calls of this process, by type and value; None where nothing does.
+
+        Never stored, never loaded: canonical identities are `fingerprint.arguments`' work.
+        """
+        if not self._is_plain:
+            return None
+        try:
+            return marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
+        except ValueError:
+            return None
+
     def _slowly(self, args: tuple[object, ...], kwargs: Mapping[str, object], raw: bytes | None) -> R:
         keeper = self._keeper
         if keeper.is_disabled:
@@ -323,9 +349,7 @@ class Step(Generic[P, R]):
         if self._is_plain:
             key = self._key_of(call.base)
             if raw is not None:
-                if len(self._memo) >= _MEMO_MOST:
-                    self._memo.clear()
-                self._memo[raw] = key
+                self._note(raw, key)
             value = keeper.get_key(key, ABSENT)
             if value is not ABSENT:
                 return cast("R", value)

@@ -102,6 +102,12 @@ class TieredStore:
         found = self._search(key)
         return None if found is None else found[1]
 
+    def near(self, key: Key) -> Record | None:
+        """The record of a key if the first tier has it and it is current: no I/O with a memory tier."""
+        record = self._top_get(key)
+        is_current = self._top_is_current
+        return record if record is None or is_current is None or is_current(key, record.token) else None
+
     def lookup(self, key: Key) -> tuple[str, Record] | None:
         """The name of the tier that had the record, and the record; or None."""
         try:
