@@ -89,12 +89,20 @@ class Cache(KeyedCache):
             )
         if disabled is None:
             disabled = os.environ.get("VCACHE_DISABLE", "").lower() in ("1", "true", "yes", "on")
+        store = _open_tiers(where, disabled=disabled)
+        tiers = getattr(store, "tiers", (store,))
+        valuables = Valuables(
+            codec=codec,
+            allow_pickle=allow_pickle,
+            allow_imports=all(tier.info.is_trusted for tier in tiers),
+            compress=compress,
+        )
         super().__init__(
-            _open_tiers(where, disabled=disabled),
+            store,
             namespace=namespace,
             root=Path(os.path.abspath(root or ".")),
             is_disabled=disabled,
-            valuables=Valuables(codec=codec, allow_pickle=allow_pickle, compress=compress),
+            valuables=valuables,
             clock=clock,
         )
         self._prefix = make_key("", namespace=namespace)
@@ -349,6 +357,10 @@ class Cache(KeyedCache):
     def stats(self) -> Stats:
         """Counts of look-ups, and what the stores hold."""
         return self._upkeep.stats()
+
+    def zero_stats(self) -> None:
+        """Let the counts of all processes start anew. What the stores hold is not touched."""
+        self._upkeep.zero()
 
     def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
         """Read every byte of the persistent tier against its digest.

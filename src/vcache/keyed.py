@@ -97,7 +97,7 @@ class KeyedCache:
             try:
                 memo = self._valuables.plain_value(record)
             except DecodeError as error:
-                self._discard(key, error)
+                self._unreadable(key, error)
                 counts.misses += 1
                 return default
         cost_ns, value = memo
@@ -291,7 +291,7 @@ class KeyedCache:
                 return Miss(Reason.STALE, f"{dep.kind} {dep.name} {changed.reason}", dep=dep, entry=entry)
             value = self._valuables.value(record, entry) if decode else None
         except DecodeError as error:
-            self._discard(key, error)
+            self._unreadable(key, error)
             return Miss(Reason.CORRUPT, str(error))
         return Hit(tier, entry, value, is_expired)
 
@@ -306,12 +306,13 @@ class KeyedCache:
         entry = self.entry_of(key)
         return None if entry is None else entry.digest
 
-    def _discard(self, key: Key, error: Exception) -> None:
-        """Drop a record that is whole but cannot be read back, so that the next put heals it."""
+    def _unreadable(self, key: Key, error: Exception) -> None:
+        """Count a record that is whole and cannot be read back: a class that changed or is not here.
+
+        It stays: another program may read it, and the next put takes its place.
+        """
         self._counts.corrupt += 1
-        _log.warning("dropped %r: %s", key, error)
-        with contextlib.suppress(StoreError, OSError):
-            self.store.delete(key)
+        _log.info("%r cannot be read back: %s", key, error)
 
     def _fault(self, error: Exception) -> None:
         self._counts.faults += 1

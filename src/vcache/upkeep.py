@@ -125,6 +125,13 @@ class Upkeep:
             tiers=by_tier,
         )
 
+    def zero(self) -> None:
+        """Let the counts of all processes start anew."""
+        self.flush()
+        if self._ledger is not None:
+            with contextlib.suppress(StoreError, OSError):
+                self._ledger.tally([-total for total in self._ledger.totals()])
+
     def verify(self, *, repair: bool, progress: Progress | None) -> VerifyReport:
         """Read every byte of the persistent tier against its digest."""
         examinable = first(self._store, Verifiable)

@@ -69,12 +69,16 @@ class Valuables:
     Args:
         codec: a serialiser for all values, instead of choosing by type.
         allow_pickle: pickle what no other codec takes, and load it again.
+        allow_imports: import the modules of the classes that values are of. Not for bytes from
+            others: an import runs code, if only code that is installed here.
         compress: as in `serialize.pack`.
     """
 
-    def __init__(self, *, codec: str | None, allow_pickle: bool, compress: Compression) -> None:
+    def __init__(
+        self, *, codec: str | None, allow_pickle: bool, allow_imports: bool, compress: Compression
+    ) -> None:
         self._codec = codec
-        self._allow_pickle = allow_pickle
+        self._allow_pickle, self._allow_imports = allow_pickle, allow_imports
         self._compress: Compression = compress
 
     def record(self, key: Key, value: object, conditions: Conditions, *, now_ns: int) -> Record:
@@ -145,7 +149,9 @@ class Valuables:
 
     def _load(self, codec: str, encoding: int, body: Buffer, size: int) -> object:
         content = body if encoding == 0 else serialize.unpack(Encoding(encoding), body, size_bytes=size)
-        return serialize.load(codec, content, allow_pickle=self._allow_pickle)
+        return serialize.load(
+            codec, content, allow_pickle=self._allow_pickle, allow_imports=self._allow_imports
+        )
 
     @staticmethod
     def content(record: Record, entry: Entry) -> Buffer:
