@@ -238,8 +238,9 @@ class StoreTests:
             seen.append(key)
             if number < 100:
                 store.delete(go[number][0])
-                store.put(*named(f"come {number}"))
                 store.put(*stay[number])
+                if number % 3 == 0:  # not as many as go, or a cursor that counts would not be found out
+                    store.put(*named(f"come {number}"))
         kept = {key for key, _ in stay}
         assert sorted(key for key in seen if key in kept) == sorted(kept)
 
