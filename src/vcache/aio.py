@@ -24,7 +24,7 @@ from vcache.cache import Cache
 from vcache.entry import Entry, Key
 from vcache.making import Duration, Making
 from vcache.outcome import Hit, Miss, Stats, VerifyReport
-from vcache.step import Call, Explanation, Step, StepOptions
+from vcache.step import Call, Explanation, Step, StepOptions, file_time_ns
 from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
@@ -320,7 +320,7 @@ class AsyncStep(Generic[P, R]):
     async def _run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         """Await the function and keep its result; a cancelled one leaves nothing."""
         step = self._step
-        started, began_ns = time.perf_counter_ns(), time.time_ns()
+        started, began_ns = time.perf_counter_ns(), file_time_ns()
         try:
             with step.recorder() as recording:
                 value = await step.function(*args, **kwargs)  # type: ignore[arg-type]

@@ -10,12 +10,13 @@ import functools
 import logging
 import marshal
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from types import MethodType
-from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast, get_args
 
 from vcache import artifacts
 from vcache.discovery import Discovery
@@ -26,12 +27,14 @@ from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.code import CodePrint, code_print
 from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.manifest import Manifest
+from vcache.fingerprint.values import TABLE, Walk
 from vcache.making import Duration, Keeper, Making
 from vcache.outcome import Hit, Miss, Reason
 from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
     from vcache.fingerprint.inputs import Spec
+    from vcache.fingerprint.observe import Observer
     from vcache.fingerprint.traced import Recording
 
 __all__ = ["Call", "Explanation", "Options", "Step", "StepOptions", "refuse_unfit"]
@@ -268,7 +271,7 @@ class Step(Generic[P, R]):
     def run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         """Run the function and keep its result."""
         started = time.perf_counter_ns()
-        began_ns = time.time_ns()
+        began_ns = file_time_ns()
         try:
             with self.recorder() as recording:
                 value = self.function(*args, **kwargs)  # type: ignore[arg-type]
@@ -379,15 +382,14 @@ class Step(Generic[P, R]):
         return known
 
     def _argument(self, name: str, value: object) -> Iterator[Dep]:
-        """An argument's identity; a spec stands for what it names."""
-        if isinstance(value, inputs.Spec):
-            yield Dep("arg", name, type(value).__name__.encode())
-            yield from self._keeper.observer.observe(value)
-            return
+        """An argument's identity; a spec in it, however deep, stands for what it names."""
+        walk = _SpecWalk(self._keeper.observer)
         try:
-            yield Dep("arg", name, identity(value, where=f"argument {name!r}"), note=_shown(value))
+            known = identity(value, where=f"argument {name!r}", walk=walk)
         except FingerprintError as error:
             raise FingerprintError(f"{self.name}: {error}") from None
+        yield Dep("arg", name, known, note=_shown(value))
+        yield from walk.found
 
     def _output(self, template: str, words: _Words) -> str:
         try:
@@ -457,6 +459,29 @@ class Step(Generic[P, R]):
         self._keeper.put_key(make_key(name, namespace=RECIPES), manifest.to_bytes())
 
 
+class _SpecWalk(Walk):
+    """Encodes arguments with specs by their portable names, and collects what they stand for."""
+
+    __slots__ = ("found", "observer")
+
+    def __init__(self, observer: Observer) -> None:
+        super().__init__(_ENCODERS)
+        self.observer = observer
+        self.found: list[Dep] = []
+
+
+def _encode_spec(spec: Spec, walk: Walk) -> bytes:
+    """Which spec it is; what it names is observed beside, for a change to be laid at its door."""
+    assert isinstance(walk, _SpecWalk)
+    deps = walk.observer.observe(spec)
+    walk.found += deps
+    # The first names the spec itself; the rest are the files that a pattern matches.
+    return walk.encode(("spec", type(spec).__name__, deps[0].kind, deps[0].name))
+
+
+_ENCODERS: Final = {**TABLE, **dict.fromkeys(get_args(inputs.Spec), _encode_spec)}
+
+
 class _Words(dict[str, object]):
     """A step's arguments as its output templates may use them."""
 
@@ -490,6 +515,25 @@ def refuse_unfit(function: object) -> None:
     if flags & _GENERATOR:
         raise UsageError(f"{function!r} is a generator: return a list, which can be kept")
 
+
+def file_time_ns() -> int:
+    """The time as file systems stamp it: by a coarse clock, up to 10 ms behind the fine one."""
+    return time.clock_gettime_ns(_FILE_CLOCK)
+
+
+_FILE_CLOCK: Final = getattr(
+    time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
+)
+
+
+def file_time_ns() -> int:
+    """The time as file systems stamp it: by a coarse clock, up to 10 ms behind the fine one."""
+    return time.clock_gettime_ns(_FILE_CLOCK)
+
+
+_FILE_CLOCK: Final = getattr(
+    time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
+)
 
 _GENERATOR: Final = 0x20  # inspect.CO_GENERATOR and its kin, without importing inspect
 _COROUTINE: Final = 0x80

@@ -28,7 +28,7 @@ _PARAMETER: Final = re.compile(r"argument '(\w+)'")
 _VARARGS, _VARKEYWORDS = 0x04, 0x08
 
 
-def identity(value: object, *, where: str = "value") -> bytes:
+def identity(value: object, *, where: str = "value", walk: Walk | None = None) -> bytes:
     """The bytes that identify a value by type and content: at most 32, the same everywhere.
 
     Python functions count by name and by what they run themselves, other callables and classes
@@ -38,6 +38,7 @@ def identity(value: object, *, where: str = "value") -> bytes:
         value: anything built from None, numbers, text, bytes, containers, dates, paths, enums,
             dataclasses, named tuples, functions, classes, arrays and tables.
         where: what the value is, as an error says it, such as "argument 'src'".
+        walk: encoders of the caller's own; the common ones by default.
 
     Raises:
         FingerprintError: the value, or a part of it, has no stable identity.
@@ -46,7 +47,7 @@ def identity(value: object, *, where: str = "value") -> bytes:
     try:
         if leaf is not None:
             return seal(leaf(value, _NO_WALK))
-        return seal(Walk().encode(value))
+        return seal((walk or Walk()).encode(value))
     except Unfit as error:
         raise FingerprintError(_complaint(error, where)) from None
     except RecursionError:

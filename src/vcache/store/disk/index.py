@@ -151,7 +151,7 @@ class Table:
         fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         try:
             stat = os.fstat(fd)
-            if stat.st_size < HEADER_WORDS * 8:
+            if stat.st_size < HEADER_WORDS * 8 or stat.st_size % 8:
                 raise DamagedIndex(f"{path}: an index of {stat.st_size} bytes is cut short")
             prot = mmap.PROT_READ if read_only else mmap.PROT_READ | mmap.PROT_WRITE
             mapping = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=prot)
