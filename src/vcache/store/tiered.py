@@ -11,17 +11,24 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol, TypeVar, cast
+from typing import BinaryIO, Final, Protocol, cast
 
 from vcache.entry import Encoding, Entry, Key, Record
 from vcache.errors import SerializeError, StoreClosed, StoreError, StoreReadOnly, UsageError
 from vcache.hash import digest
 from vcache.serialize import unpack
-from vcache.store.base import Batches, Files, HeldPath, Listing, Store, StoreCounters, StoreInfo, Watched
+from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched
+from vcache.store.tiers import (
+    each_once,
+    entries_of,
+    entry_of,
+    get_each,
+    info_of,
+    require_read_only_last,
+    watched_below,
+)
 
 __all__ = ["TieredStore", "verified"]
-
-_T = TypeVar("_T")
 
 _EPOCHS: Final = 256
 
@@ -65,17 +72,17 @@ class TieredStore:
         self._is_trusted = [tier.info.is_trusted for tier in self.tiers]
         places = range(len(self.tiers))
         # For each tier the place of the watched one that it mirrors, if any, and how to ask that.
-        self._mirrored = [_watched_below(self.tiers, place) for place in places]
+        self._mirrored = [watched_below(self.tiers, place) for place in places]
         self._is_current = [
             None if below is None else cast("Watched", self.tiers[below]).is_current
             for below in self._mirrored
         ]
         self._owners = [self.tiers[place] for place in places if self._mirrored[place] is None]
-        _require_read_only_last(self._owners)
+        require_read_only_last(self._owners)
         # The tiers that can be changed, the last first; with and without the mirrors.
         self._deletable = [place for place in reversed(places) if not self.tiers[place].info.is_read_only]
         self._writable = [place for place in self._deletable if self._mirrored[place] is None]
-        self.info = _info(self.tiers, is_read_only=not self._writable)
+        self.info = info_of(self.tiers, is_read_only=not self._writable)
         self._faults = self._corrupt = 0
         # A promotion that overlaps a write of its key is taken back; see `_promote`.
         self._epochs = [0] * _EPOCHS
@@ -174,23 +181,19 @@ class TieredStore:
         """Walk the keys of all tiers, each once."""
         if len(self._owners) == 1:
             return self._owners[0].scan(prefix)
-        return _each_once((key, key) for tier in self._owners for key in tier.scan(prefix))
+        return each_once((key, key) for tier in self._owners for key in tier.scan(prefix))
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
         """Walk the entries of all tiers, of each key the one that is read first."""
         if len(self._owners) == 1:
-            return _entries(self._owners[0], prefix)
-        return _each_once((entry.key, entry) for tier in self._owners for entry in _entries(tier, prefix))
+            return entries_of(self._owners[0], prefix)
+        return each_once((entry.key, entry) for tier in self._owners for entry in entries_of(tier, prefix))
 
     def entry(self, key: Key) -> Entry | None:
         """The entry of a key, from the first tier that has it."""
         for tier in self._owners:
             try:
-                if isinstance(tier, Listing):
-                    entry = tier.entry(key)
-                else:
-                    record = tier.get(key)
-                    entry = None if record is None else record.entry()
+                entry = entry_of(tier, key)
             except (StoreError, OSError) as error:
                 self._fault(error)
                 continue
@@ -275,7 +278,7 @@ class TieredStore:
         if not keys:
             return {}
         try:
-            had = tier.get_many(keys) if isinstance(tier, Batches) else _get_each(tier, keys)
+            had = tier.get_many(keys) if isinstance(tier, Batches) else get_each(tier, keys)
         except (StoreError, OSError) as error:
             self._fault(error)
             return {}
@@ -373,56 +376,6 @@ def verified(key: Key, record: Record) -> Record | None:
 
 def _nothing(_: Key) -> None:
     return None
-
-
-def _watched_below(tiers: Sequence[Store], place: int) -> int | None:
-    """The place of the watched tier that one of this process's memory stands above."""
-    info = tiers[place].info
-    if info.is_shared or info.is_persistent or isinstance(tiers[place], Watched):
-        return None
-    return next((below for below in range(place + 1, len(tiers)) if isinstance(tiers[below], Watched)), None)
-
-
-def _require_read_only_last(owners: Sequence[Store]) -> None:
-    for upper, lower in itertools.pairwise(owners):
-        if upper.info.is_read_only and not lower.info.is_read_only:
-            raise UsageError(
-                f"the read-only tier {upper.info.url!r} would hide what is written to {lower.info.url!r}: "
-                "put read-only tiers last"
-            )
-
-
-def _info(tiers: Sequence[Store], *, is_read_only: bool) -> StoreInfo:
-    infos = [tier.info for tier in tiers]
-    return StoreInfo(
-        name="tiered",
-        url=" ".join(info.url for info in infos),
-        is_shared=any(info.is_shared for info in infos),
-        is_trusted=True,
-        is_persistent=any(info.is_persistent for info in infos),
-        is_read_only=is_read_only,
-    )
-
-
-def _get_each(tier: Store, keys: Iterable[Key]) -> dict[Key, Record]:
-    return {key: record for key in keys if (record := tier.get(key)) is not None}
-
-
-def _entries(tier: Store, prefix: bytes) -> Iterator[Entry]:
-    """The entries of a tier, which costs one that cannot list them its bodies."""
-    if isinstance(tier, Listing):
-        return tier.entries(prefix)
-    found = (tier.get(key) for key in tier.scan(prefix))
-    return (record.entry() for record in found if record is not None)
-
-
-def _each_once(pairs: Iterable[tuple[Key, _T]]) -> Iterator[_T]:
-    """The second of each pair whose first did not come before."""
-    seen: set[Key] = set()
-    for key, item in pairs:
-        if key not in seen:
-            seen.add(key)
-            yield item
 
 
 def _store_error(error: Exception) -> StoreError:

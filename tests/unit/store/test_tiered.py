@@ -254,6 +254,19 @@ def test_what_a_tier_makes_up_is_absent(record: Record, disk: DiskStore) -> None
     assert store.counters().corrupt == 2
 
 
+@pytest.mark.parametrize("record", [Record(b"no head", b""), make_record(make_key("another"))])
+def test_an_entry_that_a_tier_makes_up_is_absent(record: Record) -> None:
+    """A head that is none, or another key's, is no entry, and stops no walk."""
+    liar = remote()
+    liar.inner.put(KEY, RECORD)
+    other = make_key("other")
+    liar.inner.put(other, make_record(other))
+    liar.tamper = lambda key, sound: record if key == KEY else sound
+    store = TieredStore([liar])
+    assert store.entry(KEY) is None
+    assert [entry.key for entry in store.entries()] == [other]
+
+
 def test_a_single_untrusted_tier_is_checked_too() -> None:
     """The first tier gets no trust for being the first."""
     liar = remote()
