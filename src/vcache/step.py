@@ -525,16 +525,6 @@ _FILE_CLOCK: Final = getattr(
     time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 )
 
-
-def file_time_ns() -> int:
-    """The time as file systems stamp it: by a coarse clock, up to 10 ms behind the fine one."""
-    return time.clock_gettime_ns(_FILE_CLOCK)
-
-
-_FILE_CLOCK: Final = getattr(
-    time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
-)
-
 _GENERATOR: Final = 0x20  # inspect.CO_GENERATOR and its kin, without importing inspect
 _COROUTINE: Final = 0x80
 _ASYNC_GENERATOR: Final = 0x200
