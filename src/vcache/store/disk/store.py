@@ -17,7 +17,7 @@ import os
 import struct
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
@@ -119,6 +119,9 @@ class DiskStore:
             self._table = self._open_table()
             if self._writable:
                 self._adopt_boot()
+        self._info = StoreInfo(
+            "disk", _address(self.directory), True, True, True, is_read_only=not self._writable
+        )
         weakref.finalize(self, Segments.close, self.segments)
         _stores.add(self)
 
@@ -126,7 +129,7 @@ class DiskStore:
 
     @property
     def info(self) -> StoreInfo:
-        return StoreInfo("disk", f"disk:{self.directory}", True, True, True, is_read_only=not self._writable)
+        return self._info
 
     def get(self, key: Key) -> Record | None:
         """The verified record of a key, or None. A large body may be a read-only view.
@@ -185,6 +188,8 @@ class DiskStore:
 
     def is_current(self, key: Key, token: object) -> bool:
         """Whether a copied record is still the one in place. Counts as a use of it."""
+        if token is None:
+            return False  # a record that no get gave
         table, slot, place = cast("Token", token)
         words = table.words
         try:
@@ -326,7 +331,7 @@ class DiskStore:
 
         return survey(self.current())
 
-    def evict(self, survey: Survey, rows: Sequence[int]) -> int:
+    def evict(self, survey: Survey, rows: Iterable[int]) -> int:
         """Drop rows that did not change since the survey; how many."""
         from vcache.store.disk.collect import evict
 
@@ -707,6 +712,16 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _address(directory: Path) -> str:
+    """The URL that opens a directory again."""
+    text = str(directory)
+    if any(mark in text for mark in " ?%#") or not text.isprintable():
+        from urllib.parse import quote  # 2 ms of imports that hardly any directory needs
+
+        text = quote(text)
+    return f"disk:{text}"
 
 
 def _is_mappable(head: bytes) -> bool:
