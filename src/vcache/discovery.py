@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 from vcache.entry import Key, make_key
 from vcache.errors import FingerprintError
 from vcache.fingerprint import inputs
+from vcache.fingerprint.globs import escape
 from vcache.fingerprint.manifest import Manifest
+from vcache.outcome import Hit
 
 if TYPE_CHECKING:
     from vcache.entry import Dep
     from vcache.fingerprint.observe import Observer
+    from vcache.outcome import Miss
 
-__all__ = ["Discovery"]
+__all__ = ["Discovery", "spec_of"]
 
 _SEEN: Final = ".seen"
 # Several branches of one project alternate in one cache: that many sets are kept per recipe.
@@ -38,6 +41,8 @@ class Shelf(Protocol):
 
     @property
     def observer(self) -> Observer: ...
+
+    def peek_key(self, key: Key) -> Hit | Miss: ...
 
     def get_key(self, key: Key, default: object = None) -> object: ...
 
@@ -80,22 +85,38 @@ class Discovery:
         return Manifest((*self._base, *deps))
 
     def _sets(self) -> list[Names]:
-        known = self._shelf.get_key(self._key)
-        return known if isinstance(known, list) else []
+        found = self._shelf.peek_key(self._key)  # a look-up on the way to one: not counted
+        return found.value if isinstance(found, Hit) and isinstance(found.value, list) else []
 
     def _look(self, kind: str, name: str) -> tuple[Dep, ...] | None:
         """The state of a name now; None when it cannot be what an earlier run saw."""
-        make = _KINDS.get(kind)
-        if make is None:
+        spec = spec_of(kind, name, self._shelf.root)
+        if spec is None:
             return None
         try:
-            return self._shelf.observer.observe(make(os.path.join(self._shelf.root, name)))
+            return self._shelf.observer.observe(spec)
         except FingerprintError:
             return None
 
 
-_KINDS: Final[Mapping[str, Callable[[str], inputs.Spec]]] = {
+def spec_of(kind: str, name: str, root: Path) -> inputs.Spec | None:
+    """What to look at to see a recorded input again; None for what is no input of its own, such as code."""
+    if kind in _PATHS:
+        return _PATHS[kind](os.path.join(root, name))
+    if kind in ("glob", "glob-all"):
+        pattern = name if name[:1] == "/" else f"{escape(str(root))}/{name}"
+        return inputs.Glob(pattern, hidden=kind == "glob-all")
+    if kind == "env":
+        return inputs.Env(name)
+    if kind == "tool":
+        return inputs.Tool(os.path.join(root, name) if "/" in name else name)
+    return None
+
+
+_PATHS: Final[Mapping[str, Callable[[str], inputs.Spec]]] = {
     "file": inputs.File,
+    "mtime": lambda path: inputs.File(path, by="mtime"),
     "absent": inputs.Absent,
     "list": inputs.Listing,
+    "dir": inputs.Dir,
 }

@@ -1,0 +1,7 @@
+"""The command `vcache`: the one room that reads argv and prints. It must not hold a cache's logic."""
+
+from __future__ import annotations
+
+from vcache.cli.app import app, main
+
+__all__ = ["app", "main"]

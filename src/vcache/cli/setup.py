@@ -1,0 +1,203 @@
+"""What every command shares: its options, the settings they change, and opening the cache."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from click.shell_completion import CompletionItem
+
+    from vcache.cache import Cache
+    from vcache.config import Settings
+    from vcache.store.base import Store
+    from vcache.upkeep import Upkeep
+
+__all__ = ["Setup", "key_argument", "shared_options"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+class Setup:
+    """The options that every command takes, in whichever place they were given."""
+
+    def __init__(self) -> None:
+        self.directory: str | None = None
+        self.namespace: str | None = None
+        self.is_json = False
+        self.is_quiet = False
+
+    def settings(self) -> Settings:
+        """The settings that hold here.
+
+        Raises:
+            ConfigError: one of them is wrong.
+        """
+        from vcache import config
+
+        return config.load({"dir": self.directory, "namespace": self.namespace})
+
+    def open(self, *, root: Path | None = None, heeds_disable: bool = False) -> Cache:
+        """The cache.
+
+        Args:
+            root: what paths in fingerprints are relative to.
+            heeds_disable: answer with misses where caching is switched off. Commands that look
+                after the directory do not.
+
+        Raises:
+            ConfigError: a setting is wrong.
+            StoreError: the directory cannot be opened, or holds something else.
+        """
+        from vcache.cache import Cache
+
+        settings = self.settings()
+        _speak_up()
+        return Cache(
+            *self._tiers(settings),
+            namespace=settings.namespace,
+            root=root,
+            compress="never" if settings.compress == "none" else settings.compress,  # type: ignore[arg-type]  # checked by config
+            disabled=heeds_disable and settings.is_disabled,
+        )
+
+    @contextmanager
+    def open_upkeep(self) -> Iterator[Upkeep]:
+        """What knows counts and sizes, without a cache around it: that would cost 8 ms of imports."""
+        from vcache.upkeep import Counts, Upkeep
+
+        tiers = [_opened(tier) for tier in self._tiers(self.settings())]
+        store = tiers[0]
+        if len(tiers) > 1:
+            from vcache.store.tiered import TieredStore
+
+            store = TieredStore(tiers)
+        try:
+            yield Upkeep(store, Counts(), directory=None)
+        finally:
+            store.close()
+
+    def note(self, text: str) -> None:
+        """Tell a person something, on standard error, unless they asked for quiet."""
+        if not self.is_quiet:
+            click.echo(f"vcache: {text}", err=True)
+
+    def _tiers(self, settings: Settings) -> list[str | Store]:
+        if settings.tiers and self.directory is None:
+            return list(settings.tiers)
+        # No memory tier: a command asks for a thing once.
+        from vcache.store.disk import DiskStore
+
+        return [
+            DiskStore(
+                settings.dir,
+                max_bytes=settings.max_bytes,
+                max_entries=settings.max_entries,
+                max_age_s=settings.max_age_s,
+                read_only=settings.is_read_only,
+            )
+        ]
+
+
+def _opened(tier: str | Store) -> Store:
+    if not isinstance(tier, str):
+        return tier
+    from vcache.store.url import open_store
+
+    return open_store(tier)
+
+
+def _speak_up() -> None:
+    """Have the library's warnings read like the command's own."""
+    import logging  # loaded by the cache anyway
+
+    logger = logging.getLogger("vcache")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("vcache: %(message)s"))
+        logger.addHandler(handler)
+        logger.propagate = False
+
+
+def shared_options(*, json: bool) -> Callable[[F], F]:
+    """The options that a command takes as well as the group does."""
+
+    def keep(attribute: str) -> Callable[[click.Context, click.Parameter, object], object]:
+        def store(ctx: click.Context, _: click.Parameter, value: object) -> object:
+            if value not in (None, False):  # given here: an option before the command stays otherwise
+                setattr(ctx.ensure_object(Setup), attribute, value)
+            return value
+
+        return store
+
+    options = [
+        click.option(
+            "--dir", "-d", metavar="DIR", expose_value=False, callback=keep("directory"),
+            type=click.Path(file_okay=False), help="The cache's directory.",
+        ),
+        click.option(
+            "--namespace", "-n", metavar="NAME", expose_value=False, callback=keep("namespace"),
+            help="Names of different namespaces never meet.",
+        ),
+        click.option(
+            "--quiet", "-q", is_flag=True, expose_value=False, callback=keep("is_quiet"),
+            help="Print results and errors only.",
+        ),
+    ]  # fmt: skip
+    if json:
+        options.append(
+            click.option(
+                "--json", is_flag=True, expose_value=False, callback=keep("is_json"),
+                help="Print JSON, in the form that the reference describes.",
+            )
+        )  # fmt: skip
+
+    def decorate(function: F) -> F:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+if TYPE_CHECKING:
+    _KeyType = click.ParamType[str | bytes]
+else:
+    _KeyType = click.ParamType  # generic since click 8.2 only
+
+
+class _Key(_KeyType):
+    """A name as text, or the digits of one that is bytes: `hex:00ff`. `str:` says that it is text."""
+
+    name = "key"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | bytes:
+        text = str(value)
+        if text.startswith("str:"):
+            return text[4:]
+        if not text.startswith("hex:"):
+            return text
+        try:
+            return bytes.fromhex(text[4:])
+        except ValueError:
+            self.fail(f"{text!r}: hexadecimal digits follow 'hex:'", param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        from vcache.cli.completion import complete_names
+
+        return complete_names(ctx, incomplete)
+
+
+def key_argument(name: str = "key", *, many: bool = False, required: bool = True) -> Callable[[F], F]:
+    """A positional KEY."""
+    return click.argument(
+        name, metavar="KEY..." if many else "KEY", type=_Key(), nargs=-1 if many else 1, required=required
+    )
