@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vcache.outcome import Miss
     from vcache.store.base import Store
 
-__all__ = ["Artifact", "collect", "put_back"]
+__all__ = ["Artifact", "can_put_back", "collect", "put_back"]
 
 _OUTPUTS: Final = ".outputs"
 
@@ -119,6 +119,23 @@ def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
         OSError: a file cannot be written.
     """
     return all(_put_back(cabinet, artifact) for artifact in artifacts)
+
+
+def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
+    """Whether `put_back` would find each of these files in place or in a store.
+
+    Raises:
+        UnsafePath: a name that leads out of the root.
+    """
+    return all(_can_put_back(cabinet, artifact) for artifact in artifacts)
+
+
+def _can_put_back(cabinet: Cabinet, artifact: Artifact) -> bool:
+    name, mode, digest = artifact
+    assert isinstance(name, str)
+    assert isinstance(mode, int)
+    assert isinstance(digest, bytes)
+    return _is_in_place(cabinet, safe_target(cabinet.root, name), mode, digest) or _has(cabinet, digest)
 
 
 def _put_back(cabinet: Cabinet, artifact: Artifact) -> bool:

@@ -15,11 +15,23 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
-from types import MethodType
-from typing import TYPE_CHECKING, Final, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast, get_args
+from typing import (
+    TYPE_CHECKING,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    Self,
+    TypedDict,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+)
 
 from vcache import artifacts
-from vcache.discovery import Discovery
+from vcache.discovery import Discovery, spec_of
 from vcache.entry import Dep, Key, make_key
 from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
@@ -37,15 +49,20 @@ if TYPE_CHECKING:
     from vcache.fingerprint.observe import Observer
     from vcache.fingerprint.traced import Recording
 
-__all__ = ["Call", "Explanation", "Options", "Step", "StepOptions", "refuse_unfit"]
+__all__ = ["BoundStep", "Call", "Explanation", "Options", "Step", "StepOptions", "refuse_unfit"]
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
+S = TypeVar("S")
+T = TypeVar("T")
 
 RECIPES: Final = ".recipes"
 """The namespace in which the manifest of each result is kept, for `why`."""
 
 _MEMO_MOST: Final = 4096
+# Calls with longer arguments are found by their fingerprint: a table of them would fill the memory.
+_MEMO_LONGEST_BYTES: Final = 4096
 _log = logging.getLogger("vcache.step")
 
 
@@ -69,7 +86,8 @@ class StepOptions:
     """How calls of a step are remembered.
 
     Attributes:
-        ttl, stale, errors: durations, as in `Cache.get_or_compute`.
+        ttl, stale, errors: durations, as in `Cache.get_or_compute`. Exceptions of a step whose inputs
+            show only after a run ("traced", depfile) are not kept.
         tags: labels to invalidate by.
         version: part of the key: change it to forget what was remembered.
         ignore: names of parameters that do not count.
@@ -112,6 +130,11 @@ class StepOptions:
             raise UsageError(f'inputs={chosen.inputs!r}: give a list such as [File("a.h")], or "traced"')
         if isinstance(chosen.outs, str):
             raise UsageError(f"outs={chosen.outs!r}: give a list such as [{chosen.outs!r}]")
+        if chosen.stale is not None and tuple(chosen.outs):
+            raise UsageError(
+                f"stale={chosen.stale!r} with outs: a run in the background would write files that the "
+                "caller is reading; leave one of them out"
+            )
         return chosen
 
     def making(self) -> Making:
@@ -175,29 +198,48 @@ class Step(Generic[P, R]):
         self._discovers = self._is_traced or options.depfile is not None
         # Calls whose key depends on nothing but code and plain arguments are found by these alone.
         self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
-        self._memo: dict[bytes, Key] = {}
-        self._print: CodePrint | None = None
+        self._known: _Known | None = None
         self.name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """The remembered result, or what the function gives now."""
-        raw = self._raw(args, kwargs)
-        if raw is not None:
-            key = self._memo.get(raw)
-            if key is not None and self._print is not None and self._print.is_current():
+        """The remembered result, or what the function gives now.
+
+        A result that no codec takes is returned and not kept, with a warning in the log: a program
+        does the same with and without its cache.
+
+        Raises:
+            Exception: what the function raised now, or then.
+            UsageError: it did not make a file that `outs` or `depfile` promises.
+        """
+        known = self._known
+        if known is not None and self._is_plain:
+            key = known.find(args, kwargs)
+            if key is not None and known.print.is_current():
                 value = self._keeper.get_key(key, ABSENT)
                 if value is not ABSENT:
                     return cast("R", value)
-        return self._slowly(args, kwargs, raw)
+        return self._slowly(args, kwargs)
 
     def known_key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Key | None:
         """The key of a call that was made before in this process and only needs its arguments."""
-        raw = self._raw(args, kwargs)
-        key = None if raw is None else self._memo.get(raw)
-        return key if key is not None and self._print is not None and self._print.is_current() else None
+        known = self._known
+        key = None if known is None or not self._is_plain else known.find(args, kwargs)
+        return key if key is not None and known is not None and known.print.is_current() else None
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(
+        self: Step[Concatenate[S, Q], T], instance: S, owner: type | None = None
+    ) -> BoundStep[Q, T]: ...
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
-        return self if instance is None else MethodType(self, instance)
+        return self if instance is None else BoundStep(cast("Step[..., R]", self), instance)
+
+    def __reduce__(self) -> str:
+        # By name, as functions are pickled: a worker process imports the module and has the step.
+        return cast("str", self.__dict__["__qualname__"])
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The name under which this call's result is, or would be, kept."""
@@ -212,7 +254,7 @@ class Step(Generic[P, R]):
         call = self.identify(args, kwargs)
         full = self._manifest(call)
         return Explanation(
-            self._name_of(full), tuple(str(line) for line in full.describe()), self._current_print().opaque
+            self._name_of(full), tuple(str(line) for line in full.describe()), self._current().print.opaque
         )
 
     def invalidate(self) -> int:
@@ -238,7 +280,7 @@ class Step(Generic[P, R]):
             FingerprintError: an argument or input that has no identity, by name.
         """
         bound = bind(self.function, args, kwargs, ignore=self._ignore)
-        deps: list[Dep] = [Dep("step", self.name, b"1"), *self._current_print().deps]
+        deps: list[Dep] = [Dep("step", self.name, b"1"), *self._current().print.deps]
         if self.options.version != "":
             deps.append(Dep("version", "version", identity(self.options.version, where="version")))
         observer = self._keeper.observer
@@ -254,31 +296,56 @@ class Step(Generic[P, R]):
         return Call(Manifest(deps), outs, depfile)
 
     def find(self, call: Call, *, peek: bool = False) -> Hit | Miss:
-        """The remembered result of a call, with its files put back unless only peeking."""
+        """The remembered result of a call, with its files put back unless only peeking.
+
+        One that `stale` still allows is found where there is none within its time to live; its
+        `is_expired` says so.
+        """
+        return self._find(call, peek=peek)[0]
+
+    def _find(self, call: Call, *, peek: bool = False) -> tuple[Hit | Miss, Manifest]:
         miss = Miss(Reason.ABSENT, "no result is kept for these inputs")
+        late: tuple[Hit, Manifest] | None = None
         for manifest in Discovery(self._keeper, call.base).candidates() if self._discovers else (call.base,):
             found = self._keeper.peek_key(self._key_of(manifest))
             if isinstance(found, Miss):
-                miss = found
-                continue
-            if found.is_expired or (call.outs and not peek and not self._restore(found)):
-                continue
-            return (
-                found if not call.outs else Hit(found.tier, found.entry, _value_of(found), found.is_expired)
-            )
-        return miss
+                # Why the latest result serves no more says most.
+                miss = found if miss.reason is Reason.ABSENT else miss
+            elif found.is_expired:
+                late = late or (found, manifest)
+            elif not call.outs or found.entry.is_error:
+                return found, manifest
+            elif self._has_files(found, peek=peek):
+                return Hit(found.tier, found.entry, _value_of(found)), manifest
+            else:
+                miss = Miss(Reason.ABSENT, "files that the result stands for are not kept", entry=found.entry)
+        if late is not None and self._making.stale_ns:
+            return late
+        if late is not None:
+            miss = Miss(Reason.EXPIRED, "its time to live ended", entry=late[0].entry)
+        return miss, call.base
 
-    def run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
+    def _run(
+        self,
+        call: Call,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        outer: Recording | None,
+        *,
+        keeps_errors: bool = True,
+    ) -> R:
         """Run the function and keep its result."""
         started = time.perf_counter_ns()
         began_ns = file_time_ns()
         try:
-            with self.recorder() as recording:
+            with _heard_by(outer), self.recorder() as recording:
                 value = self.function(*args, **kwargs)  # type: ignore[arg-type]
         except Exception as error:
-            self.keep_error(call, error, time.perf_counter_ns() - started)
+            if keeps_errors:
+                self.keep_error(call, error, time.perf_counter_ns() - started)
             raise
-        self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
+        manifest = self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
+        self._tell(outer, call, manifest)
         return value
 
     def recorder(self) -> AbstractContextManager[Recording | None]:
@@ -296,89 +363,107 @@ class Step(Generic[P, R]):
 
     def keep(
         self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None = None
-    ) -> None:
-        """Keep a result with its files, unless an input changed while the function ran."""
-        keeper = self._keeper
+    ) -> Manifest:
+        """Keep a result with its files, unless an input changed while the function ran.
+
+        Returns:
+            All that the result depends on, as far as it is known.
+        """
+        keeper, manifest = self._keeper, call.base
         changed = keeper.observer.first_stale(call.base)
         if changed is not None:
             _log.warning("%s: %s %s while it ran: not kept", self.name, changed.dep.name, changed.reason)
-            return
-        manifest = call.base
+            return manifest
         if self._discovers:
             found = self._discovered(call, began_ns, recording)
             if found is None:
-                return
+                return manifest
             manifest = Discovery(keeper, call.base).learn(found)
         content = value
         if call.outs:
             files = artifacts.collect(keeper, call.outs)
             if files is None:
-                return
+                return manifest
             content = {"value": value, "files": files}
         key = self._key_of(manifest)
         if self._making.keep(keeper, key, content, cost_ns=cost_ns):
             self._keep_recipe(key, manifest)
+        return manifest
 
     # -- inside ------------------------------------------------------------------------------
 
     def note_key(self, args: tuple[object, ...], kwargs: Mapping[str, object], call: Call) -> None:
         """Let `known_key` know the key of a call."""
-        raw = self._raw(args, kwargs)
-        if raw is not None:
-            self._note(raw, self._key_of(call.base))
+        known = self._known
+        if known is not None and self._is_plain:
+            known.note(args, kwargs, self._key_of(call.base))
 
-    def _note(self, raw: bytes, key: Key) -> None:
-        if len(self._memo) >= _MEMO_MOST:
-            self._memo.clear()
-        self._memo[raw] = key
-
-    def _raw(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> bytes | None:
-        """What tells apart the calls of this process, by type and value; None where nothing does.
-
-        Never stored, never loaded: canonical identities are `fingerprint.arguments`' work.
-        """
-        if not self._is_plain:
-            return None
-        try:
-            return marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
-        except ValueError:
-            return None
-
-    def _slowly(self, args: tuple[object, ...], kwargs: Mapping[str, object], raw: bytes | None) -> R:
-        keeper = self._keeper
-        if keeper.is_disabled:
+    def _slowly(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
+        if self._keeper.is_disabled:
             return self.function(*args, **kwargs)  # type: ignore[arg-type]
-        call = self.identify(args, kwargs)
-        if self._is_plain:
-            key = self._key_of(call.base)
-            if raw is not None:
-                self._note(raw, key)
-            value = keeper.get_key(key, ABSENT)
-            if value is not ABSENT:
-                return cast("R", value)
-            if self._making.stale_ns and isinstance(late := keeper.peek_key(key), Hit):
-                self._making.refresh(keeper, key, lambda: self.run(call, args, kwargs))
-                return cast("R", late.use())
-        else:
-            found = self.find(call)
-            if isinstance(found, Hit):
-                keeper.count(found)
-                return cast("R", found.use())
-            keeper.count(found)
-        lead = keeper.flight.lead(self._key_of(call.base))
-        with nullcontext() if lead is None else lead:
-            found = self.find(call)
-            if isinstance(found, Hit):
-                return cast("R", found.use())
-            return self.run(call, args, kwargs)
+        outer = _listening()
+        if outer is None:
+            return self._answer(args, kwargs, None)
+        from vcache.fingerprint.traced import paused  # it is loaded: somebody listens
 
-    def _current_print(self) -> CodePrint:
-        known = self._print
-        if known is None or not known.is_current():
-            self._memo.clear()
-            known = self._print = code_print(
-                self.function, level=self.options.code, project_root=self._keeper.root
-            )
+        # What the cache itself opens is no input of the step around this one.
+        with paused():
+            return self._answer(args, kwargs, outer)
+
+    def _answer(self, args: tuple[object, ...], kwargs: Mapping[str, object], outer: Recording | None) -> R:
+        keeper, making = self._keeper, self._making
+        call = self.identify(args, kwargs)
+        self.note_key(args, kwargs, call)
+        key = self._key_of(call.base)
+        if self._is_plain and not making.stale_ns:
+            value = keeper.get_key(key, ABSENT)  # `find` without an `Entry`: a quarter of the time
+            if value is not ABSENT:
+                self._tell(outer, call, call.base)
+                return cast("R", value)
+        else:
+            found, manifest = self._find(call)
+            keeper.count(found)
+            if isinstance(found, Hit):
+                if found.is_expired:
+                    making.refresh(keeper, key, lambda: self._refresh(call, args, kwargs))
+                self._tell(outer, call, manifest)
+                return cast("R", found.use())
+        lead = keeper.flight.lead(key)
+        with nullcontext() if lead is None else lead:
+            found, manifest = self._find(call)
+            if isinstance(found, Hit) and not found.is_expired:
+                self._tell(outer, call, manifest)
+                return cast("R", found.use())
+            return self._run(call, args, kwargs, outer)
+
+    def _refresh(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        """Make the result of a call anew, unless somebody just did."""
+        found = self.find(call)
+        if isinstance(found, Miss) or found.is_expired:
+            # An exception is not kept: it would take the place of the value that still serves.
+            self._run(call, args, kwargs, None, keeps_errors=False)
+
+    def _tell(self, outer: Recording | None, call: Call, manifest: Manifest) -> None:
+        """Let the traced step around this one depend on what this result depends on.
+
+        A hit opens nothing, so that there is nothing to see.
+        """
+        if outer is None:
+            return
+        root = self._keeper.root
+        for dep in manifest:
+            spec = spec_of(dep.kind, dep.name, root)
+            if spec is not None:
+                outer.adopt(spec)
+        for name in call.outs:
+            outer.changed(os.path.join(root, name))
+
+    def _current(self) -> _Known:
+        known = self._known
+        if known is None or not known.print.is_current():
+            # A new table with the new print: whoever still fills the old one harms nobody.
+            code = code_print(self.function, level=self.options.code, project_root=self._keeper.root)
+            known = self._known = _Known(code)
         return known
 
     def _argument(self, name: str, value: object) -> Iterator[Dep]:
@@ -416,11 +501,12 @@ class Step(Generic[P, R]):
     def _key_of(self, manifest: Manifest) -> Key:
         return self._keeper.key(self._name_of(manifest))
 
-    def _restore(self, hit: Hit) -> bool:
+    def _has_files(self, hit: Hit, *, peek: bool) -> bool:
+        """Whether the files of a result are where they belong; they are put there unless only peeking."""
         content = hit.value
         if not isinstance(content, dict) or not isinstance(content.get("files"), list):
             return False
-        return artifacts.put_back(self._keeper, content["files"])
+        return (artifacts.can_put_back if peek else artifacts.put_back)(self._keeper, content["files"])
 
     def _private_places(self) -> tuple[str, ...]:
         directory = getattr(self._keeper, "directory", None)
@@ -445,18 +531,139 @@ class Step(Generic[P, R]):
             ) from None
         found: list[Dep] = []
         for name in names:
-            full = os.path.join(self._keeper.root, name)
-            status = os.stat(full)
-            if max(status.st_mtime_ns, status.st_ctime_ns) >= began_ns:
-                _log.warning("%s: %s changed while it ran: not kept", self.name, name)
+            full = self._named_in_depfile(name)
+            try:
+                # Whatever changes content changes ctime as well; an mtime may be set to anything.
+                if os.stat(full).st_ctime_ns >= began_ns:
+                    _log.warning("%s: %s changed while it ran: not kept", self.name, name)
+                    return None
+                found += self._keeper.observer.observe(inputs.File(full))
+            except (OSError, FingerprintError) as error:
+                _log.warning("%s: its depfile names %s: %s: not kept", self.name, name, error)
                 return None
-            found += self._keeper.observer.observe(inputs.File(full))
         return found
+
+    def _named_in_depfile(self, name: str) -> str:
+        """A name is relative to where the compiler ran: here, or in the project's root."""
+        here = os.path.abspath(name)
+        return here if os.path.exists(here) else os.path.join(self._keeper.root, name)
 
     def _keep_recipe(self, key: Key, manifest: Manifest) -> None:
         """Remember what went into a result, so that `why` can compare."""
         name = f"{self.name}:{key[-64:].decode()}"
         self._keeper.put_key(make_key(name, namespace=RECIPES), manifest.to_bytes())
+
+
+class BoundStep(Generic[P, R]):
+    """A step as a method of one object: the object is its first argument."""
+
+    __slots__ = ("__self__", "_step")
+
+    def __init__(self, step: Step[..., R], instance: object) -> None:
+        self._step = step
+        self.__self__ = instance
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The remembered result, or what the method gives now; see `Step.__call__`."""
+        return self._step(self.__self__, *args, **kwargs)
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """As `Step.key`."""
+        return self._step.key(self.__self__, *args, **kwargs)
+
+    def is_cached(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """As `Step.is_cached`."""
+        return self._step.is_cached(self.__self__, *args, **kwargs)
+
+    def explain(self, *args: P.args, **kwargs: P.kwargs) -> Explanation:
+        """As `Step.explain`."""
+        return self._step.explain(self.__self__, *args, **kwargs)
+
+    def bypass(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `Step.bypass`."""
+        return self._step.bypass(self.__self__, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> object:
+        # What does not depend on the object, such as `name` and `__doc__`.
+        return getattr(self._step, name)
+
+    def __repr__(self) -> str:
+        return f"<step {self._step.name} of {self.__self__!r:.80}>"
+
+
+class _Known:
+    """The calls of this process that need no more than their arguments to be found, for one state of the code.
+
+    Told apart by type and value with `marshal`, which is never stored nor loaded: canonical
+    identities are `fingerprint.arguments`' work.
+    """
+
+    __slots__ = ("_keys", "_keys_of_bytes", "print")
+
+    def __init__(self, code: CodePrint) -> None:
+        self.print = code
+        self._keys: dict[bytes, Key] = {}
+        # `marshal` writes a bytearray, an array or a view as if it were bytes.
+        self._keys_of_bytes: dict[bytes, Key] = {}
+
+    def find(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Key | None:
+        """The key of a call, if it is known."""
+        try:
+            raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
+        except ValueError:
+            return None
+        key = self._keys.get(raw)
+        if key is None and self._keys_of_bytes:
+            key = self._keys_of_bytes.get(raw)
+            if key is not None and not _is_of(_WITH_BYTES, (args, kwargs)):
+                return None
+        return key
+
+    def note(self, args: tuple[object, ...], kwargs: Mapping[str, object], key: Key) -> None:
+        """Let a call be found."""
+        if not _is_of(_WITH_BYTES, (args, kwargs)):
+            return
+        try:
+            raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]
+        except ValueError:
+            return
+        keys = self._keys if _is_of(_WITHOUT_BYTES, (args, kwargs)) else self._keys_of_bytes
+        if len(raw) <= _MEMO_LONGEST_BYTES:
+            if len(keys) >= _MEMO_MOST:
+                keys.clear()
+            keys[raw] = key
+
+
+_WITHOUT_BYTES: Final = frozenset({type(None), bool, int, float, complex, str})
+_WITH_BYTES: Final = _WITHOUT_BYTES | {bytes}
+
+
+def _is_of(leaves: frozenset[type], value: object) -> bool:
+    """Whether a value is made of plain containers and of leaves of these types only."""
+    kind = type(value)
+    if kind in leaves:
+        return True
+    if kind is dict:
+        items = cast("dict[object, object]", value)
+        return all(_is_of(leaves, key) and _is_of(leaves, each) for key, each in items.items())
+    if kind in (tuple, list, set, frozenset):
+        return all(_is_of(leaves, each) for each in cast("Iterable[object]", value))
+    return False
+
+
+def _listening() -> Recording | None:
+    """The recording of a traced step around this call, if there is one."""
+    traced = sys.modules.get("vcache.fingerprint.traced")  # loaded by the first traced step only
+    return None if traced is None else cast("Recording | None", traced.current())
+
+
+def _heard_by(outer: Recording | None) -> AbstractContextManager[object]:
+    """Where a recording goes on that was paused."""
+    if outer is None:
+        return nullcontext()
+    from vcache.fingerprint.traced import resumed
+
+    return resumed(outer)
 
 
 class _SpecWalk(Walk):
@@ -476,7 +683,10 @@ def _encode_spec(spec: Spec, walk: Walk) -> bytes:
     deps = walk.observer.observe(spec)
     walk.found += deps
     # The first names the spec itself; the rest are the files that a pattern matches.
-    return walk.encode(("spec", type(spec).__name__, deps[0].kind, deps[0].name))
+    first = deps[0]
+    # Of two values of one name that change places, only their order changes.
+    content = first.identity if first.kind == "value" else b""
+    return walk.encode(("spec", type(spec).__name__, first.kind, first.name, content))
 
 
 _ENCODERS: Final = {**TABLE, **dict.fromkeys(get_args(inputs.Spec), _encode_spec)}

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.errors import FingerprintError
 from vcache.fingerprint.digests import signature
-from vcache.fingerprint.inputs import Absent, File, Listing
+from vcache.fingerprint.inputs import Absent, File, Listing, Spec
 
 if TYPE_CHECKING:
     from vcache.entry import Dep
     from vcache.fingerprint.observe import Observer
 
-__all__ = ["Recording", "current", "paused", "record"]
+__all__ = ["Recording", "current", "paused", "record", "resumed"]
 
 _SYSTEM: Final = ("/proc/", "/dev/", "/sys/")
 _ACCESS: Final = os.O_RDONLY | os.O_WRONLY | os.O_RDWR
@@ -51,7 +51,17 @@ class Recording:
         written: paths that the code itself wrote, renamed or removed; never inputs.
     """
 
-    __slots__ = ("_absent", "_ignored", "_listed", "_outer", "_read", "blind", "unstable", "written")
+    __slots__ = (
+        "_absent",
+        "_adopted",
+        "_ignored",
+        "_listed",
+        "_outer",
+        "_read",
+        "blind",
+        "unstable",
+        "written",
+    )
 
     def __init__(self, *, ignore: tuple[str, ...] = (), outer: Recording | None = None) -> None:
         self._ignored = (*_SYSTEM, *ignore)
@@ -59,23 +69,28 @@ class Recording:
         self._read: dict[str, bytes] = {}
         self._listed: dict[str, bytes] = {}
         self._absent: set[str] = set()
+        self._adopted: dict[str, Spec] = {}
         self.blind: set[str] = set()
         self.unstable: set[str] = set()
         self.written: set[str] = set()
 
-    def deps_specs(self) -> tuple[File | Listing | Absent, ...]:
-        """What was read, listed, and looked for in vain, by absolute path, sorted within each kind."""
+    def deps_specs(self) -> tuple[Spec, ...]:
+        """What was read, listed, and looked for in vain, by absolute path, sorted within each kind.
+
+        Then what was adopted.
+        """
         return (
             *(File(path) for path in sorted(self._read.keys() - self.written)),
             *(Listing(path) for path in sorted(self._listed.keys() - self.written)),
             *(Absent(path) for path in sorted(self._absent)),
+            *(self._adopted[shown] for shown in sorted(self._adopted)),
         )
 
     def deps(self, observer: Observer) -> tuple[Dep, ...]:
         """What was touched as dependencies. Whatever changed before it could be hashed joins `unstable`."""
         found: list[Dep] = []
         for spec in self.deps_specs():
-            if not isinstance(spec, Absent) and _signature(spec.path) is None:
+            if isinstance(spec, File | Listing) and _signature(spec.path) is None:
                 self.unstable.add(spec.path)
                 continue
             try:
@@ -84,6 +99,17 @@ class Recording:
                 self.blind.add(str(error))  # such as a FIFO: the code could read it, nobody can identify it
         self._compare()
         return tuple(found)
+
+    def adopt(self, spec: Spec) -> None:
+        """Depend on something that the code used without opening it, such as an input of a remembered result."""
+        if isinstance(spec, Absent) or (isinstance(spec, File) and spec.by == "content"):
+            self.opened(spec.path, os.O_RDONLY)
+        elif isinstance(spec, Listing):
+            self.listed(spec.path)
+        else:
+            if self._outer is not None:
+                self._outer.adopt(spec)
+            self._adopted[repr(spec)] = spec
 
     # Called by the hook.
 
@@ -203,6 +229,16 @@ def record(*, ignore: Iterable[str | os.PathLike[str]] = ()) -> Iterator[Recordi
 def paused() -> Iterator[None]:
     """Record nothing within a `with` block: for the cache's own reading and hashing."""
     token = _recording.set(None)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+@contextmanager
+def resumed(recording: Recording) -> Iterator[None]:
+    """Go on with a recording within `paused`: for the user's code that the cache calls."""
+    token = _recording.set(recording)
     try:
         yield
     finally:
