@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import random
 import shutil
@@ -21,6 +22,8 @@ TITLE = "four processes, 90 % reads"
 
 _PROCESSES = 4
 _WRITES_IN = 10  # one of so many calls
+_BLOCKS, _BLOCK = 20, 500  # the clock is asked whether to go on after each block
+_SAMPLED = 47  # one of so many calls goes into the percentiles; writes and reads alike
 _VALUE_BYTES = 1000
 _NS = 1_000_000_000
 
@@ -33,6 +36,7 @@ class Open(Protocol):
 
 Get = Callable[[str], object]
 Put = Callable[[str, bytes], bool]
+Call = tuple[str, bytes | None]
 
 
 def open_ours(directory: Path) -> tuple[AbstractContextManager[object], Get, Put]:
@@ -120,25 +124,45 @@ def work(
 ) -> None:
     """One process: calls until the time is over, each one timed."""
     opened, get, put = _SIDES[name](directory)
-    chance = random.Random(seed)
-    keys = [f"object-{chance.randrange(entries):08d}" for _ in range(20_011)]
-    values = [value for _, value in Values(_VALUE_BYTES).take(257)]
+    plan = _plan(random.Random(seed), entries)
     calls = longest = lost = 0
     sample: list[float] = []
     with opened:
-        get(keys[0])
+        get("object-00000000")
         barrier.wait(60)
-        now = perf_counter_ns()
-        until = now + int(seconds * _NS)
-        while now < until:
-            key = keys[calls % len(keys)]
-            if calls % _WRITES_IN == seed:
-                lost += not put(key, values[calls % len(values)])
-            else:
-                get(key)
-            before, now = now, perf_counter_ns()
-            calls += 1
-            longest = max(longest, now - before)
-            if calls % 64 == 0:
-                sample.append((now - before) / 1000)
+        until = perf_counter_ns() + int(seconds * _NS)
+        for block in itertools.cycle(plan):
+            taken, refused = _timed(block, get, put)
+            calls += len(taken)
+            lost += refused
+            longest = max(longest, *taken)
+            sample += [each / 1000 for each in taken[::_SAMPLED]]
+            if perf_counter_ns() >= until:
+                break
     queue.put((calls, longest / 1000, lost, sample))  # type: ignore[attr-defined]  # a SimpleQueue
+
+
+def _plan(chance: random.Random, entries: int) -> list[list[Call]]:
+    """Blocks of calls: keys in random order, every tenth with a new value."""
+    values = [value for _, value in Values(_VALUE_BYTES).take(_BLOCKS * _BLOCK // _WRITES_IN)]
+    keys = (f"object-{chance.randrange(entries):08d}" for _ in itertools.count())
+    calls = (
+        (next(keys), values[n // _WRITES_IN] if n % _WRITES_IN == 0 else None) for n in itertools.count()
+    )
+    return [list(itertools.islice(calls, _BLOCK)) for _ in range(_BLOCKS)]
+
+
+def _timed(block: list[Call], get: Get, put: Put) -> tuple[list[int], int]:
+    """What each call took, in ns, and how many puts were refused. As little else as can be."""
+    taken: list[int] = []
+    refused = 0
+    before = perf_counter_ns()
+    for key, value in block:
+        if value is None:
+            get(key)
+        elif not put(key, value):
+            refused += 1
+        now = perf_counter_ns()
+        taken.append(now - before)
+        before = now
+    return taken, refused
