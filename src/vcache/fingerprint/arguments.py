@@ -13,7 +13,8 @@ from types import CodeType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import FingerprintError, UsageError
-from vcache.fingerprint.values import LEAVES, Unfit, Walk, seal
+from vcache.fingerprint.terms import Unfit, seal
+from vcache.fingerprint.values import LEAVES, Walk
 
 if TYPE_CHECKING:
     from inspect import Parameter

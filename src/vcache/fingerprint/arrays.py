@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vcache.fingerprint.values import Unfit, Walk, frame, join
+from vcache.fingerprint.terms import Encoding, Unfit, frame, join
 from vcache.hash import digest
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["array_bytes", "arrow_bytes"]
 
 
-def array_bytes(value: object, walk: Walk) -> bytes:
+def array_bytes(value: object, walk: Encoding) -> bytes:
     """Type, shape and content of an array, a NumPy scalar, a dtype, or an array-like object.
 
     Raises:
@@ -39,7 +39,7 @@ def array_bytes(value: object, walk: Walk) -> bytes:
     return _dense(array, walk)
 
 
-def _dense(array: np.ndarray[Any, Any], walk: Walk) -> bytes:
+def _dense(array: np.ndarray[Any, Any], walk: Encoding) -> bytes:
     import numpy as np
 
     dtype = array.dtype
@@ -53,7 +53,7 @@ def _dense(array: np.ndarray[Any, Any], walk: Walk) -> bytes:
     return join(b"A", [*head, digest(content.reshape(-1).view(np.uint8).data) if content.size else b""])
 
 
-def arrow_bytes(value: object, walk: Walk) -> bytes:
+def arrow_bytes(value: object, walk: Encoding) -> bytes:
     """Schema and content of a table, batch or array, however it is chunked or sliced.
 
     Raises:

@@ -33,7 +33,7 @@ def class_parts(cls: type) -> dict[str, object]:
     hidden = _DERIVED | (_ENUM | set(members) if isinstance(members, dict) else set())
     parts: dict[str, object] = {
         name: value
-        for name, value in own.items()
+        for name, value in list(own.items())
         if name not in hidden
         and not isinstance(value, GetSetDescriptorType | MemberDescriptorType)
         and not _is_generated(value)

@@ -71,7 +71,7 @@ def code_print(
     # Tables of opcodes and more: 5 ms that who switched this off need not pay.
     from vcache.fingerprint.reach import reach
 
-    ledger = reach(func, is_deep=level == "deep", project=project_root)
+    ledger = reach(func, is_deep=level == "deep", root=project_root)
     return CodePrint(ledger.deps, tuple(sorted(ledger.opaque)), ledger.watch.guard())
 
 

@@ -11,7 +11,7 @@ import functools
 import sys
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from types import (
     BuiltinFunctionType,
     CodeType,
@@ -25,8 +25,9 @@ from types import (
 from typing import Any, Final
 
 from vcache.fingerprint.normal import normal_form
-from vcache.fingerprint.origin import Origin, is_users, origin
-from vcache.fingerprint.values import TABLE, Encoder, Unfit, Walk, class_name, frame, join, module_name, state
+from vcache.fingerprint.origin import Origin, Project, is_users, origin
+from vcache.fingerprint.terms import Unfit, class_name, frame, join, module_name, state
+from vcache.fingerprint.values import TABLE, Encoder, Walk, pairs
 
 __all__ = ["Reached", "function_name", "is_frozen", "namespace_file", "origin_of_class", "wrapped_by"]
 
@@ -39,7 +40,15 @@ _ATOMS: Final = frozenset(
 _FROZEN_MODULES: Final = frozenset(
     {"datetime", "decimal", "fractions", "uuid", "re", "zoneinfo", "ipaddress", "typing"}
 )
+# Some five frames a level: half of CPython's usual limit is left to the caller.
+_DEPTH_MAX: Final = 100
+# A graph full of cycles has exponentially many ways through it.
+_RETURNS_MAX: Final = 10_000
 _WRAPPERS: Final = (FunctionType, type, MethodType, functools.partial)
+
+
+class _Entangled(Exception):
+    """A value too deep, or with too many cycles, to be encoded."""
 
 
 class Reached(Walk):
@@ -48,24 +57,48 @@ class Reached(Walk):
     Attributes:
         found: functions, classes, modules to be followed.
         problems: classes of objects without a fingerprint, as `module:qualname`.
+        project: what is known to be the user's own.
     """
 
-    __slots__ = ("_project", "_roots", "found", "problems")
+    __slots__ = ("_lowest", "_memory", "_returns", "_roots", "found", "problems", "project")
 
-    def __init__(self, roots: tuple[str, ...], project: Path | None) -> None:
+    def __init__(self, roots: tuple[str, ...], project: Project) -> None:
         super().__init__(_TABLE)
         self.found: list[object] = []
         self.problems: set[str] = set()
         self._roots = roots
-        self._project = project
+        # What was encoded before, kept alive for its id; only what no cycle led out of.
+        self._memory: dict[int, tuple[object, bytes]] = {}
+        self._lowest = _DEPTH_MAX
+        self._returns = 0
+        self.project = project
+
+    def describe(self, value: object) -> bytes:
+        """The canonical bytes of a whole value; there are some for every value."""
+        before = len(self.found)
+        try:
+            return self.encode(value)
+        except (_Entangled, RecursionError):
+            # By its class alone, and nothing of what was found on the way: that depends on the way.
+            del self.found[before:]
+            self.open.clear()
+            self.found.append(type(value))
+            self.problems.add(class_name(type(value)))
+            return join(b"?", [frame(b"C", class_name(type(value)).encode())])
 
     def encode(self, value: object) -> bytes:
-        """The canonical bytes of a value; there are some for every value."""
+        """The canonical bytes of a value or of a part of one.
+
+        Raises:
+            _Entangled: it is too deep, or leads back into itself in too many ways.
+        """
         cls = type(value)
         encoder = _TABLE.get(cls)
         if encoder is not None:
             return encoder(value, self)
         wrapped = wrapped_by(value)
+        if cls is object:  # a sentinel: it is nothing but itself
+            return b"O"
         if wrapped is not None:  # a decorated function: a step, an lru_cache, a wrapper of the user's own
             self.found.append(cls)
             return join(b"w", [frame(b"C", class_name(cls).encode()), self.encode(wrapped)])
@@ -87,10 +120,10 @@ class Reached(Walk):
     def unknown(self, value: object) -> bytes:
         """The class of an object, its state if the class is the user's, else the functions it holds."""
         cls = type(value)
-        whose = origin_of_class(cls, self._project)
+        whose = origin_of_class(cls, self.project)
         name = frame(b"C", class_name(cls).encode())
         if whose is Origin.USER:
-            return self.inside(value, lambda v, w: join(b"x", [name, w.encode(state(v))]))
+            return self.inside(value, lambda v, w: join(b"x", [name, *sorted(pairs(state(v), w))]))
         if cls.__module__.partition(".")[0] == "vcache":
             return join(b"?", [name])
         if not hasattr(cls, "__get__"):
@@ -98,8 +131,31 @@ class Reached(Walk):
         held = {key: each for key, each in state(value).items() if isinstance(each, _WRAPPERS)}
         return join(b"?", [name, self.encode(held)])
 
+    def inside(self, value: object, encode: Callable[[Any, Walk], bytes]) -> bytes:
+        """Encode a container once, however many lead to it: else a graph takes exponential time."""
+        known = self._memory.get(id(value))
+        if known is not None:
+            return known[1]
+        if id(value) in self.open:
+            return self.cycle(value, len(self.open) - self.open[id(value)])
+        level = len(self.open)
+        if level >= _DEPTH_MAX:
+            raise _Entangled
+        outer, self._lowest = self._lowest, _DEPTH_MAX
+        self.open[id(value)] = level
+        raw = encode(value, self)
+        del self.open[id(value)]
+        if self._lowest >= level:
+            self._memory[id(value)] = (value, raw)
+        self._lowest = min(outer, self._lowest)
+        return raw
+
     def cycle(self, value: object, levels: int) -> bytes:
         """By how far up the container was met: the same wherever the encoding starts from."""
+        self._lowest = min(self._lowest, len(self.open) - levels)
+        self._returns += 1
+        if self._returns > _RETURNS_MAX:
+            raise _Entangled
         return b"^%d;" % levels
 
 
@@ -125,7 +181,7 @@ def namespace_file(namespace: dict[str, Any]) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def origin_of_class(cls: type, project: Path | None) -> Origin:
+def origin_of_class(cls: type, project: Project) -> Origin:
     """Whose a class is."""
     module = sys.modules.get(cls.__module__)
     return origin(cls.__module__, getattr(module, "__file__", None), project)
@@ -137,7 +193,7 @@ def is_frozen(value: object) -> bool:
     A function or a class is: what can change in it is watched on its own.
     """
     cls = type(value)
-    if cls in _ATOMS:
+    if cls in _ATOMS or cls is object:
         return True
     if cls in (tuple, frozenset):
         return all(map(is_frozen, value))  # type: ignore[call-overload]
@@ -172,7 +228,7 @@ def _function(value: FunctionType, walk: Any) -> bytes:
 
     problems = set(walk.problems)
     raw = bytes(walk.inside(value, own))
-    if not is_users(value.__globals__):
+    if not is_users(value.__globals__, walk.project):
         walk.problems = problems  # what a library's wrapper keeps for itself
     return raw
 

@@ -14,8 +14,8 @@ from typing import Any
 from vcache.entry import Dep
 from vcache.fingerprint.data import Reached, function_name, is_frozen, namespace_file, origin_of_class
 from vcache.fingerprint.guards import Watch
-from vcache.fingerprint.origin import Origin, distribution, origin, source_root
-from vcache.fingerprint.values import class_name, seal
+from vcache.fingerprint.origin import Origin, Project, distribution, origin, source_root
+from vcache.fingerprint.terms import class_name, seal
 
 __all__ = ["Ledger"]
 
@@ -25,7 +25,7 @@ class Ledger:
 
     Args:
         is_deep: what values lead to is followed.
-        project: the project's directory, if the user has named one.
+        project: what is known to be the user's own.
 
     Attributes:
         watch: what the guard will compare.
@@ -33,7 +33,7 @@ class Ledger:
         todo: functions, classes and modules to be followed, each once.
     """
 
-    def __init__(self, *, is_deep: bool, project: Path | None) -> None:
+    def __init__(self, *, is_deep: bool, project: Project) -> None:
         self.is_deep = is_deep
         self.watch = Watch()
         self.opaque: set[str] = set()
@@ -73,7 +73,7 @@ class Ledger:
     def value(self, kind: str, name: str, value: object, namespace: dict[str, Any]) -> None:
         """Record a value, and have it looked at again if it can change in place."""
         data = self.reached(namespace)
-        raw = data.encode(value)
+        raw = data.describe(value)
         # A function or class under its own name needs no record that it is.
         if not (isinstance(value, FunctionType | type) and _own_name(value) == name):
             self.add(kind, name, seal(raw), type(value).__qualname__)
@@ -83,7 +83,7 @@ class Ledger:
     def look_again(self, value: object, raw: bytes, namespace: dict[str, Any] | None) -> None:
         """Watch what is in a value, unless the object cannot change."""
         if not is_frozen(value):
-            self.watch.look(lambda: self.reached(namespace).encode(value), raw)
+            self.watch.look(lambda: self.reached(namespace).describe(value), raw)
 
     def origin_of(self, thing: ModuleType | type | dict[str, Any]) -> Origin:
         """Whose a module, a class, or the module of a global namespace is."""
@@ -93,6 +93,10 @@ class Ledger:
             return origin_of_class(thing, self._project)
         path = getattr(thing, "__file__", None) or next(iter(getattr(thing, "__path__", ())), None)
         return origin(thing.__name__, path, self._project)
+
+    def origin_at(self, module: str, path: str | None) -> Origin:
+        """Whose a module is that need not be loaded."""
+        return origin(module, path, self._project)
 
     def foreign(self, module: str, path: str | None, what: str) -> None:
         """Count code that is not the user's: by its distribution, or as something unseen.
@@ -118,8 +122,8 @@ class Ledger:
 
     def _roots_of(self, namespace: dict[str, Any] | None) -> tuple[str, ...]:
         """The directories below which a path is the same in every checkout."""
-        if self._project is not None:
-            return (str(self._project), str(self._project.resolve()))
+        if self._project.root:
+            return (self._project.root, str(Path(self._project.root).resolve()))
         if namespace is None:
             return ()
         path = namespace_file(namespace)

@@ -35,6 +35,7 @@ _IMPORT_FROM: Final = _ops("IMPORT_FROM")
 _SWAP: Final = _ops("SWAP")
 _SHUFFLE: Final = _ops("SWAP", "POP_TOP")
 _SMALL_INT: Final = _ops("LOAD_SMALL_INT")
+_ROOT: Final = _GLOBAL | _FREE | _LOCAL
 _STORE: Final = _STORE_LOCAL | _STORE_NAME | _STORE_GLOBAL
 
 
@@ -140,8 +141,10 @@ class _Reader:
         stored = {name_of(code, each) for each in found if each.op in _STORE_NAME}
         index = 0
         while index < len(found):
-            root = self._root(code, found[index], variables, stored)
             index += 1
+            if found[index - 1].op not in _ROOT:
+                continue
+            root = self._root(code, found[index - 1], variables, stored)
             if root is None:
                 continue
             attributes = []

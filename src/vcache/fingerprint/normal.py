@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import opcode
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
 from types import CodeType
 from typing import Final, NamedTuple
@@ -167,12 +168,7 @@ class _Flow:
     def __init__(self, code: CodeType) -> None:
         self._code = code
         self._kept = _kept(code)
-        self._index: list[int] = []
-        at = 0
-        for offset in range(0, len(code.co_code) + 2, 2):
-            while at < len(self._kept) and self._kept[at].offset < offset:
-                at += 1
-            self._index.append(at)
+        self._offsets = [each.offset for each in self._kept]
         self._handlers = [(-1, 0)] * (len(self._kept) + 1)
         self._guard(_varints(code.co_exceptiontable))
 
@@ -237,11 +233,15 @@ class _Flow:
         seen: set[int] = set()
         while at < len(self._kept) and at not in seen and _DIRECTIONS[self._kept[at].op] == "JUMP":
             seen.add(at)
-            at = self._index[self._destination(self._kept[at]) // 2]
+            at = self._at(self._destination(self._kept[at]))
         return at
 
     def _target(self, at: int) -> int:
-        return self._settle(self._index[self._destination(self._kept[at]) // 2])
+        return self._settle(self._at(self._destination(self._kept[at])))
+
+    def _at(self, offset: int) -> int:
+        """The index of the first instruction that is kept, from an offset on."""
+        return bisect_left(self._offsets, offset)
 
     def _destination(self, jump: Instruction) -> int:
         """The offset that a jump names. From 3.12 on it counts from behind the jump's caches."""
@@ -255,8 +255,8 @@ class _Flow:
     def _guard(self, numbers: Iterator[int]) -> None:
         """Give each instruction its exception handler (CPython, Objects/exception_handling_notes.txt)."""
         for start, size, handler, how in zip(numbers, numbers, numbers, numbers, strict=True):
-            for at in range(self._index[start], self._index[start + size]):
-                self._handlers[at] = (self._index[handler], how)
+            for at in range(self._at(start * 2), self._at((start + size) * 2)):
+                self._handlers[at] = (self._at(handler * 2), how)
 
 
 def _through(name: str, met: str) -> tuple[str, bool] | None:

@@ -13,10 +13,12 @@ import site
 import sys
 import sysconfig
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Final
 
-__all__ = ["Origin", "distribution", "is_users", "origin", "source_root"]
+__all__ = ["ANY", "Origin", "Project", "distribution", "is_users", "origin", "source_root"]
 
 _SITE = re.compile(r"(^|/)(site|dist)-packages/")
 _EXTENSION = re.compile(r"\.(so|pyd|dylib)$")
@@ -31,44 +33,70 @@ class Origin(Enum):
     EXTENSION = "extension"  # the user's own compiled module: it runs, and cannot be read
 
 
-def origin(module: str, path: str | None, root: Path | None = None) -> Origin:
+@dataclass(frozen=True, slots=True)
+class Project:
+    """What is known to be the user's own, wherever it lies.
+
+    Attributes:
+        root: the project's directory, if the user has named one; "" if not.
+        package: the top-level package of the function that is looked at. Installed, it may still
+            be edited and installed again without a new version.
+    """
+
+    root: str = ""
+    package: str = ""
+
+
+ANY: Final = Project()
+"""Nothing is known: code is the user's if it is nobody else's."""
+
+
+def origin(module: str, path: str | None, project: Project = ANY) -> Origin:
     """Whose code a module is.
 
     Args:
         module: its full name.
         path: its `__file__`, if any.
-        root: the project's directory: what lies under it is the user's, even if the
-            project itself lies in a site-packages directory.
     """
     top = module.partition(".")[0]
     if top == "vcache":  # its own code never counts as the user's, not even in a working tree
         return Origin.DISTRIBUTION
-    if not path:
-        known = top in sys.builtin_module_names or (top in sys.stdlib_module_names and top != "__main__")
-        return Origin.STDLIB if known else Origin.USER
-    found = _origin_of_path(path, None if root is None else str(root))
-    return Origin.USER if found is Origin.STDLIB and path.startswith("<") else found
+    if not path or path.startswith("<"):
+        known = top in sys.builtin_module_names or top in sys.stdlib_module_names
+        return Origin.STDLIB if known and top != "__main__" else Origin.USER
+    return _origin_of_path(path, project.root, top, is_own=top == project.package)
 
 
-def is_users(namespace: Mapping[str, object], root: Path | None = None) -> bool:
+def is_users(namespace: Mapping[str, object], project: Project = ANY) -> bool:
     """Is this the global namespace of a module of the user's own?"""
     path = namespace.get("__file__")
     module = namespace.get("__name__") or "__main__"
-    return origin(str(module), path if isinstance(path, str) else None, root) is Origin.USER
+    return origin(str(module), path if isinstance(path, str) else None, project) is Origin.USER
 
 
 @functools.cache
-def _origin_of_path(path: str, root: str | None) -> Origin:
+def _origin_of_path(path: str, root: str, top: str, *, is_own: bool) -> Origin:
     absolute = os.path.abspath(path)
     own = Origin.EXTENSION if _EXTENSION.search(absolute) else Origin.USER
-    if root is not None and absolute.startswith(root.rstrip("/") + "/"):
-        rest = absolute[len(root.rstrip("/")) :]
-        return Origin.DISTRIBUTION if _SITE.search(rest) else own
-    if _SITE.search(absolute) or absolute.startswith(_site_directories()):
-        return Origin.DISTRIBUTION
-    if absolute.startswith(_stdlib_directories()):
+    if absolute.startswith(_stdlib_directories()) and not _is_installed(absolute):
         return Origin.STDLIB
-    return own
+    if is_own:
+        return own
+    if root and absolute.startswith(root + "/"):
+        return (
+            Origin.DISTRIBUTION if _SITE.search(absolute[len(root) :]) or _is_vendored(absolute, top) else own
+        )
+    return Origin.DISTRIBUTION if _is_installed(absolute) or _is_vendored(absolute, top) else own
+
+
+def _is_installed(path: str) -> bool:
+    return _SITE.search(path) is not None or path.startswith(_site_directories())
+
+
+def _is_vendored(path: str, top: str) -> bool:
+    """Does it lie where `pip install --target` has put it, with its metadata beside it?"""
+    before, found, _ = path.rpartition(f"/{top}/")
+    return _beside(top, before if found else os.path.dirname(path)) is not None
 
 
 @functools.cache
@@ -108,6 +136,7 @@ def distribution(top: str, path: str | None) -> tuple[str, str] | None:
     return (_beside(top, directory) if directory else None) or _among_all(top)
 
 
+@functools.cache
 def _beside(top: str, directory: str) -> tuple[str, str] | None:
     """By the directory of its metadata, whose name says it all (PyPA: recording installed projects)."""
     try:

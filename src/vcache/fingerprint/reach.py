@@ -7,6 +7,7 @@ function that the walk started from make no difference to any of them.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ from vcache.fingerprint.data import Reached, function_name, namespace_file
 from vcache.fingerprint.ledger import Ledger
 from vcache.fingerprint.names import Ref, names_of
 from vcache.fingerprint.normal import normal_form
-from vcache.fingerprint.origin import Origin
+from vcache.fingerprint.origin import Origin, Project
 from vcache.fingerprint.resolve import Resolver
 from vcache.fingerprint.sources import Decorators, class_decorators, function_decorators
-from vcache.fingerprint.values import class_name, join, module_name, seal
+from vcache.fingerprint.terms import class_name, join, module_name, seal
 
 if TYPE_CHECKING:
     import ast
@@ -30,24 +31,39 @@ if TYPE_CHECKING:
 __all__ = ["reach"]
 
 _PYTHON: Final = f"{sys.implementation.name}-{sys.version_info[0]}.{sys.version_info[1]}"
+_WRAPPERS_MAX: Final = 50  # an object may claim to wrap itself
 _DOTTED: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 
 
-def reach(func: object, *, is_deep: bool, project: Path | None) -> Ledger:
+def reach(func: object, *, is_deep: bool, root: Path | None) -> Ledger:
     """The records of a callable and of everything it reaches.
 
     Args:
         func: a callable of any kind.
         is_deep: follow what it reaches, and not only look at it.
-        project: the project's directory, if the user has named one.
+        root: the project's directory, if the user has named one.
     """
-    ledger = Ledger(is_deep=is_deep, project=project)
+    directory = "" if root is None else os.path.abspath(root).rstrip("/")
+    ledger = Ledger(is_deep=is_deep, project=Project(directory, _package_of(func)))
     ledger.add("python", "python", _PYTHON.encode())
     walk = _Walk(ledger)
     walk.start(func)
     while ledger.todo:
         walk.step(ledger.todo.pop())
     return ledger
+
+
+def _package_of(func: object) -> str:
+    """The top-level package that a callable is from, whatever wraps it."""
+    inner = func
+    for _ in range(_WRAPPERS_MAX):
+        held = (getattr(inner, name, None) for name in ("__wrapped__", "__func__", "func"))
+        deeper = next((each for each in held if callable(each)), None)
+        if deeper is None:
+            break
+        inner = deeper
+    owner = inner if isinstance(inner, FunctionType | type) else type(inner)
+    return str(owner.__module__).partition(".")[0]
 
 
 class _Walk:
@@ -63,7 +79,7 @@ class _Walk:
             self._ledger.follow(func)
             return
         data = self._ledger.reached(None)
-        raw = data.encode(func)
+        raw = data.describe(func)
         name = getattr(func, "__qualname__", type(func).__qualname__)
         module = module_name(getattr(func, "__module__", None) or type(func).__module__)
         self._ledger.add("code", f"{module}:{name}", seal(raw), "callable object")
@@ -126,7 +142,7 @@ class _Walk:
             except ValueError:
                 continue
             data = self._ledger.reached(None)
-            data.encode(value)
+            data.describe(value)
             data.problems.clear()
             self._ledger.report(data, name)
 
@@ -185,9 +201,9 @@ class _Walk:
 
 
 def _class_bytes(cls: type, parts: dict[str, object], data: Reached) -> bytes:
-    bases = [data.encode(base) for base in (type(cls), *cls.__bases__)]
+    bases = [data.describe(base) for base in (type(cls), *cls.__bases__)]
     return join(
-        b"K", bases + [data.encode(name) + data.encode(value) for name, value in sorted(parts.items())]
+        b"K", bases + [data.describe(name) + data.describe(value) for name, value in sorted(parts.items())]
     )
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 from vcache.fingerprint.data import function_name
 from vcache.fingerprint.ledger import Ledger
 from vcache.fingerprint.names import Ref
-from vcache.fingerprint.origin import Origin, origin
-from vcache.fingerprint.values import module_name
+from vcache.fingerprint.origin import Origin
+from vcache.fingerprint.terms import module_name
 
 __all__ = ["Resolver"]
 
@@ -158,7 +158,7 @@ class Resolver:
             if top not in sys.stdlib_module_names:
                 self._ledger.add("distribution", top, b"", "not installed when it was looked for")
             return False
-        if origin(top, path) is not Origin.USER:
+        if self._ledger.origin_at(top, path) is not Origin.USER:
             self._ledger.foreign(top, path, f"{user}: {name}")
             return False
         if not _is_loaded(name):

@@ -9,66 +9,48 @@ from __future__ import annotations
 
 import functools
 import struct
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from types import (
     BuiltinFunctionType,
+    ClassMethodDescriptorType,
     EllipsisType,
     FunctionType,
     GenericAlias,
     MappingProxyType,
+    MethodDescriptorType,
     MethodType,
+    MethodWrapperType,
     ModuleType,
     NoneType,
     NotImplementedType,
     SimpleNamespace,
     UnionType,
+    WrapperDescriptorType,
 )
 from typing import Any, Final
 
-from vcache.hash import Hasher, digest
+from vcache.fingerprint.terms import Unfit, class_name, frame, join, module_name, state
 
-__all__ = ["LEAVES", "TABLE", "Encoder", "Unfit", "Walk", "class_name", "frame", "join", "seal", "state"]
+__all__ = ["LEAVES", "TABLE", "Encoder", "Walk", "pairs"]
 
-VERSION: Final = b"\x01"
-"""Raised whenever the bytes of any value change, so that old keys miss instead of lying."""
-
-# A longer leaf goes in by digest: a container must not copy megabytes to be sorted.
-_INLINE_BYTES: Final = 1024
-_SEAL_BYTES: Final = 32
 _DOUBLE: Final = struct.Struct(">d")
 _NAN: Final = _DOUBLE.pack(float("nan"))
 # Classes can be made in a loop; what was learned about them must not grow for ever.
 _LEARNED_MAX: Final = 4096
 
 
-class Unfit(Exception):
-    """A part of a value that has no canonical bytes, and the path to it."""
-
-    def __init__(self, value: object, reason: str) -> None:
-        super().__init__(reason)
-        self.value = value
-        self.reason = reason
-        self.path: list[str] = []
-
-    def below(self, step: str) -> Unfit:
-        """The same failure, seen from one container further out."""
-        self.path.insert(0, step)
-        return self
-
-
 class Walk:
-    """One encoding of one value: the encoders in use, and the containers it stands in.
+    """One encoding of one value: the encoders in use, and the open containers by id, outermost first.
 
     A subclass changes the table or overrides `unknown` and `cycle`. Not for sharing
     between threads.
     """
 
-    __slots__ = ("_open", "table")
+    __slots__ = ("open", "table")
 
     def __init__(self, table: dict[type, Encoder] | None = None) -> None:
         self.table = TABLE if table is None else table
-        self._open: dict[int, int] = {}
+        self.open: dict[int, int] = {}
 
     def encode(self, value: object) -> bytes:
         """The canonical bytes of a value.
@@ -86,13 +68,13 @@ class Walk:
 
     def inside(self, value: object, encode: Callable[[Any, Walk], bytes]) -> bytes:
         """Encode a container's content, noticing when it contains itself."""
-        if id(value) in self._open:
-            return self.cycle(value, len(self._open) - self._open[id(value)])
-        self._open[id(value)] = len(self._open)
+        if id(value) in self.open:
+            return self.cycle(value, len(self.open) - self.open[id(value)])
+        self.open[id(value)] = len(self.open)
         try:
             return encode(value, self)
         finally:
-            del self._open[id(value)]
+            del self.open[id(value)]
 
     def unknown(self, value: object) -> bytes:
         """What stands for a value of a type without an encoder."""
@@ -100,66 +82,12 @@ class Walk:
 
     def cycle(self, value: object, levels: int) -> bytes:
         """What stands for a container met again inside itself, so many levels up."""
+        if isinstance(value, FunctionType):  # a local function that calls itself
+            return b"^%d;" % levels
         raise Unfit(value, "contains itself")
 
 
 Encoder = Callable[[Any, Walk], bytes]
-
-
-def frame(tag: bytes, payload: bytes) -> bytes:
-    """A tagged, length-prefixed term; a long payload goes in by its digest."""
-    if len(payload) > _INLINE_BYTES:
-        return tag + b"#" + digest(payload)
-    return b"%b%d:%b" % (tag, len(payload), payload)
-
-
-def join(tag: bytes, parts: Iterable[bytes]) -> bytes:
-    """A term of terms, whose number is part of it."""
-    items = list(parts)
-    return frame(tag, b"%d," % len(items) + b"".join(items))
-
-
-def seal(raw: bytes) -> bytes:
-    """The identity that canonical bytes stand for: themselves if under 32 bytes, else their BLAKE3.
-
-    The length tells the two apart, so that no value can pose as another one's digest.
-    """
-    raw = VERSION + raw
-    return raw if len(raw) < _SEAL_BYTES else bytes(Hasher(raw).digest())
-
-
-def module_name(name: str) -> str:
-    """A module's name that is the same whether it runs as a script or is imported.
-
-    `python build.py` and the workers it spawns call the module `__main__` and
-    `__mp_main__`; both are `build` here.
-    """
-    if name not in ("__main__", "__mp_main__"):
-        return name
-    main = sys.modules.get(name) or sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name not in ("__main__", "__mp_main__"):
-        return str(spec.name)
-    path = getattr(main, "__file__", None)
-    return "__main__" if path is None else path.rpartition("/")[2].removesuffix(".py")
-
-
-def class_name(cls: type) -> str:
-    """`module:qualname` of a class."""
-    return f"{module_name(cls.__module__)}:{cls.__qualname__}"
-
-
-def state(value: object) -> dict[str, object]:
-    """The instance attributes of an object, of its dict and of its slots."""
-    found: dict[str, object] = {}
-    for cls in reversed(type(value).__mro__):
-        slots = cls.__dict__.get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else slots:
-            mangled = f"_{cls.__name__.lstrip('_')}{name}" if name[:2] == "__" != name[-2:] else name
-            if mangled not in ("__dict__", "__weakref__") and hasattr(value, mangled):
-                found[mangled] = getattr(value, mangled)
-    found.update(getattr(value, "__dict__", {}))
-    return found
 
 
 def _text(value: str, walk: Walk) -> bytes:
@@ -198,16 +126,17 @@ def _items(tag: bytes) -> Encoder:
 def _set(tag: bytes) -> Encoder:
     def content(value: Iterable[object], walk: Walk) -> bytes:
         try:
-            return join(tag, sorted(map(walk.encode, value)))
+            return join(tag, sorted(map(walk.encode, tuple(value))))
         except Unfit as error:
             raise error.below("{…}") from None
 
     return lambda value, walk: walk.inside(value, content)
 
 
-def _pairs(value: Mapping[object, object], walk: Walk) -> list[bytes]:
+def pairs(value: Mapping[Any, object], walk: Walk) -> list[bytes]:
+    """Each key with its value, in the order of the mapping."""
     parts = []
-    for key, item in value.items():
+    for key, item in list(value.items()):  # another thread may be adding to it
         try:
             parts.append(walk.encode(key) + walk.encode(item))
         except Unfit as error:
@@ -218,7 +147,7 @@ def _pairs(value: Mapping[object, object], walk: Walk) -> list[bytes]:
 def _dict(tag: bytes, *, is_ordered: bool = False) -> Encoder:
     # A key's bytes delimit themselves, so that sorting pairs sorts by key.
     def content(value: Mapping[object, object], walk: Walk) -> bytes:
-        parts = _pairs(value, walk)
+        parts = pairs(value, walk)
         return join(tag, parts if is_ordered else sorted(parts))
 
     return lambda value, walk: walk.inside(value, content)
@@ -231,7 +160,7 @@ def _fields(tag: bytes, *names: str) -> Encoder:
         parts = []
         for name in names:
             try:
-                parts.append(walk.encode(getattr(value, name)))
+                parts.append(walk.encode(getattr(value, name)) if hasattr(value, name) else b"-")
             except Unfit as error:
                 raise error.below(f".{name}") from None
         return join(tag, parts)
@@ -318,6 +247,11 @@ TABLE: Final[dict[type, Encoder]] = {
     GenericAlias: _fields(b"g", "__origin__", "__args__"),
     UnionType: lambda value, walk: b"u" + walk.encode(frozenset(value.__args__)),
     functools.partial: _fields(b"p", "func", "args", "keywords"),
+    **dict.fromkeys(
+        (MethodDescriptorType, WrapperDescriptorType, ClassMethodDescriptorType),
+        _fields(b"q", "__objclass__", "__name__"),
+    ),
+    MethodWrapperType: _fields(b"Q", "__self__", "__name__"),
 }
 
 
@@ -351,6 +285,10 @@ LIBRARY: Final[dict[str, Encoder]] = {
     "fractions.Fraction": _fields(b"t", "numerator", "denominator"),
     "uuid.UUID": lambda value, walk: frame(b"b", value.bytes),
     "re.Pattern": _fields(b"t", "pattern", "flags"),
+    **{
+        f"operator.{name}": lambda value, walk: walk.encode(value.__reduce__())
+        for name in ("itemgetter", "attrgetter", "methodcaller")
+    },
     "array.array": lambda value, walk: frame(b"b", value.typecode.encode() + value.tobytes()),
     "collections.OrderedDict": _dict(b"D", is_ordered=True),
     "collections.defaultdict": lambda value, walk: (

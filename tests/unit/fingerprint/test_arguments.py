@@ -11,6 +11,7 @@ import fractions
 import functools
 import inspect
 import ipaddress
+import operator
 import os
 import re
 import subprocess
@@ -46,8 +47,8 @@ class Access(enum.Flag):
 
 
 class Weird(enum.Enum):
-    LOCKED = iter(())  # values without an identity of their own
-    OPEN = iter([])
+    LOCKED = iter("a")  # values without an identity of their own
+    OPEN = iter("b")
 
 
 @dataclasses.dataclass
@@ -149,7 +150,9 @@ DISTINCT: list[object] = [
     collections.defaultdict(int, a=1), collections.defaultdict(bool, a=1), collections.deque([1]),
     collections.deque([1], maxlen=3), types.MappingProxyType({"a": 1}), types.SimpleNamespace(a=1),
     array("i", [1]), array("l", [1]),
-    int, str, Color, Point, list[int], int | str, dict[str, int], len, sum, [1].append, first, second, adder(1), adder(2),
+    int, str, Color, Point, list[int], int | str, dict[str, int], len, sum, [1].append, str.upper, str.lower, bytes.upper, dict.fromkeys, str.__add__, (1).__add__,
+    operator.itemgetter(1), operator.itemgetter(1, 2), operator.attrgetter("a"), operator.methodcaller("a", 1),
+    operator.methodcaller("a", b=1), first, second, adder(1), adder(2),
     functools.partial(first, 1), functools.partial(first, 2), functools.partial(second, 1), functools.partial(first, x=1),
     Point(1).__repr__, np, Keyed(1), Keyed(2), Keyed([1]),
     np.int32(1), np.int64(1), np.float64(1), np.bool_(True), np.array(1), np.array([1]), np.array([1, 2]),
@@ -179,6 +182,27 @@ def fresh_nan() -> float:
     return float("-nan")
 
 
+def countdown(step: int) -> Callable[[int], int]:
+    def inner(n: int) -> int:
+        return inner(n - step) if n > 0 else n
+
+    return inner
+
+
+@dataclasses.dataclass
+class Late:
+    """One field is set after the object is made."""
+
+    now: int
+    later: int = dataclasses.field(init=False)
+
+
+def late(later: int) -> Late:
+    found = Late(1)
+    found.later = later
+    return found
+
+
 SHARED = [1]
 EQUAL: dict[str, tuple[object, object]] = {
     "dict order": ({"a": 1, "b": [2]}, {"b": [2], "a": 1}),
@@ -194,6 +218,8 @@ EQUAL: dict[str, tuple[object, object]] = {
     ),
     "chunks": (pa.chunked_array([[1, 2], [3]]), pa.chunked_array([[1], [2, 3]])),
     "slice of a table": (pa.table({"a": ["x", "y", "z"]}).slice(1), pa.table({"a": ["y", "z"]})),
+    "local function that calls itself": (countdown(1), countdown(1)),
+    "field not set": (Late(1), Late(1)),
     "closure": (adder(3), adder(3)),
     "path": (Path("a/b"), Path("a") / "b"),
     "key": (Keyed({"a": 1}), Keyed({"a": 1})),
@@ -204,6 +230,12 @@ EQUAL: dict[str, tuple[object, object]] = {
 def test_equal_values_have_equal_identities(left: object, right: object) -> None:
     """How a value was built leaves no trace in its identity."""
     assert identity(left) == identity(right)
+
+
+def test_what_closures_and_late_fields_hold_counts() -> None:
+    """Another step of a recursive local function, or a field that is set, is another value."""
+    assert identity(countdown(1)) != identity(countdown(2))
+    assert len({identity(value) for value in (Late(1), late(1), late(2))}) == 3
 
 
 def test_an_identity_is_the_same_in_every_process() -> None:

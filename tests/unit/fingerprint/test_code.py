@@ -487,6 +487,38 @@ def test_a_distribution_imported_in_the_body_is_not_loaded(tmp_path: Path) -> No
     assert run.stdout.strip() == "False ['msgpack', 'nowhere_at_all']"
 
 
+def installed(root: Path, text: str) -> Path:
+    """A package as pip leaves it in a directory, with its metadata beside it."""
+    return write(
+        root,
+        {
+            "proj/__init__.py": text,
+            "proj-1.5.dist-info/METADATA": "Name: proj\nVersion: 1.5\n",
+            "proj-1.5.dist-info/RECORD": "proj/__init__.py,,\n",
+        },
+    )
+
+
+@pytest.mark.parametrize("place", ["site-packages", "vendor"])
+def test_an_installed_package_is_a_distribution_to_others(tmp_path: Path, place: str) -> None:
+    """What a project calls in an installed package counts by version, wherever it was installed to."""
+    site = installed(tmp_path / place, "def g(): return 1\n")
+    sys.modules.pop("proj", None)
+    sys.path.insert(0, str(site))
+    found = code_print(solo(tmp_path, "from proj import g\ndef f(): return g()\n"))
+    assert [(dep.kind, dep.name, dep.identity) for dep in found.deps][1] == ("distribution", "proj", b"1.5")
+    assert names(found) == {"solo:f"}
+
+
+def test_an_installed_package_is_the_users_to_its_own_steps(tmp_path: Path) -> None:
+    """A step inside an installed package sees that package's code: it may be reinstalled unversioned."""
+    text = "def f(): return g()\ndef g(): return {}\n"
+    roots = [installed(tmp_path / value / "site-packages", text.format(value)) for value in ("1", "2")]
+    prints = [code_print(load(root, "proj").f) for root in roots]
+    assert names(prints[0]) == {"proj:f", "proj:g"}
+    assert prints[0].deps != prints[1].deps
+
+
 def test_the_standard_library_counts_by_python_version(tmp_path: Path) -> None:
     """Of json and textwrap only the Python version is recorded."""
     found = code_print(
@@ -528,6 +560,56 @@ def test_an_unfit_part_does_not_hide_the_rest(tmp_path: Path) -> None:
     prints = [code_print(solo(tmp_path / v, text.replace("{}", v))) for v in ("1", "2")]
     assert prints[0].deps != prints[1].deps
     assert prints[0].opaque
+
+
+DENSE = """
+class Node:
+    def __init__(self, n): self.n, self.links = n, []
+nodes = [Node(n + {}) for n in range(30)]
+for node in nodes:
+    node.links = [other for other in nodes if {}]
+def f(): return nodes
+"""
+
+
+def test_a_graph_without_cycles_takes_linear_time(tmp_path: Path) -> None:
+    """Objects shared by many others are looked at once, and the last of them counts."""
+    shared = "other.n > node.n"
+    prints = [code_print(solo(tmp_path / v, DENSE.format(v, shared))) for v in ("1", "1", "2")]
+    assert prints[0].deps == prints[1].deps != prints[2].deps
+    assert prints[0].opaque == ()
+
+
+def test_a_graph_full_of_cycles_is_given_up(tmp_path: Path) -> None:
+    """Objects that all refer to each other are listed as unseen instead of taking for ever."""
+    found = code_print(solo(tmp_path, DENSE.format(1, "True")))
+    assert found.opaque == ("global solo:nodes: a builtins:list has no fingerprint",)
+    assert found.is_current()
+
+
+def test_a_chain_too_long_to_encode_is_listed(tmp_path: Path) -> None:
+    """A value nested deeper than the stack allows is listed, not an error."""
+    text = "deep = []\nfor _ in range(5000): deep = [deep]\ndef f(): return deep\n"
+    assert code_print(solo(tmp_path, text)).opaque == (
+        "global solo:deep: a builtins:list has no fingerprint",
+    )
+
+
+def test_parents_and_children_that_know_each_other_are_seen(tmp_path: Path) -> None:
+    """A small graph with cycles counts by its content."""
+    text = (
+        "class Node:\n    def __init__(self, up): self.up, self.down, self.n = up, [], {}\n"
+        "top = Node(None)\ntop.down = [Node(top), Node(top)]\ndef f(): return top\n"
+    )
+    prints = [code_print(solo(tmp_path / v, text.replace("{}", v))) for v in ("1", "1", "2")]
+    assert prints[0].deps == prints[1].deps != prints[2].deps
+    assert prints[0].opaque == ()
+
+
+def test_a_sentinel_is_itself(tmp_path: Path) -> None:
+    """A bare object() needs no fingerprint: code can only ask whether it is the one."""
+    text = "MISSING = object()\ndef f(x=MISSING): return x is MISSING\n"
+    assert code_print(solo(tmp_path, text)).opaque == ()
 
 
 # ---- levels
@@ -643,6 +725,32 @@ def test_the_guard_is_fast() -> None:
 
     # A ratio, as the machine's speed is not the matter: some 15 calls of an empty function.
     assert best(guard) < 40 * best(lambda: None)
+
+
+def test_a_table_that_other_threads_fill_can_be_looked_at(tmp_path: Path) -> None:
+    """A global dict growing meanwhile makes a print stale, and never an error."""
+    func = solo(tmp_path, "memo = {n: n for n in range(50)}\ndef f(): return memo\n")
+    memo, found = sys.modules["solo"].memo, code_print(func)
+    begun, stop = threading.Event(), threading.Event()
+
+    def fill() -> None:
+        count = 100
+        while not stop.is_set():
+            count += 1
+            memo[count] = count
+            memo.pop(count - 20, None)
+            begun.set()
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    begun.wait()
+    try:
+        for _ in range(500):
+            found.is_current()
+    finally:
+        stop.set()
+        thread.join()
+    assert not found.is_current()
 
 
 def test_prints_may_be_taken_from_many_threads(tmp_path: Path) -> None:
