@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Literal
 from vcache.entry import Dep
 from vcache.errors import UsageError
 
+# Loaded with the first decorated function, not with the first call: it notes since when a source file
+# may differ from what was loaded from it.
+from vcache.fingerprint import sources as _sources  # noqa: F401
+
 if TYPE_CHECKING:
     from vcache.fingerprint.guards import Guard
 

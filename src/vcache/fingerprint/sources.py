@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Decorators", "class_decorators", "function_decorators"]
 
+# A file changed after this may not be what the process loaded.
 _LOADED_NS: Final = time.time_ns()
 _DEFINITION: Final = re.compile(r"\s*(async\s+def|def|class)\b")
 # A decorator longer than this is given up; the text before a definition is read by trial.

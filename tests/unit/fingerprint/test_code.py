@@ -457,6 +457,26 @@ def test_decorators_edited_while_running_are_never_taken_for_fresh_ones(
     assert running != code_print(solo(tmp_path / "b", text.format(2))).deps
 
 
+def test_an_edit_before_the_first_print_is_noticed(tmp_path: Path) -> None:
+    """A file is watched from the time that vcache is imported, not from the first print on."""
+    text = "def mark(n): return lambda fn: fn\n@mark(1)\ndef f(): return 1\n"
+    write(tmp_path, {"solo.py": text})
+    script = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import solo\n"
+        "from vcache.fingerprint.code import code_print\n"
+        "path = pathlib.Path(solo.__file__)\n"
+        "if sys.argv[2] == 'edit': path.write_text(path.read_text().replace('@mark(1)', '@mark(2)'))\n"
+        "print([(d.name, d.identity.hex()) for d in code_print(solo.f).deps])\n"
+    )
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path), how], capture_output=True, text=True, check=True
+        )
+        for how in ("edit", "keep")
+    ]
+    assert runs[0].stdout != runs[1].stdout
+
+
 # ---- whose code
 
 
