@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, Self, TypeVar, overload
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
-from vcache.errors import StoreError, UsageError
+from vcache.errors import StoreError, StoreReadOnly, UsageError
 from vcache.keyed import KeyedCache
 from vcache.kit.units import nanoseconds, seconds, size_bytes
+from vcache.opening import Place, ground
 from vcache.outcome import Hit, Miss, Stats, VerifyReport
-from vcache.store.base import Batches, Store
-from vcache.store.tiered import TieredStore
-from vcache.store.url import open_store
+from vcache.store.base import Batches
 from vcache.valuables import Conditions, Valuables
 
 if TYPE_CHECKING:
@@ -42,9 +41,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Duration = float | int | str | timedelta
-Input = "Spec | str | os.PathLike[str]"
-
-_MEMORY: Final = "mem:64MB"
 _SHORT: Final = 1000  # characters: what needs none of the checks of `make_key`
 
 
@@ -52,8 +48,8 @@ class Cache(KeyedCache):
     """Values by name, over one or more tiers.
 
     Args:
-        where: a directory (memory over disk), or tiers from the nearest to the farthest:
-            "mem:64MB", "disk:DIR?max=20GB", a `Store`. Nothing: the configured directory.
+        where: a directory (the same as "mem:64MB", "disk:DIR?max=20GB"), or tiers from the nearest to
+            the farthest: addresses, or a `Store`. Nothing: what the settings say.
         namespace: names of different namespaces never meet.
         root: what paths in fingerprints are relative to; the current directory by default.
         codec: a serialiser for all values, instead of choosing by type.
@@ -63,6 +59,9 @@ class Cache(KeyedCache):
         disabled: answer every look-up with a miss and store nothing; by default what
             VCACHE_DISABLE says.
         clock: UTC epoch nanoseconds.
+
+    Settings (docs/reference/settings.md) hold only where no place is given, and then for what is
+    not given here: directory or tiers, budgets, namespace, compression, read-only, disabled.
 
     Raises:
         ConfigError: a tier's address that means nothing.
@@ -74,40 +73,37 @@ class Cache(KeyedCache):
 
     def __init__(
         self,
-        *where: str | os.PathLike[str] | Store,
-        namespace: str = "",
+        *where: Place,
+        namespace: str | None = None,
         root: str | os.PathLike[str] | None = None,
         codec: str | None = None,
         allow_pickle: bool = False,
-        compress: Compression = "auto",
+        compress: Compression | None = None,
         disabled: bool | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        if namespace.startswith("."):
-            raise UsageError(
-                f"namespace {namespace!r} begins with a dot, as the cache's own do: name another"
-            )
-        if disabled is None:
-            disabled = os.environ.get("VCACHE_DISABLE", "").lower() in ("1", "true", "yes", "on")
-        store = _open_tiers(where, disabled=disabled)
-        tiers = getattr(store, "tiers", (store,))
+        if namespace is not None:
+            _require_namespace(namespace)
+        on = ground(where, namespace=namespace, compress=compress, disabled=disabled, clock=clock)
+        _require_namespace(on.namespace)
+        tiers = getattr(on.store, "tiers", (on.store,))
         valuables = Valuables(
             codec=codec,
             allow_pickle=allow_pickle,
             allow_imports=all(tier.info.is_trusted for tier in tiers),
-            compress=compress,
+            compress=on.compress,
         )
         super().__init__(
-            store,
-            namespace=namespace,
+            on.store,
+            namespace=on.namespace,
             root=Path(os.path.abspath(root or ".")),
-            is_disabled=disabled,
+            is_disabled=on.is_disabled,
             valuables=valuables,
             clock=clock,
         )
-        self._prefix = make_key("", namespace=namespace)
+        self._prefix = make_key("", namespace=on.namespace)
         self._all = self._prefix[:-1]  # without the kind: names of either type
-        self._held: list[HeldPath] = []
+        self._held: dict[Path, HeldPath] = {}
         self._is_closed = False
 
     # -- reading ---------------------------------------------------------------------------
@@ -128,7 +124,11 @@ class Cache(KeyedCache):
         return self.lookup_key(self.key(name))
 
     def get_many(self, names: Iterable[str | bytes]) -> dict[str | bytes, object]:
-        """The values of those names that have a usable one, in one round trip a tier."""
+        """The values of those names that have a usable one, in one round trip a tier.
+
+        Raises:
+            Exception: the first remembered one, as `get` does.
+        """
         keys = {self.key(name): name for name in names}
         if not isinstance(self.store, Batches):
             found = {name: self.get_key(key, _ABSENT) for key, name in keys.items()}
@@ -140,11 +140,9 @@ class Cache(KeyedCache):
             records = {}
         values = {}
         for key, name in keys.items():
-            value = self._judged_value(key, records[key], _ABSENT) if key in records else _ABSENT
+            value = self._value_in(key, records.get(key), _ABSENT)
             if value is not _ABSENT:
                 values[name] = value
-            elif key not in records:
-                self._counts.misses += 1
         return values
 
     def __contains__(self, name: str | bytes) -> bool:
@@ -187,17 +185,25 @@ class Cache(KeyedCache):
         Raises:
             KeyError: there is no usable value.
             UsageError: the value is not bytes, or no tier keeps files.
+            StoreReadOnly: it has no file of its own, and none can be made.
         """
         key, entry = self._require_bytes(name)
         files = self.files()
         if files is None:
             raise UsageError("path() needs a tier that keeps files: add a disk tier")
-        if entry.encoding != Encoding.IDENTITY and (record := self.store.get(key)) is not None:
+        held = files.hold(key) if entry.encoding == Encoding.IDENTITY else None
+        if held is None and (record := self.store.get(key)) is not None:
+            # Packed, or dropped by the tier that keeps files and still in another one.
+            if self.store.info.is_read_only:
+                raise StoreReadOnly(f"{name!r} has no file in a read-only cache: use open()")
             self.store.put(key, Valuables.unpacked(record))
-        held = files.hold(key)
+            held = files.hold(key)
         if held is None:
             raise KeyError(name)
-        self._held.append(held)
+        if held.path in self._held:
+            held.release()  # held already
+        else:
+            self._held[held.path] = held
         return held.path
 
     # -- writing ---------------------------------------------------------------------------
@@ -231,17 +237,18 @@ class Cache(KeyedCache):
         Raises:
             EncodeError: no codec takes the value.
             FingerprintError: a dependency that does not exist.
+            UsageError: a duration, tag or word that is none.
         """
         if ttl is None and stale is None and not (tags or deps or cost_s or codec or pin or meta):
             return self.put_key(self.key(name), value)
         conditions = Conditions(
             ttl_ns=None if ttl is None else nanoseconds(ttl),
             stale_ns=0 if stale is None else nanoseconds(stale),
-            cost_ns=int(cost_s * 1e9),
+            cost_ns=nanoseconds(cost_s),
             codec=codec,
             tags=_tags(tags),
-            deps=self.observer.observe_all(deps) if deps else (),
-            meta=meta,
+            deps=self.observer.observe_all(_specs(deps)) if deps else (),
+            meta=None if meta is None else _meta(meta),
             is_pinned=pin,
         )
         return self.put_key(self.key(name), value, conditions)
@@ -288,27 +295,35 @@ class Cache(KeyedCache):
             ttl, stale, tags, deps: as in `put`. Dependencies are looked at before computing.
             errors: keep an exception for that long; None keeps none.
 
+        A value that no codec takes is returned and not kept, with a warning in the log.
+
         Raises:
             Exception: what `compute` raised, or the remembered one.
         """
         from vcache.making import Making  # needed by few users of get and put
 
         making = Making.of(ttl=ttl, stale=stale, errors=errors, tags=_tags(tags))
-        return making.get_or_make(self, self.key(name), compute, tuple(deps))
+        return making.get_or_make(self, self.key(name), compute, _specs(deps))
 
     def delete(self, name: str | bytes) -> bool:
         """Forget a name; whether there was one."""
         return self.delete_key(self.key(name))
 
     def touch(self, name: str | bytes, ttl: Duration | None = None) -> bool:
-        """Give a usable value a new time to live from now on; whether there was one."""
+        """Give a usable value a new time to live from now on; whether there was one.
+
+        How much longer it may be served stale stays as it was.
+        """
         key = self.key(name)
         entry = self.entry_of(key)
         with contextlib.suppress(StoreError, OSError):
             record = None if entry is None else self.store.get(key)
             if record is not None:
+                old = record.entry()
                 expires = FOREVER if ttl is None else self._clock() + nanoseconds(ttl)
-                renewed = replace(record.entry(), expires_ns=expires, stale_until_ns=0)
+                stale_ns = max(0, old.stale_until_ns - old.expires_ns)
+                stale_until = expires + stale_ns if expires and stale_ns else 0
+                renewed = replace(old, expires_ns=expires, stale_until_ns=stale_until)
                 self.store.put(key, Record(renewed.encode(), record.body))
                 return True
         return False
@@ -319,8 +334,14 @@ class Cache(KeyedCache):
         return sum(map(self.delete_key, [entry.key for entry in self.entries() if entry.tags & wanted]))
 
     def clear(self) -> int:
-        """Forget everything in this namespace and give its space back; how many names."""
+        """Forget everything in this namespace and give its space back; how many names.
+
+        With the last namespace goes what the cache noted for itself: output files, recipes, digests.
+        """
         gone = sum(map(self.delete_key, list(self.store.scan(self._all))))
+        if all(key.startswith(b".") for key in self.store.scan()):
+            for key in list(self.store.scan()):
+                self.delete_key(key)
         self._upkeep.reclaim()
         return gone
 
@@ -358,10 +379,6 @@ class Cache(KeyedCache):
         """Counts of look-ups, and what the stores hold."""
         return self._upkeep.stats()
 
-    def zero_stats(self) -> None:
-        """Let the counts of all processes start anew. What the stores hold is not touched."""
-        self._upkeep.zero()
-
     def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
         """Read every byte of the persistent tier against its digest.
 
@@ -376,7 +393,7 @@ class Cache(KeyedCache):
         if self._is_closed:
             return
         self._is_closed = True
-        for held in self._held:
+        for held in self._held.values():
             held.release()
         with contextlib.suppress(StoreError, OSError):
             self._upkeep.close()
@@ -443,25 +460,29 @@ _ABSENT: Final = object()
 
 
 def _tags(tags: Iterable[str]) -> frozenset[str]:
-    return frozenset([tags] if isinstance(tags, str) else tags)
+    found = frozenset([tags] if isinstance(tags, str) else tags)
+    for tag in found:
+        if not isinstance(tag, str):
+            raise UsageError(f"tag {tag!r:.80} is a {type(tag).__name__}: give text")
+    return found
 
 
-def _open_tiers(where: tuple[str | os.PathLike[str] | Store, ...], *, disabled: bool) -> Store:
-    if disabled:
-        return open_store("mem:1MB")
-    if not where:
-        from vcache import config
-
-        settings = config.load()
-        where = settings.tiers or (settings.dir,)
-    tiers = [place if isinstance(place, Store) else open_store(os.fspath(place)) for place in where]
-    if len(tiers) == 1 and tiers[0].info.is_persistent and not _names_its_kind(where[0]):
-        tiers.insert(0, open_store(_MEMORY))
-    return tiers[0] if len(tiers) == 1 else TieredStore(tiers)
+def _specs(
+    deps: Iterable[Spec | str | os.PathLike[str]] | Spec | str | os.PathLike[str],
+) -> tuple[Spec | str | os.PathLike[str], ...]:
+    """Dependencies, also where somebody gives one alone: a path is no series of letters."""
+    if isinstance(deps, str | os.PathLike) or not isinstance(deps, Iterable):
+        return (deps,)
+    return tuple(deps)
 
 
-def _names_its_kind(place: object) -> bool:
-    """Whether an address spells its tier out, as "disk:DIR" or a `Store` does; a plain path does not."""
-    if isinstance(place, os.PathLike):
-        return False
-    return not isinstance(place, str) or (place.partition(":")[0].isidentifier() and ":" in place)
+def _meta(meta: Mapping[str, str]) -> Mapping[str, str]:
+    for name, word in meta.items():
+        if not (isinstance(name, str) and isinstance(word, str)):
+            raise UsageError(f"meta {name!r:.80}: {word!r:.80}: give text by text")
+    return meta
+
+
+def _require_namespace(namespace: str) -> None:
+    if namespace.startswith("."):
+        raise UsageError(f"namespace {namespace!r} begins with a dot, as the cache's own do: name another")

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import FOREVER, Entry, Key, Record, make_key
-from vcache.errors import DecodeError, StoreError
+from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
 from vcache.flight import SingleFlight
 from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
@@ -68,6 +69,7 @@ class KeyedCache:
         self._observer: Observer | None = None
         self._digests: FileDigests | None = None
         self._has_warned = False
+        self._refs = _Refs()
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -95,12 +97,30 @@ class KeyedCache:
                 counts.hits += 1
                 return verbatim
             try:
-                memo = self._valuables.plain_value(record)
+                memo = self._valuables.plain_value(record, self._clock)
             except DecodeError as error:
                 self._unreadable(key, error)
                 counts.misses += 1
                 return default
         cost_ns, value = memo
+        if value is ABSENT:
+            return self._judged_value(key, record, default)
+        counts.hits += 1
+        counts.saved_ns += cost_ns
+        return value
+
+    def _value_in(self, key: Key, record: Record | None, default: object) -> object:
+        """The value of a record that was looked up together with others, as `get_key` gives it."""
+        counts = self._counts
+        if record is None:
+            counts.misses += 1
+            return default
+        try:
+            cost_ns, value = record.memo or self._valuables.plain_value(record, self._clock)
+        except DecodeError as error:
+            self._unreadable(key, error)
+            counts.misses += 1
+            return default
         if value is ABSENT:
             return self._judged_value(key, record, default)
         counts.hits += 1
@@ -132,8 +152,11 @@ class KeyedCache:
         return self._judge(key, record, tier)
 
     def lookup_key(self, key: Key) -> Hit | Miss:
-        """`peek_key`, counted."""
+        """`peek_key`, counted; a damaged record is told from an absent one."""
+        damaged = self._damaged()
         outcome = self.peek_key(key)
+        if isinstance(outcome, Miss) and outcome.reason is Reason.ABSENT and self._damaged() > damaged:
+            outcome = Miss(Reason.CORRUPT, "its stored bytes are damaged, and were put aside")
         self.count(outcome)
         return outcome
 
@@ -147,12 +170,15 @@ class KeyedCache:
 
     def entry_of(self, key: Key) -> Entry | None:
         """The entry of a key if it may be used, without reading its value."""
-        with contextlib.suppress(StoreError, OSError):
+        try:
             record = self._store_get(key)
-            if record is not None and not self.is_disabled:
-                outcome = self._judge(key, record, "", decode=False)
-                return outcome.entry if isinstance(outcome, Hit) and not outcome.is_expired else None
-        return None
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return None
+        if record is None or self.is_disabled:
+            return None
+        outcome = self._judge(key, record, "", decode=False)
+        return outcome.entry if isinstance(outcome, Hit) and not outcome.is_expired else None
 
     def entries_under(self, prefix: bytes) -> Iterator[Entry]:
         """The entries whose canonical key starts with a prefix, in no order."""
@@ -178,10 +204,9 @@ class KeyedCache:
         try:
             self.store.put(key, record)
         except (StoreError, OSError) as error:
-            self._fault(error)
+            self._refused(error, (key,))
             return False
-        self._counts.puts += 1
-        self._upkeep.after_put()
+        self._kept(key)
         return True
 
     def put_keys(self, items: Mapping[Key, object], conditions: Conditions) -> bool:
@@ -199,7 +224,7 @@ class KeyedCache:
                 for key, record in records.items():
                     self.store.put(key, record)
         except (StoreError, OSError) as error:
-            self._fault(error)
+            self._refused(error, records)
             return False
         self._counts.puts += len(records)
         self._upkeep.after_put()
@@ -224,10 +249,9 @@ class KeyedCache:
         try:
             files.put_file(entry, source)
         except (StoreError, OSError) as error:
-            self._fault(error)
+            self._refused(error, (key,))
             return False
-        self._counts.puts += 1
-        self._upkeep.after_put()
+        self._kept(key)
         return True
 
     def delete_key(self, key: Key) -> bool:
@@ -302,9 +326,25 @@ class KeyedCache:
         return self.store.info.name, self._store_get(key)
 
     def _digest_of(self, key: Key) -> bytes | None:
-        """The content digest of a usable entry, for those that depend on it."""
-        entry = self.entry_of(key)
-        return None if entry is None else entry.digest
+        """The content digest of a usable entry, for those that depend on it.
+
+        Each entry is judged once, however many ways lead to it. While it is, it counts as usable:
+        entries that depend on each other in a circle are, if nothing else speaks against them.
+        """
+        known, is_first = self._refs.known, not self._refs.known
+        if key in known:
+            return known[key]
+        try:
+            record = self._store_get(key)
+            known[key] = None if record is None else record.entry().digest
+            entry = self.entry_of(key)
+            known[key] = None if entry is None else entry.digest
+            return known[key]
+        except (DecodeError, StoreError, OSError):
+            return None
+        finally:
+            if is_first:
+                known.clear()
 
     def _unreadable(self, key: Key, error: Exception) -> None:
         """Count a record that is whole and cannot be read back: a class that changed or is not here.
@@ -314,11 +354,47 @@ class KeyedCache:
         self._counts.corrupt += 1
         _log.info("%r cannot be read back: %s", key, error)
 
+    def _damaged(self) -> int:
+        """How many damaged records the tiers have found."""
+        with contextlib.suppress(StoreError, OSError):
+            return self.store.counters().corrupt
+        return 0
+
+    def _kept(self, key: Key) -> None:
+        if key[:1] != b".":  # the cache's own notes are nobody's puts
+            self._counts.puts += 1
+        self._upkeep.after_put()
+
+    def _refused(self, error: Exception, keys: Iterable[Key]) -> None:
+        """A value was not taken: the older one is not what its key stands for any more."""
+        self._fault(error)
+        if isinstance(error, StoreReadOnly) or getattr(error, "retryable", False):
+            return  # nothing can be deleted either, or not without waiting once more
+        with contextlib.suppress(StoreError, OSError):
+            for key in keys:
+                self.store.delete(key)
+
     def _fault(self, error: Exception) -> None:
+        """Count a failure of the store and go on without it.
+
+        Raises:
+            StoreClosed: used after `close`: the caller's mistake, and no fault.
+        """
+        if isinstance(error, StoreClosed):
+            raise error
+        if isinstance(error, StoreReadOnly) and self.store.info.is_read_only:
+            return  # as it was opened
         self._counts.faults += 1
         if not self._has_warned:  # once: a build prints thousands of lines of its own
             self._has_warned = True
             _log.warning("the cache does not serve as it should, work goes on without it: %s", error)
+
+
+class _Refs(threading.local):
+    """The digests of entries that were asked for within one judgement, in one thread."""
+
+    def __init__(self) -> None:
+        self.known: dict[Key, bytes | None] = {}
 
 
 class _DigestMemo:

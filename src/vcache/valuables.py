@@ -6,7 +6,7 @@ It knows heads and codecs, and nothing of stores, time to live or dependencies' 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -120,22 +120,22 @@ class Valuables:
         )
         return Record(entry.encode(), body)
 
-    def plain_value(self, record: Record) -> tuple[int, object]:
+    def plain_value(self, record: Record, clock: Callable[[], int]) -> tuple[int, object]:
         """(what it took to make, value) of a record that needs no judging, else (0, ABSENT).
 
-        An immutable value is kept on the record, so that a copy in memory need not be decoded
-        again.
+        An immutable value without expiry is kept on the record, so that a copy in memory need not
+        be decoded again.
 
         Raises:
             DecodeError: the bytes cannot be read back.
         """
         head = record.head
         flags, codec_len, encoding, key_len, expires_ns, _, size, cost_ns = _unpack_hot(head)
-        if expires_ns or flags & _CONDITIONAL:
+        if flags & _CONDITIONAL or (expires_ns and expires_ns <= clock()):
             return 0, ABSENT
         codec = head[_HEAD_BYTES + key_len : _HEAD_BYTES + key_len + codec_len]
         value = self._load(codec.decode(), encoding, record.body, size)
-        if serialize.is_immutable(value):
+        if not expires_ns and serialize.is_immutable(value):
             record.memo = (cost_ns, value)
         return cost_ns, value
 

@@ -1,0 +1,130 @@
+"""What a cache stands on: tiers by address, or what the settings say.
+
+It knows addresses and settings, and nothing of values, keys or steps.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from vcache.store.base import Store
+from vcache.store.tiered import TieredStore
+from vcache.store.url import open_store, parse_url
+
+if TYPE_CHECKING:
+    from vcache.config import Settings
+    from vcache.serialize import Compression
+
+__all__ = ["Ground", "Place", "ground"]
+
+Place = str | os.PathLike[str] | Store
+
+# What `Cache("DIR")` stands for, spelled out: mem:64MB over disk:DIR?max=20GB.
+_MEMORY: Final = "mem:64MB"
+_DISK_MAX: Final = "20GB"
+_NOTHING: Final = "mem:1MB"
+_YES: Final = ("1", "true", "yes", "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a cache is opened with, each thing from its caller, else from the settings."""
+
+    store: Store
+    namespace: str
+    compress: Compression
+    is_disabled: bool
+
+
+def ground(
+    where: tuple[Place, ...],
+    *,
+    namespace: str | None,
+    compress: Compression | None,
+    disabled: bool | None,
+    clock: Callable[[], int],
+) -> Ground:
+    """The tiers of a cache, opened.
+
+    Settings are read only where no place is given: who names one has decided.
+
+    Raises:
+        ConfigError: an address or a setting that means nothing.
+        StoreError: a tier that cannot be opened; those opened before are closed again.
+    """
+    if where or disabled:
+        if disabled is None:
+            disabled = os.environ.get("VCACHE_DISABLE", "").strip().lower() in _YES
+        store = open_store(_NOTHING) if disabled else _tiered(_spelled_out(where), clock)
+        return Ground(store, namespace or "", compress or "auto", disabled)
+    from vcache import config  # 15 ms with what it reads: not for who names a place
+
+    settings = config.load()
+    is_disabled = settings.is_disabled if disabled is None else disabled
+    store = open_store(_NOTHING) if is_disabled else _tiered(_configured(settings), clock)
+    packing = "never" if settings.compress == "none" else settings.compress
+    return Ground(
+        store,
+        settings.namespace if namespace is None else namespace,
+        compress or cast("Compression", packing),
+        is_disabled,
+    )
+
+
+def _configured(settings: Settings) -> list[Place]:
+    if settings.tiers:
+        return list(settings.tiers)
+    options = {
+        "max": settings.max_bytes,
+        "max_age": settings.max_age_s,
+        "max_entries": settings.max_entries,
+        "read_only": 1 if settings.is_read_only else None,
+    }
+    disk = _address(os.fspath(settings.dir), {name: str(v) for name, v in options.items() if v is not None})
+    return [f"mem:{settings.memory_bytes}", disk] if settings.memory_bytes else [disk]
+
+
+def _spelled_out(where: tuple[Place, ...]) -> list[Place]:
+    """The tiers that are meant: a plain path alone stands for memory over disk."""
+    place = where[0]
+    if len(where) > 1 or (isinstance(place, Store) and not isinstance(place, os.PathLike)):
+        return list(where)
+    path = os.fspath(cast("str | os.PathLike[str]", place))
+    if isinstance(place, str):
+        if ":" in path and path.partition(":")[0].isidentifier():
+            return [path]
+        url = parse_url(path)
+        return [_MEMORY, _address(url.path, {"max": _DISK_MAX, **url.options})]
+    return [_MEMORY, _address(path, {"max": _DISK_MAX})]
+
+
+def _address(path: str, options: Mapping[str, str]) -> str:
+    """The address of a disk tier at a path, whatever characters it has."""
+    query = "&".join(f"{name}={_quoted(value)}" for name, value in options.items())
+    return f"disk:{_quoted(path)}?{query}" if query else f"disk:{_quoted(path)}"
+
+
+def _quoted(text: str) -> str:
+    """Without what an address would take for its own: `urllib.parse.quote` costs 3 ms of imports."""
+    if not any(char in "%?&" or char.isspace() for char in text):
+        return text
+    return "".join(
+        "".join(f"%{byte:02X}" for byte in os.fsencode(char)) if char in "%?&" or char.isspace() else char
+        for char in text
+    )
+
+
+def _tiered(places: Iterable[Place], clock: Callable[[], int]) -> Store:
+    tiers: list[Store] = []
+    try:
+        for place in places:
+            is_store = isinstance(place, Store)
+            tiers.append(place if is_store else open_store(os.fspath(place), clock=clock))  # type: ignore[arg-type]
+        return tiers[0] if len(tiers) == 1 else TieredStore(tiers)
+    except BaseException:
+        for tier in tiers:
+            tier.close()
+        raise
