@@ -468,13 +468,21 @@ class Step(Generic[P, R]):
 
     def _argument(self, name: str, value: object) -> Iterator[Dep]:
         """An argument's identity; a spec in it, however deep, stands for what it names."""
-        walk = _SpecWalk(self._keeper.observer)
+        walk = _SpecWalk(self._keeper.observer, self._code_of)
         try:
             known = identity(value, where=f"argument {name!r}", walk=walk)
         except FingerprintError as error:
             raise FingerprintError(f"{self.name}: {error}") from None
         yield Dep("arg", name, known, note=_shown(value))
         yield from walk.found
+
+    def _code_of(self, function: Callable[..., object]) -> tuple[Dep, ...]:
+        """What a function or class that was passed as an argument runs."""
+        known = self._prints.get(function)
+        if known is None or not known.is_current():
+            known = code_print(function, level=self.options.code, project_root=self._keeper.root)
+            self._prints[function] = known
+        return known.deps
 
     def _output(self, template: str, words: _Words) -> str:
         try:
@@ -669,11 +677,13 @@ def _heard_by(outer: Recording | None) -> AbstractContextManager[object]:
 class _SpecWalk(Walk):
     """Encodes arguments with specs by their portable names, and collects what they stand for."""
 
-    __slots__ = ("found", "observer")
+    __slots__ = ("code_of", "found", "observer")
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(
+        self, observer: Observer, code_of: Callable[[Callable[..., object]], tuple[Dep, ...]]
+    ) -> None:
         super().__init__(_ENCODERS)
-        self.observer = observer
+        self.observer, self.code_of = observer, code_of
         self.found: list[Dep] = []
 
 
@@ -689,7 +699,18 @@ def _encode_spec(spec: Spec, walk: Walk) -> bytes:
     return walk.encode(("spec", type(spec).__name__, first.kind, first.name, content))
 
 
-_ENCODERS: Final = {**TABLE, **dict.fromkeys(get_args(inputs.Spec), _encode_spec)}
+def _encode_code(value: Callable[..., object], walk: Walk) -> bytes:
+    """A function or class by itself; what it reaches is observed beside."""
+    assert isinstance(walk, _SpecWalk)
+    walk.found += walk.code_of(value)
+    return TABLE[type(value)](value, walk)
+
+
+_ENCODERS: Final = {
+    **TABLE,
+    **dict.fromkeys(get_args(inputs.Spec), _encode_spec),
+    **dict.fromkeys((FunctionType, type), _encode_code),
+}
 
 
 class _Words(dict[str, object]):

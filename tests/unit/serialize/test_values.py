@@ -51,7 +51,7 @@ def back(value: object) -> object:
         collections.Counter("aab"), collections.Counter({"a": -2}),
         collections.defaultdict(list, {1: [2]}), collections.defaultdict(None, {1: 2}),
     ],
-    ids=lambda value: f"{type(value).__name__}-{str(value)[:20]!a}",
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_values_come_back(value):
     """A value comes back equal, of its very type, and so do all its parts."""
