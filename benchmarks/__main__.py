@@ -55,10 +55,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _place(results: Path | None, *, is_smoke: bool) -> AbstractContextManager[str | Path]:
     """Where results go: figures of a smoke run mean nothing and are not to be kept by mistake."""
-    if results is not None:
-        results.mkdir(parents=True, exist_ok=True)
-        return nullcontext(results)
-    return tempfile.TemporaryDirectory() if is_smoke else nullcontext(RESULTS)
+    if results is None and is_smoke:
+        return tempfile.TemporaryDirectory()
+    kept = results or RESULTS
+    kept.mkdir(parents=True, exist_ok=True)
+    return nullcontext(kept)
 
 
 def _run(name: str, scale: Scale, results: Path, parent: Path | None) -> None:
