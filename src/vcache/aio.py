@@ -279,11 +279,11 @@ class AsyncStep(Generic[P, R]):
             return await step.function(*args, **kwargs)
         call, found = await _hop(self._look, args, kwargs)
         cache.count(found)
-        if isinstance(found, Hit):
+        if isinstance(found, Hit) and not found.is_expired:
             return cast("R", found.use())
         async with self._owner._lead(cache.key(call.base.fingerprint())):
             again = await _hop(step.find, call)
-            if isinstance(again, Hit):
+            if isinstance(again, Hit) and not again.is_expired:
                 return cast("R", again.use())
             return await self._run(call, args, kwargs)
 

@@ -65,7 +65,7 @@ class KeyedCache:
         self.directory: Path | None = next(filter(None, places), None)
         self.flight = SingleFlight(None if self.directory is None else self.directory / "locks")
         self._counts = Counts()
-        self._upkeep = Upkeep(store, self._counts, directory=self.directory, clock=clock)
+        self._upkeep = Upkeep(store, self._counts, clock=clock)
         self._observer: Observer | None = None
         self._digests: FileDigests | None = None
         self._has_warned = False

@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 from vcache.artifacts import Cabinet
 from vcache.discovery import Shelf
+from vcache.entry import split_key
+from vcache.errors import EncodeError, StoreClosed
 from vcache.kit.units import nanoseconds
 from vcache.outcome import Hit, Miss
 from vcache.valuables import ABSENT, Conditions
@@ -60,8 +62,10 @@ class Making:
 
     Attributes:
         ttl_ns: how long a value may be used; None for ever.
-        stale_ns: how much longer it is served while a new one is made in the background.
+        stale_ns: how much longer it is served while a new one is made in the background. Such a
+            value counts as a hit; `Cache.get`, which makes none, does not give it.
         errors_ns: how long an exception is kept; None keeps none.
+        tags: labels to invalidate by, of values and exceptions.
     """
 
     ttl_ns: int | None = None
@@ -95,33 +99,53 @@ class Making:
         """
         if keeper.is_disabled:
             return make()
-        value = keeper.get_key(key, ABSENT)
-        if value is not ABSENT:
-            return cast("R", value)
-
-        def remake() -> R:
-            return self._make(keeper, key, make, specs)
-
         if self.stale_ns:
-            late = keeper.peek_key(key)
-            if isinstance(late, Hit):
-                self.refresh(keeper, key, remake)
-                return cast("R", late.use())
+            found = keeper.peek_key(key)
+            keeper.count(found)
+            if isinstance(found, Hit):
+                if found.is_expired:
+                    self.refresh(keeper, key, lambda: self._remake(keeper, key, make, specs))
+                return cast("R", found.use())
+        else:
+            value = keeper.get_key(key, ABSENT)
+            if value is not ABSENT:
+                return cast("R", value)
         lead = keeper.flight.lead(key)
         with nullcontext() if lead is None else lead:
             found = keeper.peek_key(key)
             if isinstance(found, Hit) and not found.is_expired:
                 return cast("R", found.use())  # somebody made it while this caller waited
-            return remake()
+            return self._make(keeper, key, make, specs)
+
+    def _remake(
+        self,
+        keeper: Keeper,
+        key: Key,
+        make: Callable[[], object],
+        specs: tuple[Spec | str | os.PathLike[str], ...],
+    ) -> None:
+        """Make a value that is late, unless somebody just did."""
+        found = keeper.peek_key(key)
+        if isinstance(found, Miss) or found.is_expired:
+            # An exception is not kept: it would take the place of the value that still serves.
+            replace(self, errors_ns=None)._make(keeper, key, make, specs)
 
     def keep(
         self, keeper: Keeper, key: Key, value: object, *, cost_ns: int, deps: tuple[Dep, ...] = ()
     ) -> bool:
-        """Keep a made value."""
+        """Keep a made value; whether it was taken.
+
+        A value that no codec takes is left to its caller, with a warning: the work is done, and a
+        program must not fail for being cached. `Cache.put` raises, where keeping is the whole point.
+        """
         conditions = Conditions(
             ttl_ns=self.ttl_ns, stale_ns=self.stale_ns, cost_ns=cost_ns, tags=self.tags, deps=deps
         )
-        return keeper.put_key(key, value, conditions)
+        try:
+            return keeper.put_key(key, value, conditions)
+        except EncodeError as error:
+            _log.warning("%s: not kept, and made anew each time: %s", _shown(key), error)
+            return False
 
     def keep_if_fresh(
         self, keeper: Keeper, key: Key, value: object, *, cost_ns: int, deps: tuple[Dep, ...]
@@ -133,11 +157,16 @@ class Making:
         else:
             _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
 
-    def keep_error(self, keeper: Keeper, key: Key, error: Exception, *, cost_ns: int) -> None:
+    def keep_error(
+        self, keeper: Keeper, key: Key, error: Exception, *, cost_ns: int, deps: tuple[Dep, ...] = ()
+    ) -> None:
         """Keep an exception for its own time, if it has one."""
-        if self.errors_ns is not None:
-            conditions = Conditions(ttl_ns=self.errors_ns, cost_ns=cost_ns, codec="error", is_error=True)
-            keeper.put_key(key, error, conditions)
+        if self.errors_ns is None:
+            return
+        conditions = Conditions(
+            ttl_ns=self.errors_ns, cost_ns=cost_ns, codec="error", tags=self.tags, deps=deps, is_error=True
+        )
+        keeper.put_key(key, error, conditions)
 
     def refresh(self, keeper: Keeper, key: Key, remake: Callable[[], object]) -> None:
         """Make a new value in the background, unless somebody is at it."""
@@ -149,8 +178,12 @@ class Making:
             with lead:
                 try:
                     remake()
+                except StoreClosed:
+                    _log.debug("%s: the cache was closed while it was refreshed", _shown(key))
                 except Exception:
-                    _log.exception("refreshing %r failed; the old value serves until it is too old", key)
+                    _log.exception(
+                        "refreshing %s failed; the old value serves until it is too old", _shown(key)
+                    )
 
         threading.Thread(target=work, name="vcache-refresh", daemon=True).start()
 
@@ -163,8 +196,12 @@ class Making:
         try:
             value = make()
         except Exception as error:
-            self.keep_error(keeper, key, error, cost_ns=time.perf_counter_ns() - started)
+            self.keep_error(keeper, key, error, cost_ns=time.perf_counter_ns() - started, deps=deps)
             raise
         cost_ns = time.perf_counter_ns() - started
         self.keep_if_fresh(keeper, key, value, cost_ns=cost_ns, deps=deps)
         return value
+
+
+def _shown(key: Key) -> str:
+    return repr(split_key(key)[1])

@@ -12,11 +12,14 @@ import marshal
 import os
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
+from types import FunctionType
 from typing import (
     TYPE_CHECKING,
+    Any,
     Concatenate,
     Final,
     Generic,
@@ -199,6 +202,10 @@ class Step(Generic[P, R]):
         # Calls whose key depends on nothing but code and plain arguments are found by these alone.
         self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
         self._known: _Known | None = None
+        # Of functions and classes that were passed as arguments, while they live.
+        self._prints: weakref.WeakKeyDictionary[Callable[..., object], CodePrint] = (
+            weakref.WeakKeyDictionary()
+        )
         self.name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -706,7 +713,7 @@ def _encode_code(value: Callable[..., object], walk: Walk) -> bytes:
     return TABLE[type(value)](value, walk)
 
 
-_ENCODERS: Final = {
+_ENCODERS: Final[dict[type, Callable[[Any, Walk], bytes]]] = {
     **TABLE,
     **dict.fromkeys(get_args(inputs.Spec), _encode_spec),
     **dict.fromkeys((FunctionType, type), _encode_code),

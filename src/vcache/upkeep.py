@@ -6,7 +6,9 @@ It knows stores by their optional protocols, and nothing of values.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -15,11 +17,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from vcache.entry import split_key
 from vcache.errors import StoreError, UsageError
 from vcache.outcome import Fault, Stats, VerifyReport
-from vcache.store.base import Budgeted, Collectable, Ledger, Store, Verifiable
+from vcache.store.base import Budgeted, Collectable, Ledger, Store, StoreCounters, Verifiable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vcache.janitor import GcReport, Janitor
     from vcache.policy import Limits
 
@@ -52,35 +52,42 @@ class Counts:
         self.stale = self.expired = self.corrupt = self.faults = 0
 
 
+_all: weakref.WeakSet[Upkeep] = weakref.WeakSet()
+
+
 class Upkeep:
     """Keeps one cache's store in order.
 
     Args:
         store: the cache's store, or its tiers.
         counts: what the cache counts.
-        directory: where processes agree on who collects; None without a disk tier.
     """
 
-    def __init__(
-        self, store: Store, counts: Counts, *, directory: Path | None, clock: Callable[[], int] = time.time_ns
-    ) -> None:
-        self._store, self._counts = store, counts
-        self._directory, self._clock = directory, clock
+    def __init__(self, store: Store, counts: Counts, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self._store, self._counts, self._clock = store, counts, clock
         self._collectable = first(store, Collectable)
-        self._budgeted = first(store, Budgeted)
         self._ledger = first(store, Ledger)
-        self._flushed: tuple[int, ...] = (0,) * (len(Stats.COUNTED) + 1)
-        self._janitor: Janitor | None = None
+        self._flushed = self._flushed_of_store = (0,) * (len(Stats.COUNTED) + 1)
+        self._puts = 0
+        # Each tier with a budget of its own keeps it, not only the first.
+        self._budgets = [
+            _Budget(tier, clock)
+            for tier in getattr(store, "tiers", (store,))
+            if not tier.info.is_read_only and isinstance(tier, Budgeted)
+        ]
+        _all.add(self)
 
     def after_put(self) -> None:
-        """Keep the budget, and now and then the counts."""
-        if self._budgeted is not None and self._budgeted.is_over_budget():
-            self._keep_budget()
-        if self._counts.puts % _FLUSH_EVERY == 0:
+        """Keep the budgets, and now and then the counts."""
+        for budget in self._budgets:
+            if budget.tier.is_over_budget():
+                budget.keep()
+        self._puts += 1
+        if self._puts % _FLUSH_EVERY == 0:
             self.flush()
 
     def gc(self, limits: Limits | None, *, dry_run: bool, progress: Progress | None) -> GcReport:
-        """Collect now; without limits, by those of the tier's address.
+        """Collect the nearest disk tier now; without limits, by those of its address.
 
         Raises:
             UsageError: there is no tier to collect in.
@@ -93,15 +100,8 @@ class Upkeep:
         return collect(self._collectable, chosen, clock=self._clock, dry_run=dry_run, progress=progress)
 
     def limits(self) -> Limits:
-        """The limits of the tier's address."""
-        from vcache.policy import Limits
-
-        budgeted = self._budgeted
-        if budgeted is None:
-            return Limits()
-        return Limits(
-            max_bytes=budgeted.max_bytes, max_entries=budgeted.max_entries, max_age_s=budgeted.max_age_s
-        )
+        """The limits of the nearest disk tier's address."""
+        return _limits(first(self._store, Budgeted))
 
     def reclaim(self) -> None:
         """Give the space of what was dropped back."""
@@ -114,8 +114,13 @@ class Upkeep:
         self.flush()
         own = self._store.counters()
         totals = self._totals() if self._ledger is None else self._ledger.totals()
+        if self._ledger is not None and self._is_read_only():  # which counts nothing for others
+            totals = [one + other for one, other in zip(totals, self._totals(), strict=False)]
         counted = dict(zip(Stats.COUNTED, totals, strict=False))
-        by_tier = {tier.info.name: tier.counters() for tier in getattr(self._store, "tiers", (self._store,))}
+        by_tier: dict[str, StoreCounters] = {}
+        for tier in getattr(self._store, "tiers", (self._store,)):
+            name = tier.info.name
+            by_tier[name if name not in by_tier else tier.info.url] = tier.counters()
         return Stats(
             **counted,
             saved_s=totals[len(Stats.COUNTED)] / _NS,
@@ -146,47 +151,103 @@ class Upkeep:
 
     def flush(self) -> None:
         """Add what this process counted since the last time to the shared totals."""
-        if self._ledger is None:
+        if self._ledger is None or self._is_read_only():
             return
         with contextlib.suppress(StoreError, OSError):
-            counts = self._totals()
-            deltas = [now - before for now, before in zip(counts, self._flushed, strict=True)]
+            counted, of_store = self._counted(), self._counted_by_store()
+            deltas = [
+                a - b + c - d
+                for a, b, c, d in zip(counted, self._flushed, of_store, self._flushed_of_store, strict=True)
+            ]
             if any(deltas):
                 self._ledger.tally(deltas)
-                self._flushed = counts
+                self._flushed, self._flushed_of_store = counted, of_store
 
     def close(self) -> None:
         """Write the counts, end the janitor, leave within the budget."""
         self.flush()
-        if self._janitor is None:
-            return
-        self._janitor.close()
-        with contextlib.suppress(StoreError, OSError):
-            # A process too short for its janitor keeps the budget too.
-            if self._budgeted is not None and self._budgeted.is_over_budget():
-                self.gc(None, dry_run=False, progress=None)
+        for budget in self._budgets:
+            budget.close()
 
     def _totals(self) -> tuple[int, ...]:
-        own, counts = self._store.counters(), self._counts
+        return tuple(a + b for a, b in zip(self._counted(), self._counted_by_store(), strict=True))
+
+    def _counted(self) -> tuple[int, ...]:
+        counts = self._counts
         return (
             counts.hits, counts.misses, counts.puts, counts.stale, counts.expired,
-            counts.corrupt + own.corrupt, counts.faults + own.faults, own.evicted, counts.saved_ns,
+            counts.corrupt, counts.faults, 0, counts.saved_ns,
         )  # fmt: skip
 
-    def _keep_budget(self) -> None:
+    def _counted_by_store(self) -> tuple[int, ...]:
+        own = self._store.counters()
+        return (0, 0, 0, 0, 0, own.corrupt, own.faults, own.evicted, 0)
+
+    def _is_read_only(self) -> bool:
+        info = getattr(self._ledger, "info", None)
+        return info is not None and info.is_read_only is True
+
+    def _forget_parents_counts(self) -> None:
+        """In a forked child: what the parent counted is the parent's to write down."""
+        counts = self._counts
+        for name in Counts.__slots__:
+            setattr(counts, name, 0)
+        self._flushed = self._counted()
+
+
+class _Budget:
+    """One tier with limits, and the janitor that keeps them."""
+
+    def __init__(self, tier: Budgeted, clock: Callable[[], int]) -> None:
+        self.tier, self._clock = tier, clock
+        self._janitor: Janitor | None = None
+
+    def keep(self) -> None:
         """Wake the janitor; far over budget, wait for a collection."""
-        collectable, budgeted = self._collectable, self._budgeted
-        if collectable is None or budgeted is None:
+        tier = self.tier
+        if not isinstance(tier, Collectable):
             return
         if self._janitor is None:
-            from vcache.janitor import Janitor
-            from vcache.kit.fs_atomic import LockFile
-
-            exclusive: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
-            if self._directory is not None:
-                exclusive = partial(LockFile(self._directory / "janitor.lock").held, 0)
-            self._janitor = Janitor(collectable, self.limits(), clock=self._clock, exclusive=exclusive)
-        if budgeted.max_bytes is not None and collectable.disk_bytes() > budgeted.max_bytes * _HARD_SHARE:
+            self._janitor = self._hire(tier)
+        if tier.max_bytes is not None and tier.disk_bytes() > tier.max_bytes * _HARD_SHARE:
             self._janitor.run_once()
         else:
             self._janitor.nudge()
+
+    def close(self) -> None:
+        """End the janitor. A process too short for it keeps the budget too."""
+        if self._janitor is None:
+            return
+        with contextlib.suppress(StoreError, OSError):
+            is_over = self.tier.is_over_budget()
+            self._janitor.close()
+            if is_over and isinstance(self.tier, Collectable):
+                self._hire(self.tier).run_once()
+
+    def _hire(self, tier: Collectable) -> Janitor:
+        from vcache.janitor import Janitor
+        from vcache.kit.fs_atomic import LockFile
+
+        directory = getattr(tier, "directory", None)
+        exclusive: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+        if directory is not None:
+            exclusive = partial(LockFile(directory / "janitor.lock").held, 0)
+        return Janitor(tier, _limits(self.tier), clock=self._clock, exclusive=exclusive)
+
+
+def _limits(budgeted: Budgeted | None) -> Limits:
+    from vcache.policy import Limits
+
+    if budgeted is None:
+        return Limits()
+    return Limits(
+        max_bytes=budgeted.max_bytes, max_entries=budgeted.max_entries, max_age_s=budgeted.max_age_s
+    )
+
+
+def _after_fork() -> None:
+    for upkeep in list(_all):
+        upkeep._forget_parents_counts()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -12,14 +12,12 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from click.shell_completion import CompletionItem
-
     from vcache.cache import Cache
     from vcache.config import Settings
     from vcache.store.base import Store
     from vcache.upkeep import Upkeep
 
-__all__ = ["Setup", "key_argument", "shared_options"]
+__all__ = ["Setup", "shared_options"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -79,7 +77,7 @@ class Setup:
 
             store = TieredStore(tiers)
         try:
-            yield Upkeep(store, Counts(), directory=None)
+            yield Upkeep(store, Counts())
         finally:
             store.close()
 
@@ -164,40 +162,3 @@ def shared_options(*, json: bool) -> Callable[[F], F]:
         return function
 
     return decorate
-
-
-if TYPE_CHECKING:
-    _KeyType = click.ParamType[str | bytes]
-else:
-    _KeyType = click.ParamType  # generic since click 8.2 only
-
-
-class _Key(_KeyType):
-    """A name as text, or the digits of one that is bytes: `hex:00ff`. `str:` says that it is text."""
-
-    name = "key"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str | bytes:
-        text = str(value)
-        if text.startswith("str:"):
-            return text[4:]
-        if not text.startswith("hex:"):
-            return text
-        try:
-            return bytes.fromhex(text[4:])
-        except ValueError:
-            self.fail(f"{text!r}: hexadecimal digits follow 'hex:'", param, ctx)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        from vcache.cli.completion import complete_names
-
-        return complete_names(ctx, incomplete)
-
-
-def key_argument(name: str = "key", *, many: bool = False, required: bool = True) -> Callable[[F], F]:
-    """A positional KEY."""
-    return click.argument(
-        name, metavar="KEY..." if many else "KEY", type=_Key(), nargs=-1 if many else 1, required=required
-    )
