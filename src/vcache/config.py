@@ -41,7 +41,6 @@ class Settings:
         memory_bytes: budget of the memory tier; 0 for none.
         max_bytes, max_age_s, max_entries: budgets of the disk tier; None for none.
         compress: "auto", "lz4", "zstd" or "none".
-        inline_bytes: bodies up to this size live in the index, larger ones in files.
         is_read_only: nothing is written.
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
         flags: what is tried on a part of the machines.
@@ -53,11 +52,10 @@ class Settings:
     is_disabled: bool = False
     namespace: str = ""
     memory_bytes: int = 64_000_000
-    max_bytes: int | None = 10_000_000_000
+    max_bytes: int | None = 20_000_000_000
     max_age_s: float | None = None
     max_entries: int | None = None
     compress: str = "auto"
-    inline_bytes: int = 256 << 10
     is_read_only: bool = False
     tiers: tuple[str, ...] = ()
     flags: Flags = field(default_factory=lambda: Flags({}))
@@ -325,7 +323,6 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "max_age": _Spec("max_age_s", _optional(_duration), "unused entries older than this go"),
         "max_entries": _Spec("max_entries", _optional(_positive), "budget of the disk tier in entries"),
         "compress": _Spec("compress", _compress, f"one of {', '.join(_COMPRESS)}"),
-        "inline_bytes": _Spec("inline_bytes", _bytes, "larger bodies are files of their own"),
         "read_only": _Spec("is_read_only", _bool, "nothing is written"),
         "tiers": _Spec("tiers", _tiers, "addresses of the tiers, fastest first"),
         "flags": _Spec("flags", _flags, "what is tried on a percentage of the machines"),

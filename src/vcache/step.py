@@ -420,8 +420,9 @@ class Step(Generic[P, R]):
     def _answer(self, args: tuple[object, ...], kwargs: Mapping[str, object], outer: Recording | None) -> R:
         keeper, making = self._keeper, self._making
         call = self.identify(args, kwargs)
-        self.note_key(args, kwargs, call)
         key = self._key_of(call.base)
+        if self._is_plain and self._known is not None:
+            self._known.note(args, kwargs, key)
         if self._is_plain and not making.stale_ns:
             value = keeper.get_key(key, ABSENT)  # `find` without an `Entry`: a quarter of the time
             if value is not ABSENT:

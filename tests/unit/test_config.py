@@ -121,14 +121,14 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     """each key has a variable, in upper case behind VCACHE_"""
     texts = {
         "dir": "c", "disable": "1", "namespace": "n", "memory_bytes": "1MB", "max_bytes": "20GB", "max_age": "30d",
-        "max_entries": "10", "compress": "zstd", "inline_bytes": "4KiB", "read_only": "true",
+        "max_entries": "10", "compress": "zstd", "read_only": "true",
         "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0",
     }  # fmt: skip
     assert set(texts) == set(KEYS)
     settings = load(cwd=tmp_path, environ={f"VCACHE_{key.upper()}": text for key, text in texts.items()})
     assert settings == Settings(
         dir=tmp_path / "c", is_disabled=True, namespace="n", memory_bytes=10**6, max_bytes=20 * 10**9,
-        max_age_s=30 * 86_400, max_entries=10, compress="zstd", inline_bytes=4096, is_read_only=True,
+        max_age_s=30 * 86_400, max_entries=10, compress="zstd", is_read_only=True,
         tiers=("mem:1MB", "disk:c"), flags=settings.flags,
     )  # fmt: skip
     assert settings.flags.states() == {"a": True, "b": False}
