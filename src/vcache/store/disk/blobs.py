@@ -22,15 +22,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from vcache.entry import Encoding
+from vcache.entry import FIXED, Encoding
 from vcache.hash import checksum, file_digest
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["BLOB_KEY_BYTES", "Blobs", "Held", "Seal", "blob_key", "split_blob_key"]
+    from vcache.store.disk.segments import Raw
+
+__all__ = ["BLOB_KEY_BYTES", "Blobs", "Held", "Seal", "blob_key", "is_referring", "split_blob_key"]
 
 _KEY_MARK: Final = b"\0B"  # no canonical key has a NUL first and a kind byte "B"
+_CONTENT_BYTES: Final = slice(FIXED.size - 48, FIXED.size - 40)  # of a head: the content's length
+_EMPTY: Final = bytes(8)
 BLOB_KEY_BYTES: Final = len(_KEY_MARK) + 33
 _SUFFIXES: Final = {Encoding.IDENTITY: "", Encoding.LZ4: ".lz4", Encoding.ZSTD: ".zst"}
 # On the machines measured (benchmarks/results: chunks) writes of 64 KiB were up to ten times
@@ -39,7 +43,8 @@ _CHUNK_BYTES: Final = 64 << 10
 # Reading into fresh memory beats mapping below this size (benchmarks/results: disk).
 _MAPPED_BYTES: Final = 1 << 20
 _FICLONE: Final = 0x40049409
-_ABANDONED_S: Final = 3600.0
+# Between the making of a temporary file and its lock lie microseconds.
+_ABANDONED_S: Final = 60.0
 
 
 def blob_key(digest: bytes, encoding: int) -> bytes:
@@ -47,9 +52,20 @@ def blob_key(digest: bytes, encoding: int) -> bytes:
     return _KEY_MARK + bytes((encoding,)) + digest
 
 
-def split_blob_key(key: bytes) -> tuple[bytes, Encoding]:
-    """The digest and encoding that `blob_key` joined."""
+def split_blob_key(key: bytes) -> tuple[bytes, Encoding] | None:
+    """The digest and encoding that `blob_key` joined; None for any other head."""
+    if len(key) != BLOB_KEY_BYTES or not key.startswith(_KEY_MARK) or key[2] not in _SUFFIXES:
+        return None
     return key[3:], Encoding(key[2])
+
+
+def is_referring(entry: Raw) -> bool:
+    """Whether an entry's body lies elsewhere, under its blob key.
+
+    The record says it itself, by having no body for a content that is not empty: an index row,
+    which could say it as well, is not checked.
+    """
+    return not entry.body and entry.head[_CONTENT_BYTES] != _EMPTY
 
 
 class Seal:
@@ -67,9 +83,13 @@ class Seal:
         return self._LAYOUT.pack(self.size_bytes, self.check)
 
     @classmethod
-    def from_bytes(cls, data: Buffer) -> Seal:
-        """What `to_bytes` wrote."""
-        return cls(*cls._LAYOUT.unpack(data))
+    def of(cls, body: memoryview) -> Seal | None:
+        """The seal that a shared record's body is, or None when it is the shared body itself.
+
+        The record says which, as it is checked and an index row is not: bodies as short as a seal
+        are never shared.
+        """
+        return cls(*cls._LAYOUT.unpack(body)) if len(body) == cls._LAYOUT.size else None
 
 
 class Held:
@@ -112,8 +132,9 @@ class Blobs:
                 done = os.write(fd, chunk)
                 while done < len(chunk):  # a short write announces a full disk: the next one says so
                     done += os.write(fd, chunk[done:])
-            self._publish(fd, temporary, self.path(digest, encoding))
-        return Seal(len(view), checksum(view))
+            seal = Seal(len(view), checksum(view))
+            self._publish(fd, temporary, digest, encoding, seal)
+        return seal
 
     def adopt(self, source: Path, *, move: bool) -> tuple[bytes, Seal]:
         """Keep the content of a file: cloned where the file system can, else copied.
@@ -126,7 +147,7 @@ class Blobs:
             digest = file_digest(temporary, size_bytes=size_bytes)
             with _mapped(fd, size_bytes) as content:
                 seal = Seal(size_bytes, checksum(content))
-            self._publish(fd, temporary, self.path(digest, Encoding.IDENTITY))
+            self._publish(fd, temporary, digest, Encoding.IDENTITY, seal)
         if move:
             source.unlink(missing_ok=True)
         return digest, seal
@@ -172,7 +193,11 @@ class Blobs:
         except FileNotFoundError:
             return None
         held = Held(path, fd)
-        fcntl.flock(fd, fcntl.LOCK_SH)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            held.release()  # about to be removed
+            return None
         stat = os.fstat(fd)
         # Removed between open and lock: the lock is on a file without a name.
         if stat.st_nlink == 0 or stat.st_size != seal.size_bytes:
@@ -215,6 +240,7 @@ class Blobs:
         with contextlib.suppress(OSError):
             aside.mkdir(exist_ok=True)
             os.replace(path, aside / f"{path.parent.name}{path.name}")
+            os.utime(aside / f"{path.parent.name}{path.name}")  # evidence ages from its finding
 
     def walk(self) -> Iterator[tuple[bytes, Encoding, os.stat_result]]:
         """All blob files: digest, encoding, stat."""
@@ -231,7 +257,7 @@ class Blobs:
         for file in self._scratch.iterdir() if self._scratch.exists() else ():
             with contextlib.suppress(OSError):
                 stat = file.stat()
-                if stat.st_mtime < before:
+                if stat.st_mtime < before and not _is_in_use(file):
                     file.unlink()
                     freed += stat.st_blocks * 512
         return freed
@@ -242,19 +268,38 @@ class Blobs:
         fd, name = tempfile.mkstemp(dir=self._scratch)
         temporary = Path(name)
         try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # says that its writer lives
             yield fd, temporary
         finally:
             os.close(fd)
             temporary.unlink(missing_ok=True)
 
-    @staticmethod
-    def _publish(fd: int, temporary: Path, path: Path) -> None:
+    def _publish(self, fd: int, temporary: Path, digest: bytes, encoding: int, seal: Seal) -> None:
+        """Give a finished file its name, unless a sound one has it: that may be held by its name."""
+        path = self.path(digest, encoding)
         os.fchmod(fd, 0o444)
         try:
-            os.rename(temporary, path)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(temporary, path)
+            try:
+                os.link(temporary, path)
+            except FileNotFoundError:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                os.link(temporary, path)
+        except OSError:
+            # The name is taken, or the file system knows no links.
+            if not self.is_sound(digest, encoding, seal):
+                os.rename(temporary, path)
+
+
+def _is_in_use(file: Path) -> bool:
+    """Whether a temporary file's writer lives: the kernel lets go of its lock with it."""
+    fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
 
 
 def _map(fd: int, size_bytes: int) -> mmap.mmap:

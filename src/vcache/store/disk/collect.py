@@ -15,9 +15,10 @@ from itertools import compress, islice
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import FIXED, Encoding
-from vcache.errors import StoreFull
+from vcache.errors import StoreFull, StoreUnavailable
 from vcache.store.base import Survey
-from vcache.store.disk.blobs import blob_key, split_blob_key
+from vcache.store.disk import layout
+from vcache.store.disk.blobs import Seal, blob_key, split_blob_key
 from vcache.store.disk.index import (
     BLOB,
     ENTRY,
@@ -42,8 +43,9 @@ _BATCH: Final = 128
 _IN_KIB: Final = 1 << 31
 # What a FILE row takes in its segment; its size counts the file as well.
 _FILE_RECORD_BYTES: Final = 88
-# A file that no row knows may belong to a put that has not published yet.
-_ORPHAN_AGE_S: Final = 3600.0
+# A file that no row knows may belong to a put that has not published yet; if it is swept, that put
+# writes it again.
+_ORPHAN_AGE_S: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,35 +103,28 @@ def _evict_row(store: DiskStore, survey: DiskSurvey, row: int) -> bool:
     words = table.words
     if words[slot] <= TOMB or words[slot + 1] != place or words[slot + 2] != survey.used_ns[row]:
         return False
-    if place & FILE:
-        raw = store.read(place)
-        if raw is not None:
-            if store.blobs.remove(*split_blob_key(raw.head)) is None:
-                return False
-            table.add(Word.FILE_BYTES, _FILE_RECORD_BYTES - row_size(words[slot + 3] >> 32))
+    raw = None if place & ENTRY else store.read(place)
+    name = None if raw is None else split_blob_key(raw.head)
+    seal = None if raw is None else Seal.of(raw.body)
+    if name is not None and seal is not None:
+        if store.blobs.remove(*name) is None:
+            return False  # somebody holds it
+        table.add(Word.FILE_BYTES, -seal.size_bytes)
     table.remove(slot)
     return True
 
 
 def reclaim(store: DiskStore, *, target_bytes: int | None) -> int:
     """Give the space of dead records and orphaned files back; bytes freed."""
-    before = _measure(store)
+    before = store.measure()
     _drop_orphan_rows(store)
-    _shrink_table(store)
     _reclaim_segments(store, target_bytes)
     _sweep_orphan_files(store)
     store.blobs.sweep_scratch()
-    return max(0, before - _measure(store))
-
-
-def _measure(store: DiskStore) -> int:
-    """What the store takes, measured; sets the header's counters right."""
-    segments = sum(map(store.segments.disk_bytes, store.segments.numbers()))
-    files = sum(stat.st_blocks * 512 for _, _, stat in store.blobs.walk())
-    with store.lock:
-        words = store.current().words
-        words[Word.SEGMENT_BYTES], words[Word.FILE_BYTES] = segments, files
-    return store.disk_bytes()
+    layout.sweep_evidence(store.directory, target_bytes)
+    with contextlib.suppress(OSError, StoreFull):  # no room for a fresh table: the old one serves on
+        _shrink_table(store)
+    return max(0, before - store.measure())
 
 
 def _drop_orphan_rows(store: DiskStore) -> None:
@@ -141,13 +136,17 @@ def _drop_orphan_rows(store: DiskStore) -> None:
     blobs = [row for row, place in enumerate(view.places) if place & (BLOB | FILE)]
     if not blobs:
         return
-    needed = set()
-    for place in view.places:
-        if place & REF:
-            raw = store.read(place)
-            if raw is not None:
-                needed.add(blob_key(raw.head[FIXED.size - 32 : FIXED.size], raw.head[3]))
+    needed = {blob_key(head[FIXED.size - 32 : FIXED.size], head[3]) for head in _referring_heads(store, view)}
     evict(store, view, [row for row in blobs if _blob_at(store, view.places[row]) not in needed])
+
+
+def _referring_heads(store: DiskStore, view: DiskSurvey) -> Iterator[bytes]:
+    for row, place in enumerate(view.places):
+        if place & REF:
+            # Another collector may have moved it since: then the row says where to.
+            raw = store.read(place) or store.read(view.table.words[view.ids[row] + 1])
+            if raw is not None:
+                yield raw.head
 
 
 def _blob_at(store: DiskStore, place: int) -> bytes | None:
@@ -159,6 +158,7 @@ def _shrink_table(store: DiskStore) -> None:
     """A fresh table where tombs or emptiness make the old one slow or large."""
     with store.lock:
         table = store.current()
+        table.recount()  # killed writers leave counters behind
         words, rows = table.words, table.mask + 1
         tombs = words[Word.FILLED] - words[Word.LIVE]
         if tombs * 4 > rows or (rows > LEAST_ROWS and words[Word.LIVE] * 16 < rows):
@@ -181,7 +181,7 @@ def _reclaim_segments(store: DiskStore, target_bytes: int | None) -> None:
                 store.new_segment(store.current())
         try:
             _move_out(store, rows)
-        except (OSError, StoreFull):
+        except (OSError, StoreFull, StoreUnavailable):
             return  # no room to move anything: what is there stays
         _remove_segment(store, number)
 

@@ -17,6 +17,8 @@ import os
 import struct
 import sys
 from array import array
+from itertools import compress
+from operator import and_
 from pathlib import Path
 from typing import Final
 
@@ -29,6 +31,7 @@ __all__ = [
     "FREE",
     "HEADER_WORDS",
     "HOME_SHIFT",
+    "LAST_SEGMENT",
     "PINNED",
     "REF",
     "ROW_WORDS",
@@ -48,6 +51,9 @@ VERSION: Final = 1
 HEADER_WORDS: Final = 512  # one page
 ROW_WORDS: Final = 4
 LEAST_ROWS: Final = 1 << 10
+_ROOM: Final = 4  # rows of a fresh table per live row: it doubles before it is half full
+# No probe of a table that is half full goes as far (Knuth 6.4: for 2^24 rows about 90).
+_LONGEST_PROBE: Final = 512
 HOME_SHIFT: Final = 16  # a tag's low bits are not all random: it is never FREE or TOMB
 
 FREE: Final = 0
@@ -64,6 +70,9 @@ _OFFSET_MASK: Final = (1 << 26) - 1
 
 # A row's size is in bytes up to 2 GiB; beyond bit 31 it counts KiB (files only).
 _IN_KIB: Final = 1 << 31
+
+LAST_SEGMENT: Final = (1 << 32) - 2
+_HAS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
 
 _ROW = struct.Struct("@QQQ")  # native: memcpy of whole words, not byte by byte
 _COUNTS = struct.Struct("@QQQQ")  # the words FILLED, ENTRIES, LIVE, LIVE_BYTES
@@ -145,8 +154,8 @@ class Table:
 
         Raises:
             OSError: it cannot be opened or mapped.
-            DamagedIndex: not an index, or damaged in its header.
-            FormatError: of another version.
+            DamagedIndex: not an index of this version, or damaged in its header. What versions
+                a directory may hold is decided by its `format` file, before it comes to this.
         """
         fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         try:
@@ -163,24 +172,25 @@ class Table:
         if magic != MAGIC or sys.byteorder != "little":
             raise DamagedIndex(f"{path}: not an index of this machine's byte order")
         if version != VERSION:
-            raise FormatError(f"{path}: index version {version}, this program writes {VERSION}")
+            raise DamagedIndex(f"{path}: index version {version}, this program writes {VERSION}")
         if rows_log2 > 40 or stat.st_size != (HEADER_WORDS + (ROW_WORDS << rows_log2)) * 8:
             raise DamagedIndex(f"{path}: {stat.st_size} bytes do not hold 2^{rows_log2} rows")
         return cls(mapping, stat.st_ino)
 
     @staticmethod
-    def write_new(path: Path, *, rows: int = LEAST_ROWS, source: Table | None = None) -> None:
+    def write_new(path: Path, *, source: Table | None = None) -> None:
         """Write a fresh index to a path that does not exist, with the live rows of another.
 
         Its space is allocated before it is mapped: a full disk is an OSError here, not a
         signal at the first store through the mapping.
         """
-        rows = 1 << (max(rows, LEAST_ROWS) - 1).bit_length()
+        # Counted, not read from the header: a damaged count would make a table without room.
+        live = 0 if source is None else source.count_live()
+        rows = 1 << (max(live * _ROOM, LEAST_ROWS) - 1).bit_length()
         words = array("Q", bytes(8 * (HEADER_WORDS + ROW_WORDS * rows)))
         if source is not None:
             words[:HEADER_WORDS] = array("Q", source.words[:HEADER_WORDS].tobytes())
-            live = _place_rows(words, rows, source)
-            words[Word.FILLED] = words[Word.LIVE] = live
+            words[Word.FILLED] = words[Word.LIVE] = _place_rows(words, rows, source)
         words[Word.MAGIC], words[Word.VERSION] = MAGIC, VERSION
         words[Word.STATE], words[Word.ROWS_LOG2] = 0, rows.bit_length() - 1
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -208,13 +218,19 @@ class Table:
         return found
 
     def insert(self, tag: int, place: int, used_ns: int, size_bytes: int, expires_s: int) -> int:
-        """Add a row, visible at once; its word position."""
+        """Add a row, visible at once; its word position.
+
+        Raises:
+            DamagedIndex: every row is taken, which the counters deny.
+        """
         words = self.words
-        slot = HEADER_WORDS + (tag >> HOME_SHIFT & self.mask) * ROW_WORDS
+        slot = first = HEADER_WORDS + (tag >> HOME_SHIFT & self.mask) * ROW_WORDS
         while words[slot] > TOMB:
             slot += ROW_WORDS
             if slot == self.end:
                 slot = HEADER_WORDS
+            if slot == first:
+                raise DamagedIndex(f"all {self.mask + 1} rows of an index are taken")
         was_free = words[slot] == FREE
         _ROW.pack_into(self._map, (slot + 1) * 8, place, used_ns, _size_field(size_bytes) << 32 | expires_s)
         words[slot] = tag  # the commit: until here a reader finds a free or dead row
@@ -223,6 +239,8 @@ class Table:
         _COUNTS.pack_into(
             self._map, _COUNTS_AT, filled + was_free, entries + is_entry, live + 1, live_bytes + size_bytes
         )
+        if slot - first > _LONGEST_PROBE * ROW_WORDS:
+            words[Word.FILLED] = self.mask  # fuller than it counts: to be rebuilt before the next one
         return slot
 
     def move(self, slot: int, place: int, used_ns: int, size_bytes: int, expires_s: int) -> None:
@@ -262,26 +280,60 @@ class Table:
         rows.frombytes(self.words[HEADER_WORDS : self.end].cast("B"))
         return rows
 
+    def drop_twins(self) -> None:
+        """Of rows with one tag, make all dead but the one with the latest record.
+
+        Writers make no such rows. A power loss that keeps one page and loses another does, and then
+        the older record would come back when the newer is dropped.
+        """
+        rows = self.columns()
+        latest: dict[int, int] = {}
+        for i, tag in enumerate(rows[0::ROW_WORDS]):
+            if tag <= TOMB:
+                continue
+            rival = latest.setdefault(tag, i)
+            if rival != i:
+                older, latest[tag] = sorted((rival, i), key=lambda row: _age(rows[row * ROW_WORDS + 1]))
+                self.remove(HEADER_WORDS + older * ROW_WORDS)
+
+    def count_live(self) -> int:
+        """The rows that are neither free nor dead, counted one by one."""
+        return sum(map(TOMB.__lt__, self.columns()[0::ROW_WORDS]))
+
     def recount(self) -> None:
         """Compute the counters anew from the rows."""
         rows = self.columns()
-        filled = live = entries = size = 0
-        for tag, place, packed in zip(rows[0::4], rows[1::4], rows[3::4], strict=True):
-            if tag == FREE:
-                continue
-            filled += 1
-            if tag > TOMB:
-                live += 1
-                entries += bool(place & ENTRY)
-                size += row_size(packed >> 32)
+        view = memoryview(rows).cast("B")
+        tags = rows[0::ROW_WORDS]
+        is_live = bytes(map(TOMB.__lt__, tags))
+        is_entry = bytes(view[11::32]).translate(_HAS_ENTRY)  # the byte of a place with the kind bits
+        sizes = array("I", compress(view.cast("I")[7::8], is_live))
         words = self.words
-        words[Word.FILLED], words[Word.LIVE] = filled, live
-        words[Word.ENTRIES], words[Word.LIVE_BYTES] = entries, size
+        words[Word.FILLED], words[Word.LIVE] = len(tags) - tags.count(FREE), sum(is_live)
+        words[Word.ENTRIES] = sum(map(and_, is_live, is_entry))
+        words[Word.LIVE_BYTES] = sum(sizes if not sizes or max(sizes) < _IN_KIB else map(row_size, sizes))
+
+    def is_plausible(self) -> bool:
+        """Whether the header's counters can be true: a look at one page, not at the rows."""
+        words = self.words
+        return (
+            words[Word.ENTRIES] <= words[Word.LIVE] <= words[Word.FILLED] <= self.mask + 1
+            and max(words[Word.LIVE_BYTES], words[Word.SEGMENT_BYTES], words[Word.FILE_BYTES]) < 1 << 62
+            and words[Word.TAIL] >> 32 < LAST_SEGMENT
+        )
+
+    def is_whole(self) -> bool:
+        """Whether the file still has all that is mapped: to touch what it lost would be a signal."""
+        return self._map.size() >= self.end * 8
 
     def close(self) -> None:
         """Unmap, unless a token still looks at it."""
         self.words.release()
         self._map.close()
+
+
+def _age(place: int) -> tuple[int, int]:
+    return segment_of(place), offset_of(place)
 
 
 def _place_rows(words: array[int], rows: int, source: Table) -> int:

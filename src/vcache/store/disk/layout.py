@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 from vcache.errors import FormatError, StoreUnavailable
 from vcache.hash import placement
-from vcache.store.disk.index import DamagedIndex, Table
+from vcache.store.disk.index import DamagedIndex, Table, Word
 from vcache.store.disk.lock import WriterLock
 from vcache.store.disk.segments import PREFIX, PREFIX_BYTES
 
-__all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare"]
+__all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare", "replace_index"]
 
 FORMAT: Final = "vcache-disk"
 VERSION: Final = 1
@@ -24,6 +25,8 @@ _CACHEDIR_TAG: Final = (
     "# This directory is a cache made by vcache. It can be deleted at any time.\n"
 )
 _KEPT_ASIDE: Final = 64
+_EVIDENCE_BYTES: Final = 64 << 20
+_EVIDENCE_S: Final = 7 * 86400.0
 
 
 def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
@@ -40,7 +43,7 @@ def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
             Table.open(directory / "index", read_only=False).close()
         except (FileNotFoundError, DamagedIndex):
             with lock:
-                _replace_index(directory)
+                replace_index(directory)
         return True
     if read_only:
         raise StoreUnavailable(f"{directory} holds no cache yet, and read_only asks not to make one")
@@ -49,12 +52,15 @@ def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
 
 
 def _is_ours(directory: Path) -> bool:
+    """Whether a directory holds a whole store of this format; False if it holds none."""
     try:
         text = (directory / "format").read_text("ascii", "replace")
     except FileNotFoundError:
         return False
     except NotADirectoryError:
         raise StoreUnavailable(f"{directory} is a file, not a directory: name another one") from None
+    if not text.strip("\0 \n"):
+        return False  # a power loss took its content: what is there is completed
     name, _, version = text.strip().partition(" ")
     if name != FORMAT or not version.isdigit():
         raise FormatError(
@@ -85,12 +91,12 @@ def _create(directory: Path, lock: WriterLock) -> None:
             f"{directory} is no cache and not empty (it holds {strangers[0]!r}): name an empty directory"
         )
     with lock:
-        if (directory / "format").exists():
-            return
+        if _is_ours(directory):
+            return  # somebody was faster
         (directory / "CACHEDIR.TAG").write_text(_CACHEDIR_TAG)
         for name in ("segments", "blobs", "tmp"):
             (directory / name).mkdir(exist_ok=True)
-        _replace_index(directory)
+        replace_index(directory)
         # Last, and whole: what has this file is complete.
         stamp = directory / "tmp" / "format"
         stamp.write_text(_STAMP)
@@ -98,20 +104,34 @@ def _create(directory: Path, lock: WriterLock) -> None:
 
 
 _OWN_NAMES = frozenset(
-    {"CACHEDIR.TAG", "lock", "segments", "blobs", "tmp", "locks", "index", "index.new", "quarantine"}
-)
+    {
+        "CACHEDIR.TAG", "format", "lock", "janitor.lock", "index", "index.new",
+        "segments", "blobs", "tmp", "locks", "quarantine",
+    }
+)  # fmt: skip
 
 
-def _replace_index(directory: Path) -> None:
+def replace_index(directory: Path) -> None:
     """An empty index in place of a missing or damaged one. What the old one knew is garbage."""
     path = directory / "index"
-    with contextlib.suppress(OSError, DamagedIndex):
+    with contextlib.suppress(FileNotFoundError, DamagedIndex):
         Table.open(path, read_only=False).close()
         return  # somebody was faster
     fresh = directory / "index.new"
     fresh.unlink(missing_ok=True)
     Table.write_new(fresh)
+    _supersede(path)
     os.rename(fresh, path)
+
+
+def _supersede(index: Path) -> None:
+    """Send those who have a damaged index mapped to the new one, lest they go on filling the old."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(index, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, b"\1", Word.STATE * 8)
+        finally:
+            os.close(fd)
 
 
 def boot_stamp() -> int:
@@ -135,3 +155,22 @@ def keep_aside(directory: Path, place: int, view: memoryview, offset: int) -> No
             return
         length = PREFIX.unpack_from(view, offset)[1] if offset + PREFIX_BYTES <= len(view) else 0
         (aside / f"{place:016x}").write_bytes(view[offset : min(offset + length, offset + (1 << 20))])
+
+
+def sweep_evidence(directory: Path, target_bytes: int | None) -> None:
+    """Keep of the quarantine the latest files only, for a week, and little of a budget."""
+    limit_bytes = _EVIDENCE_BYTES if target_bytes is None else min(_EVIDENCE_BYTES, target_bytes // 32)
+    with contextlib.suppress(OSError):
+        found = sorted(
+            ((entry.stat(), entry.path) for entry in os.scandir(directory / "quarantine")), key=_mtime
+        )
+        total = sum(stat.st_blocks * 512 for stat, _ in found)
+        for number, (stat, path) in enumerate(found):
+            is_old = stat.st_mtime < time.time() - _EVIDENCE_S
+            if is_old or total > limit_bytes or number < len(found) - _KEPT_ASIDE:
+                os.unlink(path)
+                total -= stat.st_blocks * 512
+
+
+def _mtime(found: tuple[os.stat_result, str]) -> float:
+    return found[0].st_mtime

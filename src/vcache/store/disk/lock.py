@@ -11,7 +11,10 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import get_ident
 from types import TracebackType
 from typing import Final
 
@@ -22,6 +25,7 @@ __all__ = ["WriterLock"]
 _EXCLUSIVE_NOW: Final = fcntl.LOCK_EX | fcntl.LOCK_NB
 _FIRST_PAUSE_S: Final = 20e-6
 _LONGEST_PAUSE_S: Final = 2e-3
+_NOTHING: Final = nullcontext()
 
 
 class WriterLock:
@@ -29,23 +33,28 @@ class WriterLock:
 
     A blocking `flock` cannot be given a deadline, and a stopped process that holds the lock
     must not hang a build: hence the polling, which a writer of a few microseconds ends soon.
+    It is not taken twice by one thread: what half of a write has left must not be built upon,
+    neither by a signal handler nor by a finaliser. What runs within it on purpose says so with
+    `joined`.
 
     Raises:
-        StoreBusy: on entry, when the deadline passed.
+        StoreBusy: on entry, when the deadline passed, or when this very thread holds it.
         OSError: on entry, when the lock file cannot be opened.
     """
 
-    __slots__ = ("_deadline_s", "_fd", "_path", "_thread")
+    __slots__ = ("_deadline_s", "_fd", "_owner", "_path", "_thread")
 
     def __init__(self, path: Path, *, deadline_s: float) -> None:
         self._path = path
         self._deadline_s = deadline_s
         self._thread = threading.Lock()  # guards _fd, and the directory between threads
         self._fd = -1
+        self._owner = 0  # the thread that holds _thread
 
     def __enter__(self) -> None:
-        if not self._thread.acquire(blocking=False) and not self._thread.acquire(timeout=self._deadline_s):
-            raise StoreBusy(f"{self._path}: not had within {self._deadline_s} s (held by another thread)")
+        if not self._thread.acquire(blocking=False):
+            self._wait_for_thread()
+        self._owner = get_ident()
         try:
             if self._fd < 0:
                 self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -54,6 +63,7 @@ class WriterLock:
             except BlockingIOError:
                 self._wait()
         except BaseException:
+            self._owner = 0
             self._thread.release()
             raise
 
@@ -63,7 +73,18 @@ class WriterLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
         finally:
+            self._owner = 0
             self._thread.release()
+
+    def joined(self) -> AbstractContextManager[None]:
+        """This lock, or nothing where this thread holds it already."""
+        return _NOTHING if self._owner == get_ident() else self
+
+    def _wait_for_thread(self) -> None:
+        if self._owner == get_ident():
+            raise StoreBusy(f"{self._path}: held by this very thread, which was interrupted in a write")
+        if not self._thread.acquire(timeout=self._deadline_s):
+            raise StoreBusy(f"{self._path}: not had within {self._deadline_s} s (held by another thread)")
 
     def _wait(self) -> None:
         until, pause = time.monotonic() + self._deadline_s, _FIRST_PAUSE_S
@@ -85,10 +106,26 @@ class WriterLock:
     def after_fork(self) -> None:
         """In a child: forget the parent's lock, which the inherited descriptor would share."""
         self._thread = threading.Lock()
-        self.close()
+        self._owner = 0
+        self._close_fd()
 
-    def close(self) -> None:
-        """Release the descriptor; the lock can be taken again."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+    def close(self, *also: Callable[[], object]) -> None:
+        """Release the descriptor; the lock can be taken again.
+
+        Args:
+            also: called while no other thread of this process is writing: a descriptor that is closed
+                under a writer becomes the number of somebody else's file.
+        """
+        if self._owner == get_ident() or not self._thread.acquire(timeout=self._deadline_s):
+            return  # a writer is at work: its descriptors go when the objects do
+        try:
+            for call in also:
+                call()
+            self._close_fd()
+        finally:
+            self._thread.release()
+
+    def _close_fd(self) -> None:
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

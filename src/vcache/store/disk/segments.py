@@ -9,10 +9,10 @@ It knows nothing of the index.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +39,8 @@ LENGTHS: Final = struct.Struct("<III")  # record length, head length, key length
 PREFIX: Final = struct.Struct("<16sIII")  # checksum of all that follows it, and the lengths
 PREFIX_BYTES: Final = PREFIX.size
 _ALIGN: Final = 8
+# Each mapping keeps a descriptor open, of which a process may have 1024.
+_MOST_MAPPED: Final = 256
 # Up to here one joined buffer is cheaper than a gathered write (benchmarks/results: disk).
 _JOINED_BYTES: Final = 16 << 10
 
@@ -80,6 +82,20 @@ def parse(view: memoryview, offset: int) -> Raw | None:
     return Raw(bytes(view[offset + PREFIX_BYTES : body_at]), key_bytes, view[body_at:end])
 
 
+def _map(path: Path) -> mmap.mmap | None:
+    """A file's mapping; None when it is gone or empty."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if os.fstat(fd).st_size == 0:
+            return None
+        return mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
+    finally:
+        os.close(fd)
+
+
 class Segments:
     """The segment files of one directory.
 
@@ -103,7 +119,11 @@ class Segments:
 
     def numbers(self) -> list[int]:
         """The numbers of all segments that exist, ascending."""
-        names = [name for name in os.listdir(self._directory) if len(name) >= 8]
+        try:
+            listing = os.listdir(self._directory)
+        except FileNotFoundError:
+            return []
+        names = [name for name in listing if len(name) >= 8]
         return sorted(int(name, 16) for name in names if all(c in "0123456789abcdef" for c in name))
 
     def view(self, number: int) -> memoryview | None:
@@ -116,18 +136,31 @@ class Segments:
         if known is not None:
             return known[1]
         try:
-            fd = os.open(self.path(number), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            mapping = _map(self.path(number))
+        except OSError as error:
+            if error.errno != errno.EMFILE or not self.mapped:
+                raise
+            self.mapped.clear()  # each mapping keeps a descriptor: give them back
+            mapping = _map(self.path(number))
+        if mapping is None:
             return None
-        try:
-            if os.fstat(fd).st_size == 0:
-                return None
-            mapping = mmap.mmap(fd, 0, flags=mmap.MAP_SHARED, prot=mmap.PROT_READ)
-        finally:
-            os.close(fd)
+        while len(self.mapped) >= _MOST_MAPPED:
+            self.mapped.pop(next(iter(list(self.mapped))), None)
         view = memoryview(mapping)
         self.mapped[number] = mapping, view
         return view
+
+    def view_again(self, number: int) -> memoryview | None:
+        """A segment mapped anew if its length changed: somebody cut it; None if nothing is new.
+
+        Raises:
+            OSError: as `view`.
+        """
+        known = self.mapped.get(number)
+        if known is None or known[0].size() == len(known[1]):
+            return None
+        self.mapped.pop(number, None)
+        return self.view(number)
 
     def room(self, number: int) -> int:
         """The capacity of a segment in bytes; 0 when it does not exist."""
@@ -135,14 +168,31 @@ class Segments:
             return self._tail_fd[2]
         return self._open_tail(number)[2] if self.path(number).exists() else 0
 
-    def create(self, number: int, *, least_bytes: int) -> None:
-        """Make an empty segment that can hold at least that many bytes."""
+    def create(self, number: int, *, least_bytes: int) -> int:
+        """Make an empty segment that can hold at least that many bytes; its number.
+
+        The number is the next one without a file: a file that is there belongs to a writer that was
+        killed, or to an index that was lost or replaced. Its bytes may still be mapped and are not
+        written again.
+        """
         size = max(self._segment_bytes, least_bytes)
-        fd = os.open(self.path(number), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        number, fd = self._open_new(number)
         try:
             os.ftruncate(fd, size)  # sparse: it takes space as it fills
         finally:
             os.close(fd)
+        return number
+
+    def _open_new(self, number: int) -> tuple[int, int]:
+        """The first number from here on without a file, and that file."""
+        while True:
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+                return number, os.open(self.path(number), flags, 0o644)
+            except FileExistsError:
+                number = max(number, *self.numbers()) + 1
+            except FileNotFoundError:
+                self._directory.mkdir(exist_ok=True)  # somebody removed it; not if the store is gone
 
     def append(self, number: int, offset: int, parts: list[Buffer], length: int) -> int:
         """Write a record's pieces at an offset; the offset behind it.
@@ -167,9 +217,11 @@ class Segments:
         tail = self._tail_fd
         if tail is None or tail[0] != number:
             fd = os.open(self.path(number), os.O_RDWR | os.O_CLOEXEC)
-            if tail is not None:
-                os.close(tail[1])
+            older = tail
+            # In this order: a process forked in between must not find a closed descriptor here.
             tail = self._tail_fd = (number, fd, os.fstat(fd).st_size)
+            if older is not None:
+                os.close(older[1])
         return tail
 
     def disk_bytes(self, number: int) -> int:
@@ -189,23 +241,19 @@ class Segments:
     def forget_removed(self) -> None:
         """Drop the mappings of segments that no longer exist, so that their space returns."""
         present = set(self.numbers())
-        for number in [n for n in self.mapped if n not in present]:
-            self.mapped.pop(number, None)
+        for number in list(self.mapped):  # a copy: other threads map meanwhile
+            if number not in present:
+                self.mapped.pop(number, None)
 
-    def walk(self, number: int) -> Iterator[tuple[int, Raw | None]]:
-        """The records of a segment from its start: (offset, record or None where damaged)."""
-        view = self.view(number)
-        offset = 0
-        while view is not None and offset + PREFIX_BYTES <= len(view):
-            length = PREFIX.unpack_from(view, offset)[1]
-            if length < PREFIX_BYTES or offset + length > len(view):
-                return
-            yield offset, parse(view, offset)
-            offset = (offset + length + _ALIGN - 1) & -_ALIGN
+    def forget_shrunk(self) -> None:
+        """Drop the mappings of segments that lost bytes at their end: to touch those is a signal."""
+        for number, (mapping, view) in list(self.mapped.items()):
+            if mapping.size() < len(view):
+                self.mapped.pop(number, None)
 
     def close(self) -> None:
         """Release descriptors and mappings."""
-        if self._tail_fd is not None:
-            os.close(self._tail_fd[1])
-            self._tail_fd = None
+        tail, self._tail_fd = self._tail_fd, None
+        if tail is not None:
+            os.close(tail[1])
         self.mapped.clear()

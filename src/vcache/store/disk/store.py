@@ -15,6 +15,7 @@ import contextlib
 import errno
 import os
 import struct
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,13 +24,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record
-from vcache.errors import StoreClosed, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from vcache.errors import DecodeError, StoreClosed, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
 from vcache.hash import checksum, placement
 from vcache.hash import digest as content_digest
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.disk import index, layout
-from vcache.store.disk.blobs import Blobs, Held, Seal, blob_key
-from vcache.store.disk.index import BLOB, ENTRY, FILE, PINNED, REF, TAGGED, TOMB, Table, Word
+from vcache.store.disk.blobs import Blobs, Held, Seal, blob_key, is_referring
+from vcache.store.disk.index import (
+    BLOB,
+    ENTRY,
+    FILE,
+    LAST_SEGMENT,
+    PINNED,
+    REF,
+    TAGGED,
+    TOMB,
+    DamagedIndex,
+    Table,
+    Word,
+)
 from vcache.store.disk.lock import WriterLock
 from vcache.store.disk.segments import (
     CHECK_BYTES,
@@ -59,12 +72,18 @@ _LEDGER_WORDS: Final = 16
 _KIND_FLAGS: Final = int(Flag.TAGS | Flag.PINNED)
 _VERBATIM: Final = int(Flag.VERBATIM)
 _NS: Final = 1_000_000_000
+# How often a reader sees to it that no mapped file was cut (0.3 µs a file): to touch what a mapping
+# lost would kill the process. Nothing here cuts a file, so that once in 2 ms is often.
+_LOOK_EVERY_NS: Final = 2_000_000
+_TRIES: Final = 4
 
 _OFFSET = (1 << 26) - 1
 _HEADER_WORDS, _ROW_WORDS = index.HEADER_WORDS, index.ROW_WORDS
 _CHECK_BYTES, _PREFIX_BYTES = CHECK_BYTES, PREFIX_BYTES
 _KEY_AT = FIXED.size
 _DIGEST = slice(FIXED.size - 32, FIXED.size)
+_CONTENT_BYTES = slice(FIXED.size - 48, FIXED.size - 40)  # of a head: the length of the content
+_EMPTY: Final = bytes(8)
 _unpack_prefix = PREFIX.unpack_from
 
 Token = tuple[Table, int, int]
@@ -112,7 +131,7 @@ class DiskStore:
         self.segments = Segments(self.directory / "segments", segment_bytes=wanted)
         self._mapped = self.segments.mapped
         self._corrupt = self._evicted = self._faults = 0
-        self._retired_seen = 0
+        self._retired_seen = self._looked_ns = 0
         self._closed = False
         with _Translated(self.directory):
             self._writable = layout.prepare(self.directory, self.lock, read_only=read_only)
@@ -122,7 +141,7 @@ class DiskStore:
         self._info = StoreInfo(
             "disk", _address(self.directory), True, True, True, is_read_only=not self._writable
         )
-        weakref.finalize(self, Segments.close, self.segments)
+        weakref.finalize(self, self.lock.close, self.segments.close)
         _stores.add(self)
 
     # -- reading ---------------------------------------------------------------------------
@@ -137,53 +156,74 @@ class DiskStore:
         Raises:
             StoreUnavailable, StoreFull: a segment or file that is there cannot be opened.
         """
-        table = self._table
+        now = self._clock()
         try:
+            if not 0 <= now - self._looked_ns < _LOOK_EVERY_NS:
+                self._look(now)
+            table = self._table
             words = table.words
             if words[2]:  # Word.STATE, spelled out on the hot path
                 table = self._follow()
                 words = table.words
+            tag = placement(key) | 2
+            slot = first = _HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS
+            while here := words[slot]:
+                if here == tag:
+                    place = words[slot + 1]
+                    head: bytes | None = None
+                    body: Buffer | None = None
+                    check, key_bytes = b"", 0
+                    # `segments.parse`, spelled out: a call and an object less on the hottest path.
+                    mapped = self._mapped.get(place >> 32)
+                    if mapped is not None:
+                        mapping, view = mapped
+                        offset = place & _OFFSET
+                        try:
+                            check, length, head_bytes, key_bytes = _unpack_prefix(view, offset)
+                        except struct.error:
+                            length = head_bytes = 0  # no room for a record: taken for damaged
+                        end, body_at = offset + length, offset + _PREFIX_BYTES + head_bytes
+                        # A slice past the end is short, so its checksum does not fit.
+                        if body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
+                            head, body = mapping[offset + _PREFIX_BYTES : body_at], mapping[body_at:end]
+                    if head is None:
+                        place, raw = self._look_closer(table, slot, tag)
+                        if raw is not None:
+                            head, key_bytes, body = raw.head, raw.key_bytes, raw.body
+                        elif words[2]:
+                            return self._get_slowly(key)
+                    if head is not None and key_bytes == len(key) and head.startswith(key, _KEY_AT):
+                        if not body and head[_CONTENT_BYTES] != _EMPTY:
+                            body = self._referred(head)
+                            if body is None:
+                                return self._get_slowly(key)
+                        assert body is not None
+                        if self._writable:
+                            words[slot + 2] = now
+                        return Record(head, body, (table, slot, place))
+                slot += _ROW_WORDS
+                if slot == table.end:
+                    slot = _HEADER_WORDS
+                if slot == first:
+                    break
         except ValueError:
-            raise StoreClosed(f"{self.directory} was closed") from None
-        tag = placement(key) | 2
-        slot = first = _HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS
-        while here := words[slot]:
-            if here == tag:
-                place = words[slot + 1]
-                head: bytes | None = None
-                body: Buffer | None = None
-                check, key_bytes = b"", 0
-                # `segments.parse`, spelled out: a call and an object less on the hottest path.
-                mapped = self._mapped.get(place >> 32)
-                if mapped is not None:
-                    mapping, view = mapped
-                    offset = place & _OFFSET
-                    try:
-                        check, length, head_bytes, key_bytes = _unpack_prefix(view, offset)
-                    except struct.error:
-                        length = head_bytes = 0  # no room for a record: taken for damaged
-                    end, body_at = offset + length, offset + _PREFIX_BYTES + head_bytes
-                    # A slice past the end is short, so its checksum does not fit.
-                    if body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
-                        head, body = mapping[offset + _PREFIX_BYTES : body_at], mapping[body_at:end]
-                if head is None:
-                    place, raw = self._look_closer(table, slot, tag)
-                    if raw is not None:
-                        head, key_bytes, body = raw.head, raw.key_bytes, raw.body
-                if head is not None and key_bytes == len(key) and head.startswith(key, _KEY_AT):
-                    if place & REF:
-                        body = self._referred(head)
-                    if body is None:
-                        self._drop_torn(key, slot, place)
-                        return None
-                    if self._writable:
-                        words[slot + 2] = self._clock()
-                    return Record(head, body, (table, slot, place))
-            slot += _ROW_WORDS
-            if slot == table.end:
-                slot = _HEADER_WORDS
-            if slot == first:
-                break
+            raise self._was_closed() from None
+        return None
+
+    def _get_slowly(self, key: Key) -> Record | None:
+        """`get`, after a row led nowhere: others moved, replaced or dropped what it pointed to."""
+        for _ in range(_TRIES):
+            table = self.current()
+            found = self.find(table, key, _KEY_AT)
+            if found is None:
+                if table is self.current():
+                    return None
+                continue
+            slot, place, raw = found
+            body = self._referred(raw.head) if is_referring(raw) else raw.body
+            if body is not None:
+                return Record(raw.head, body, (table, slot, place))
+            self._drop_torn(key, place)
         return None
 
     def is_current(self, key: Key, token: object) -> bool:
@@ -192,15 +232,18 @@ class DiskStore:
             return False  # a record that no get gave
         table, slot, place = cast("Token", token)
         words = table.words
+        now = self._clock()
         try:
+            if not 0 <= now - self._looked_ns < _LOOK_EVERY_NS and self._look(now):
+                return False
             if words[slot + 1] != place or words[slot] == TOMB or words[2]:
                 return False
         except ValueError:
             if self._closed:
-                raise StoreClosed(f"{self.directory} was closed") from None
+                raise self._was_closed() from None
             return False
         if self._writable:
-            words[slot + 2] = self._clock()
+            words[slot + 2] = now
         return True
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
@@ -211,7 +254,7 @@ class DiskStore:
     def entry(self, key: Key) -> Entry | None:
         """The entry of a key, without reading its body."""
         found = self.find(self.current(), key, _KEY_AT)
-        return None if found is None else Entry.decode(found[2].head)
+        return None if found is None else _entry(found[2])
 
     def scan(self, prefix: bytes = b"") -> Iterator[Key]:
         """Walk the keys that start with a prefix."""
@@ -223,28 +266,28 @@ class DiskStore:
         """Walk the entries whose key starts with a prefix, without reading bodies."""
         for raw, _ in self._walk(ENTRY | TAGGED if tagged_only else ENTRY):
             if raw.head.startswith(prefix, _KEY_AT) and len(prefix) <= raw.key_bytes:
-                yield Entry.decode(raw.head)
+                entry = _entry(raw)
+                if entry is not None:
+                    yield entry
 
     def open(self, key: Key) -> tuple[Entry, BinaryIO] | None:
         """The entry and a stream of its packed body. A large one is read from its file."""
+        held = self._hold(key)
+        if held is not None:
+            return held[0], self.blobs.open(held[1])
         record = self.get(key)
-        if record is None:
-            return None
-        entry = record.entry()
-        held = self._hold(entry) if memoryview(record.body).nbytes > SEGMENT_BLOB_BYTES else None
-        return entry, BytesIO(record.body) if held is None else self.blobs.open(held)
+        return None if record is None else (record.entry(), BytesIO(record.body))
 
     def hold(self, key: Key) -> Held | None:
         """The body of an unpacked record as a verified read-only file."""
-        record = self.get(key)
-        if record is None or record.head[3] != Encoding.IDENTITY:
-            return None
-        entry = record.entry()
-        held = self._hold(entry)
-        if held is None and self._writable:
-            self._put_blob_file(entry.digest, entry.encoding, record.body)
-            held = self._hold(entry)
-        return held
+        held = self._hold(key)
+        if held is None:
+            record = self.get(key)
+            if record is None or record.head[3] != Encoding.IDENTITY or not self._writable:
+                return None
+            self._put_blob_file(record.head[_DIGEST], Encoding.IDENTITY, record.body)
+            held = self._hold(key)
+        return held[1] if held is not None and held[0].encoding == Encoding.IDENTITY else None
 
     # -- writing ---------------------------------------------------------------------------
 
@@ -263,6 +306,8 @@ class DiskStore:
                 self._append_entry(key, record.head, body, 0)
         except OSError as error:
             raise translate(error, self.directory) from error
+        except ValueError:
+            raise self._was_closed() from None
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
         """Keep several records under one hold of the writer lock."""
@@ -302,7 +347,9 @@ class DiskStore:
             found = self.find(table, key, _KEY_AT)
             if found is None:
                 return False
-            table.remove(found[0])
+            while found is not None:  # one row, but for what a damaged index may hold
+                table.remove(found[0])
+                found = self.find(table, key, _KEY_AT)
             return True
 
     # -- keeping house ---------------------------------------------------------------------
@@ -318,6 +365,18 @@ class DiskStore:
         """What the directory takes, as kept by the header's counters."""
         table = self.current()
         return table.words[Word.SEGMENT_BYTES] + table.words[Word.FILE_BYTES] + table.end * 8
+
+    def measure(self) -> int:
+        """What the directory takes, measured; sets the header's counters right."""
+        words = self.current().words
+        before = words[Word.SEGMENT_BYTES], words[Word.FILE_BYTES]
+        segments = sum(map(self.segments.disk_bytes, self.segments.numbers()))
+        files = sum(stat.st_blocks * 512 for _, _, stat in self.blobs.walk())
+        with self.lock.joined():
+            words = self.current().words  # writers went on meanwhile: what they added counts as well
+            words[Word.SEGMENT_BYTES] = max(0, segments + words[Word.SEGMENT_BYTES] - before[0])
+            words[Word.FILE_BYTES] = max(0, files + words[Word.FILE_BYTES] - before[1])
+        return self.disk_bytes()
 
     def is_over_budget(self) -> bool:
         """Whether a janitor has something to do."""
@@ -362,7 +421,7 @@ class DiskStore:
         with _Translated(self.directory), self.lock:
             words = self.current().words
             for position, delta in enumerate(deltas[:_LEDGER_WORDS], Word.LEDGER):
-                words[position] += delta
+                words[position] = words[position] + delta & 0xFFFFFFFFFFFFFFFF
 
     def totals(self) -> tuple[int, ...]:
         """The totals of all processes since the directory was made."""
@@ -374,10 +433,17 @@ class DiskStore:
             return
         self._closed = True
         _stores.discard(self)
-        self.segments.close()
-        self.lock.close()
+        self.lock.close(self.segments.close, self._close_table)
+
+    def _close_table(self) -> None:
         with contextlib.suppress(BufferError):
             self._table.close()
+
+    def _was_closed(self) -> Exception:
+        """What a ValueError in the middle of work means: another thread took the mapping away."""
+        if self._closed:
+            return StoreClosed(f"{self.directory} was closed")
+        return cast("Exception", sys.exception())
 
     # -- inside: finding -------------------------------------------------------------------
 
@@ -386,20 +452,42 @@ class DiskStore:
         try:
             return self._follow() if self._table.words[Word.STATE] else self._table
         except ValueError:
-            raise StoreClosed(f"{self.directory} was closed") from None
+            raise self._was_closed() from None
+
+    def _look(self, now_ns: int) -> bool:
+        """See to it that no mapped file was cut; whether the table was, and another took its place."""
+        self._looked_ns = now_ns
+        self.segments.forget_shrunk()
+        if self._table.is_whole():
+            return False
+        with _Translated(self.directory):
+            if self._writable:
+                with self.lock.joined():
+                    layout.replace_index(self.directory)
+            self._table = self._open_table()
+            if self._writable:
+                self._adopt_boot()
+        return True
 
     def _follow(self) -> Table:
         """The table that took the place of a superseded one."""
         with _Translated(self.directory):
             table = self._open_table()
             if table.words[Word.STATE] and self._writable:
-                with self.lock:  # its writer is at work, or was killed at it
+                with self.lock.joined():  # its writer is at work, or was killed at it
                     table = self._open_table()
                     if table.words[Word.STATE]:
                         table = self.rebuild(table)
-        self.segments.forget_removed()
         self._table = table
+        self._forget_removed()
         return table
+
+    def _forget_removed(self) -> None:
+        """Let go of segments that others removed: their space returns with the last mapping."""
+        retired = self._table.words[Word.RETIRED]
+        if retired != self._retired_seen:
+            self._retired_seen = retired
+            self.segments.forget_removed()
 
     def find(self, table: Table, key: bytes, key_at: int) -> tuple[int, int, Raw] | None:
         """(word position, location, record) of a key, without its referred body.
@@ -419,8 +507,15 @@ class DiskStore:
 
     def read(self, place: int) -> Raw | None:
         """The sound record at a location, or None."""
-        view = self.segments.view(place >> 32)
-        return None if view is None else parse(view, place & _OFFSET)
+        number, offset = place >> 32, place & _OFFSET
+        try:
+            view = self.segments.view(number)
+            raw = None if view is None else parse(view, offset)
+            if raw is None and (again := self.segments.view_again(number)) is not None:
+                raw = parse(again, offset)
+        except OSError as error:
+            raise translate(error, self.directory) from error
+        return raw
 
     def _look_closer(self, table: Table, slot: int, tag: int) -> tuple[int, Raw | None]:
         """Read a row again that gave no record at first sight.
@@ -428,30 +523,36 @@ class DiskStore:
         It may have moved (compaction), its segment may not be mapped yet, or it is damaged:
         only a row that stays the same under two looks is.
         """
-        place = table.words[slot + 1]
-        with _Translated(self.directory):
-            for _ in range(3):
-                raw = self.read(place)
-                if raw is not None or table.words[slot] != tag:
-                    return place, raw
-                if table.words[slot + 1] == place:
-                    break
-                place = table.words[slot + 1]
-        self._quarantine_row(table, slot, tag, place)
+        words = table.words
+        self._forget_removed()
+        place = words[slot + 1]
+        for _ in range(_TRIES):
+            raw = self.read(place)
+            if raw is not None or words[slot] != tag:
+                return place, raw
+            if words[slot + 1] == place:
+                break
+            place = words[slot + 1]
+        # The rows of a superseded table are not kept up: what they point to may be gone by right.
+        if not words[Word.STATE]:
+            self._quarantine_row(table, slot, tag, place)
         return place, None
 
     def _quarantine_row(self, table: Table, slot: int, tag: int, place: int) -> None:
-        self._corrupt += 1
         if not self._writable:
+            self._corrupt += 1
             return
-        with contextlib.suppress(StoreError, OSError), self.lock:
+        with contextlib.suppress(StoreError, OSError), self.lock.joined():
             words = table.words
             if words[slot] != tag or words[slot + 1] != place or words[Word.STATE]:
                 return
+            self._corrupt += 1
             table.remove(slot)
             view = self.segments.view(place >> 32)
             if view is not None:
                 layout.keep_aside(self.directory, place, view, place & _OFFSET)
+            elif place >> 32 == words[Word.TAIL] >> 32:
+                self.new_segment(table)  # somebody removed the file that is written to
 
     def _referred(self, head: bytes) -> Buffer | None:
         """The verified body that an entry refers to, or None."""
@@ -461,56 +562,65 @@ class DiskStore:
         if found is None:
             return None
         slot, place, raw = found
+        seal = Seal.of(raw.body)
         body: Buffer | None = raw.body
-        if place & FILE:
-            body = self._from_file(table, slot, place, raw, digest, encoding, head)
+        if seal is not None:
+            with _Translated(self.directory):
+                body = self.blobs.read(digest, encoding, seal, mapped=_is_mappable(head))
+            if body is None:
+                self._drop_blob(table, slot, place, digest, encoding)
         if self._writable:
             table.words[slot + 2] = self._clock()
         return body
 
-    def _from_file(
-        self, table: Table, slot: int, place: int, raw: Raw, digest: bytes, encoding: int, head: bytes
-    ) -> Buffer | None:
-        with _Translated(self.directory):
-            body = self.blobs.read(digest, encoding, Seal.from_bytes(raw.body), mapped=_is_mappable(head))
-        if body is None:
-            self._drop_blob(table, slot, place, digest, encoding)
-        return body
-
     def _drop_blob(self, table: Table, slot: int, place: int, digest: bytes, encoding: int) -> None:
         """A blob file that is gone or damaged: forget it, keep the damaged bytes aside."""
-        self._corrupt += 1
         if not self._writable:
+            self._corrupt += 1
             return
-        with contextlib.suppress(StoreError, OSError), self.lock:
+        with contextlib.suppress(StoreError, OSError), self.lock.joined():
             words = table.words
             if words[Word.STATE] or words[slot] <= TOMB or words[slot + 1] != place:
-                return
-            seal = Seal.from_bytes((self.read(place) or _NOTHING).body)
-            if not self.blobs.is_sound(digest, encoding, seal):
+                return  # dropped by right
+            raw = self.read(place)
+            seal = None if raw is None else Seal.of(raw.body)
+            if seal is not None and not self.blobs.is_sound(digest, encoding, seal):
+                self._corrupt += 1
                 table.remove(slot)
                 table.add(Word.FILE_BYTES, -seal.size_bytes)
                 self.blobs.quarantine(digest, encoding, self.directory / "quarantine")
 
-    def _drop_torn(self, key: Key, slot: int, place: int) -> None:
+    def _drop_torn(self, key: Key, place: int) -> None:
         """An entry whose body is gone: absent from here on."""
         if not self._writable:
             return
-        with contextlib.suppress(StoreError, OSError), self.lock:
+        with contextlib.suppress(StoreError, OSError), self.lock.joined():
             table = self.current()
             found = self.find(table, key, _KEY_AT)
-            if found is not None and found[1] == place and self._referred_row(table, found[2].head) is None:
-                table.remove(found[0])
+            if found is not None and found[1] == place:
+                head = found[2].head
+                if self.find(table, blob_key(head[_DIGEST], head[3]), 0) is None:
+                    table.remove(found[0])
 
-    def _referred_row(self, table: Table, head: bytes) -> tuple[int, int, Raw] | None:
-        return self.find(table, blob_key(head[_DIGEST], head[3]), 0)
-
-    def _hold(self, entry: Entry) -> Held | None:
-        found = self.find(self.current(), blob_key(entry.digest, entry.encoding), 0)
-        if found is None or not found[1] & FILE:
+    def _hold(self, key: Key) -> tuple[Entry, Held] | None:
+        """The entry of a key and its verified file under a lock, if it has one."""
+        found = self.find(self.current(), key, _KEY_AT)
+        entry = None if found is None else _entry(found[2])
+        if found is None or entry is None:
+            return None
+        table = self.current()
+        blob = self.find(table, blob_key(entry.digest, entry.encoding), 0)
+        seal = None if blob is None else Seal.of(blob[2].body)
+        if blob is None or seal is None:
             return None
         with _Translated(self.directory):
-            return self.blobs.hold(entry.digest, entry.encoding, Seal.from_bytes(found[2].body))
+            held = self.blobs.hold(entry.digest, entry.encoding, seal)
+        if held is None:
+            return None
+        if self._writable:
+            table.words[blob[0] + 2] = self._clock()
+            self.is_current(key, (table, found[0], found[1]))
+        return entry, held
 
     def _walk(self, kinds: int) -> Iterator[tuple[Raw, int]]:
         """All sound records of rows that have all of some kind bits, with their location."""
@@ -573,6 +683,9 @@ class DiskStore:
             key_at: where the key starts in the head.
             charge_bytes: what the record takes outside its segment.
         """
+        now = self._clock()
+        if not 0 <= now - self._looked_ns < _LOOK_EVERY_NS:
+            self._look(now)
         table = self.current()
         if table.words[4] * 2 >= table.mask:  # Word.FILLED: above half full, probing gets slow
             table = self.rebuild(table)
@@ -580,10 +693,13 @@ class DiskStore:
         place = self.write_at_tail(table, parts, length) | kind
         tag = placement(key) | 2
         old = self._row_of(table, tag, key, key_at)
-        if old is None:
-            table.insert(tag, place, self._clock(), length + charge_bytes, expires_s)
-        else:
-            table.move(old, place, self._clock(), length + charge_bytes, expires_s)
+        if old is not None:
+            table.move(old, place, now, length + charge_bytes, expires_s)
+            return
+        try:
+            table.insert(tag, place, now, length + charge_bytes, expires_s)
+        except DamagedIndex:  # full, against what it counts
+            self.rebuild(table).insert(tag, place, now, length + charge_bytes, expires_s)
 
     def _row_of(self, table: Table, tag: int, key: bytes, key_at: int) -> int | None:
         """The row a key has, if any; a damaged one with its tag is taken for it."""
@@ -609,19 +725,16 @@ class DiskStore:
 
     def new_segment(self, table: Table, least_bytes: int = 0) -> int:
         """Open the next segment as the tail; its number. The lock is held."""
-        number = (table.words[Word.TAIL] >> 32) + 1
-        self.segments.create(number, least_bytes=least_bytes)
+        number = self.segments.create((table.words[Word.TAIL] >> 32) + 1, least_bytes=least_bytes)
         table.words[Word.TAIL] = number << 32
-        if table.words[Word.RETIRED] != self._retired_seen:
-            self._retired_seen = table.words[Word.RETIRED]
-            self.segments.forget_removed()
+        self._forget_removed()
         return number
 
     def _share_in_segment(self, digest: bytes, encoding: int, body: Buffer) -> None:
         key = blob_key(digest, encoding)
         table = self.current()
         found = self.find(table, key, 0)
-        if found is not None and found[1] & BLOB:  # verified by being found
+        if found is not None and Seal.of(found[2].body) is None:  # verified by being found
             table.words[found[0] + 2] = self._clock()
         else:
             self._append(key, key, body, BLOB, 0, 0, 0)
@@ -630,9 +743,13 @@ class DiskStore:
         key = blob_key(digest, encoding)
         table = self.current()
         found = self.find(table, key, 0)
-        if found is not None and found[1] & FILE:
-            table.words[found[0] + 2] = self._clock()
-            return
+        kept = None if found is None else Seal.of(found[2].body)
+        # Two writers may pack one content differently: the file is that of the last one.
+        if found is not None and kept is not None:
+            same = kept.to_bytes() == seal.to_bytes()
+            if same or self.blobs.is_sound(digest, encoding, kept):
+                table.words[found[0] + 2] = self._clock()
+                return
         self._append(key, key, seal.to_bytes(), FILE, 0, 0, seal.size_bytes)
         self.current().add(Word.FILE_BYTES, seal.size_bytes)
 
@@ -646,7 +763,7 @@ class DiskStore:
         fresh = self.directory / "index.new"
         fresh.unlink(missing_ok=True)
         try:
-            Table.write_new(fresh, rows=table.words[Word.LIVE] * 4, source=table)
+            Table.write_new(fresh, source=table)
         except OSError:
             fresh.unlink(missing_ok=True)
             table.words[Word.STATE] = 0  # no room to grow: the old one serves on
@@ -661,8 +778,8 @@ class DiskStore:
         """A large body as a file, written only if a sound one is not there."""
         digest, encoding = record.head[_DIGEST], record.head[3]
         found = self.find(self.current(), blob_key(digest, encoding), 0)
-        if found is not None and found[1] & FILE:
-            seal = Seal.from_bytes(found[2].body)
+        seal = None if found is None else Seal.of(found[2].body)
+        if found is not None and seal is not None:
             if self.blobs.is_sound(digest, encoding, seal):
                 return seal
             self._drop_blob(self.current(), found[0], found[1], digest, encoding)
@@ -673,7 +790,8 @@ class DiskStore:
         with _Translated(self.directory):
             seal = self.blobs.write(digest, encoding, body)
             with self.lock:
-                self._publish_blob(digest, encoding, seal)
+                if self.blobs.exists(digest, encoding):
+                    self._publish_blob(digest, encoding, seal)
 
     # -- inside: opening -------------------------------------------------------------------
 
@@ -681,28 +799,40 @@ class DiskStore:
         return Table.open(self._index_path, read_only=not self._writable)
 
     def _adopt_boot(self) -> None:
-        """After a reboot, trust neither counters nor the tail: count anew, append elsewhere."""
+        """After a reboot, trust neither counters nor rows' order nor the tail; see docs/design/states.md.
+
+        A power loss keeps some pages and loses others: rows may be there twice or behind a gap.
+        """
         boot = layout.boot_stamp()
-        if self._table.words[Word.BOOT] == boot:
+        if self._is_adopted(boot):
             return
-        with self.lock:
+        with self.lock.joined():
             table = self.current()
-            if table.words[Word.BOOT] == boot:
+            if self._is_adopted(boot):
                 return
+            is_plausible = table.is_plausible()
+            table.drop_twins()
             table.recount()
+            if table.words[Word.TAIL] >> 32 >= LAST_SEGMENT:
+                table.words[Word.TAIL] = 0
+            with contextlib.suppress(OSError):  # a full disk: the old one serves on
+                table = self.rebuild(table)
             last = max(self.segments.numbers(), default=0)
             table.words[Word.TAIL] = max(last, table.words[Word.TAIL] >> 32) << 32
             self.new_segment(table)
+            if not is_plausible:
+                table.words[Word.SEGMENT_BYTES] = table.words[Word.FILE_BYTES] = 0
+                self.measure()
             table.words[Word.BOOT] = boot
-            if table.is_crowded(0):
-                self.rebuild(table)
+
+    def _is_adopted(self, boot: int) -> bool:
+        return self.current().words[Word.BOOT] == boot and self._table.is_plausible()
 
     def after_fork(self) -> None:
         """In a child process: share nothing with the parent's lock."""
         self.lock.after_fork()
 
 
-_NOTHING = Raw(b"", 0, memoryview(bytes(24)))
 _stores: weakref.WeakSet[DiskStore] = weakref.WeakSet()
 
 
@@ -712,6 +842,14 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _entry(raw: Raw) -> Entry | None:
+    """The entry of a record, None if it is of a later version."""
+    try:
+        return Entry.decode(raw.head)
+    except DecodeError:
+        return None
 
 
 def _address(directory: Path) -> str:

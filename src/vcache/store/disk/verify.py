@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from vcache.entry import Entry, Key
-from vcache.errors import DecodeError
-from vcache.hash import digest
+from vcache.entry import FIXED, Entry, Key
+from vcache.errors import DecodeError, StoreError
+from vcache.hash import digest as content_digest
 from vcache.serialize import unpack
-from vcache.store.disk.blobs import Seal, blob_key
-from vcache.store.disk.index import ENTRY, FILE, REF, TOMB
+from vcache.store.disk.blobs import Seal, blob_key, is_referring
+from vcache.store.disk.index import ENTRY, TOMB
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -36,22 +36,26 @@ def verify(store: DiskStore, *, repair: bool) -> Iterator[tuple[Key | None, str 
             key: Key | None = None
             fault: str | None = "a record that does not match its checksum"
         elif place & ENTRY:
-            key, fault = _examine_entry(store, raw, place, sound)
+            key, fault = _examine_entry(store, raw, sound)
         else:
             continue  # looked at through the entries that refer to it
+        if fault is not None and _moved(store, tag, place):
+            continue  # dropped or replaced while it was examined
         if fault is not None and repair:
             _drop(store, tag, place)
+            if raw is not None and is_referring(raw):
+                _drop_blob(store, raw)
         yield key, fault
 
 
 def _examine_entry(
-    store: DiskStore, raw: Raw, place: int, sound: dict[bytes, str | None]
+    store: DiskStore, raw: Raw, sound: dict[bytes, str | None]
 ) -> tuple[Key | None, str | None]:
     try:
         entry = Entry.decode(raw.head)
     except DecodeError as error:
         return None, str(error)
-    if not place & REF:
+    if not is_referring(raw):
         return entry.key, _examine(entry, raw.body)
     key = blob_key(entry.digest, entry.encoding)
     if key not in sound:
@@ -64,9 +68,10 @@ def _examine_blob(store: DiskStore, entry: Entry, key: bytes) -> str | None:
     if found is None:
         return "its content is gone"
     body: Buffer | None = found[2].body
-    if found[1] & FILE:
+    seal = Seal.of(found[2].body)
+    if seal is not None:
         try:
-            body = store.blobs.read(entry.digest, entry.encoding, Seal.from_bytes(found[2].body), mapped=True)
+            body = store.blobs.read(entry.digest, entry.encoding, seal, mapped=True)
         except OSError as error:
             return f"its file cannot be read: {error.strerror}"
     return "its file is missing or damaged" if body is None else _examine(entry, body)
@@ -77,7 +82,7 @@ def _examine(entry: Entry, body: Buffer) -> str | None:
         content = unpack(entry.encoding, body, size_bytes=entry.size_bytes)
     except DecodeError as error:
         return f"its content cannot be unpacked: {error}"
-    return None if digest(content) == entry.digest else "its content does not match its digest"
+    return None if content_digest(content) == entry.digest else "its content does not match its digest"
 
 
 def _moved(store: DiskStore, tag: int, place: int) -> bool:
@@ -86,8 +91,20 @@ def _moved(store: DiskStore, tag: int, place: int) -> bool:
 
 
 def _drop(store: DiskStore, tag: int, place: int) -> None:
-    with contextlib.suppress(OSError), store.lock:
+    with contextlib.suppress(OSError, StoreError), store.lock:
         table = store.current()
         for slot in table.slots(tag):
             if table.words[slot + 1] == place:
                 table.remove(slot)
+
+
+def _drop_blob(store: DiskStore, raw: Raw) -> None:
+    """Drop a body that is not what its name says, or the next put would share it."""
+    head = raw.head
+    digest, encoding = head[FIXED.size - 32 : FIXED.size], head[3]
+    with contextlib.suppress(OSError, StoreError), store.lock:
+        table = store.current()
+        found = store.find(table, blob_key(digest, encoding), 0)
+        if found is not None:
+            table.remove(found[0])
+            store.blobs.quarantine(digest, encoding, store.directory / "quarantine")
