@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import struct
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -39,8 +40,9 @@ __all__ = ["CachedCommand", "Command", "Done", "Why", "spec_of"]
 
 RECIPE_VERSION: Final = b"1"
 _COUNT: Final = struct.Struct("<I")
-# The clock that file systems stamp with lags behind the precise one, by up to a tick.
-_STAMP_CLOCK: Final = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
+# What file systems stamp with lags behind the precise clock by up to a tick: linux/time.h's
+# CLOCK_REALTIME_COARSE, which Python has no name for. Elsewhere stamps are precise.
+STAMP_CLOCK: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 _NOT_FOUND: Final = Miss(Reason.ABSENT)
 
 OnStart = Callable[[int], object]
@@ -207,7 +209,7 @@ class CachedCommand:
         """A run, kept if it succeeded and nothing changed meanwhile."""
         from vcache.kit.child import run_captured
 
-        began_ns = time.clock_gettime_ns(_STAMP_CLOCK)
+        began_ns = time.clock_gettime_ns(STAMP_CLOCK)
         finished = run_captured(self.command.argv, cwd=self._cwd, sink=sink, on_start=on_start)
         done = Done(finished.status, finished.chunks, is_hit=False)
         if finished.status or self._keeper.is_disabled:

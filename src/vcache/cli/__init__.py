@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vcache.cli.app import app, main
+from vcache.cli.app import cli, main
 
-__all__ = ["app", "main"]
+__all__ = ["cli", "main"]

@@ -15,11 +15,10 @@ from typing import Final, NoReturn
 
 import click
 
-from vcache import __version__
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import FormatError, UsageError, VcacheError
 
-__all__ = ["app", "main"]
+__all__ = ["cli", "main"]
 
 # Imported one by one: `vcache stats` must not pay for what `vcache run` needs.
 _HOMES: Final = {
@@ -107,10 +106,10 @@ def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
 
 
 @click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="vcache", message="%(prog)s %(version)s")
+@click.version_option(package_name="vcache", prog_name="vcache", message="%(prog)s %(version)s")
 @shared_options(json=True)
 @click.pass_context
-def app(ctx: click.Context) -> None:
+def cli(ctx: click.Context) -> None:
     """Keep what builds and programs produce, and find it again by what went into it.
 
     The directory is --dir, else VCACHE_DIR, else `dir` of vcache.toml, else the user's cache
@@ -125,7 +124,7 @@ def main() -> NoReturn:
     # interpreter down in good order another 6 (measured on `vcache stats`).
     gc.disable()
     try:
-        app.main(prog_name="vcache")
+        cli.main(prog_name="vcache")
     except SystemExit as end:
         _leave(end.code)
     raise AssertionError("click's standalone mode exits")

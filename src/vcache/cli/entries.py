@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from vcache.cli.setup import Setup, key_argument, shared_options
+from vcache.cli.keys import key_argument
+from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import ago, moment, pairs, print_json, shown_name, table
 from vcache.errors import UsageError
 from vcache.outcome import Hit, Miss
@@ -48,7 +49,9 @@ def get(setup: Setup, key: str | bytes, output: str | None, *, as_repr: bool) ->
         return 1
     value = found.value
     if isinstance(value, Exception):
-        raise UsageError(f"{shown_name(key)} is a remembered exception: {type(value).__name__}: {value}")
+        words = f"a remembered exception, {type(value).__name__}: {value}"
+        click.echo(f"vcache: error: {shown_name(key)} holds {words}", err=True)
+        return 1
     return _write(iter((_shown(value, key, as_json=setup.is_json, as_repr=as_repr),)), output)
 
 

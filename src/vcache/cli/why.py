@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from vcache import recipes
-from vcache.cli.setup import Setup, key_argument, shared_options
+from vcache.cli.keys import key_argument
+from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import print_json, shown_name
 from vcache.entry import make_key
 from vcache.outcome import Hit, Miss, Reason
