@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Final, Self
 
@@ -34,20 +35,26 @@ class _Turn:
 
 
 class Lead:
-    """The right to make one thing. Release it from any thread; use it as a context manager."""
+    """The right to make one thing. Release it from any thread; use it as a context manager.
 
-    __slots__ = ("_fd", "_flight", "_key", "_path", "_turn")
+    A lead that is dropped is released. In a forked child it is void: it is the parent's.
+    """
+
+    __slots__ = ("_fd", "_flight", "_key", "_path", "_pid", "_turn")
 
     def __init__(
         self, flight: SingleFlight, key: bytes, turn: _Turn | None, fd: int = -1, path: str = ""
     ) -> None:
         self._flight, self._key, self._turn, self._fd, self._path = flight, key, turn, fd, path
+        self._pid = os.getpid()
 
     def release(self) -> None:
         """Let the next one lead. May be called again."""
+        if self._pid != os.getpid():
+            return  # the parent's file must keep its name
         fd, self._fd = self._fd, -1
-        if fd >= 0:
-            self._flight._fds.discard(fd)  # two halves of one mechanism
+        if fd in self._flight._fds:  # not closed with the flight: the number may be another file's
+            self._flight._fds.discard(fd)
             # Removed while still locked: a waiter that gets the lock sees that the name is gone.
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
@@ -57,9 +64,14 @@ class Lead:
             self._flight._leave(self._key, turn)
 
     def __enter__(self) -> Self:
+        if self._turn is not None and self._pid == os.getpid():
+            self._turn.owner = threading.get_ident()  # whoever works by it may ask again
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def __del__(self) -> None:
         self.release()
 
 
@@ -76,7 +88,7 @@ class SingleFlight:
         self._guard = threading.Lock()  # guards _turns
         self._turns: dict[bytes, _Turn] = {}
         self._fds: set[int] = set()
-        self._pid = os.getpid()
+        _flights.add(self)
 
     def lead(self, key: bytes, *, wait: bool = True, is_recursive: bool = True) -> Lead | None:
         """Wait until this caller may lead; without `wait`, None when somebody else leads.
@@ -85,7 +97,6 @@ class SingleFlight:
         must not wait for itself. Without `is_recursive` it is not taken for the same caller:
         for those who change threads meanwhile.
         """
-        self._after_fork()
         with self._guard:
             turn = self._turns.get(key)
             if turn is None:
@@ -129,19 +140,22 @@ class SingleFlight:
                 fd = self._open(path)
             except OSError:
                 return -1, ""  # read-only, full, out of descriptors: rather twice than never
+            self._fds.add(fd)  # before it is locked: a child forked right then lets go of it
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                os.close(fd)
+                if _has_name(fd, path):
+                    return fd, path
+            except BlockingIOError:
+                self._close(fd)
                 if not wait:
                     return None
                 time.sleep(pause)
                 pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-                continue
-            if _has_name(fd, path):
-                self._fds.add(fd)
-                return fd, path
-            os.close(fd)  # its holder removed it: start on the file that has the name now
+            except OSError:
+                self._close(fd)
+                return -1, ""  # a file system without locks: nobody can wait for anybody
+            else:
+                self._close(fd)  # its holder removed it: start on the file that has the name now
 
     def _open(self, path: str) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -152,11 +166,12 @@ class SingleFlight:
             self._directory.mkdir(parents=True, exist_ok=True)
             return os.open(path, flags, 0o644)
 
-    def _after_fork(self) -> None:
-        """In a child: drop the parent's leads, whose descriptors would keep them alive."""
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
+    def _close(self, fd: int) -> None:
+        self._fds.discard(fd)
+        os.close(fd)
+
+    def after_fork(self) -> None:
+        """In a child: drop the parent's leads, whose descriptors would outlive the parent."""
         self._guard, self._turns = threading.Lock(), {}
         self.close()
 
@@ -166,6 +181,17 @@ class SingleFlight:
             with contextlib.suppress(OSError):
                 os.close(fd)
         self._fds.clear()
+
+
+_flights: weakref.WeakSet[SingleFlight] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for flight in list(_flights):
+        flight.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _has_name(fd: int, path: str) -> bool:
