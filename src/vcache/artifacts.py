@@ -17,7 +17,7 @@ from vcache.entry import Entry, Key, make_key
 from vcache.errors import StoreError, UsageError
 from vcache.fingerprint.outputs import restore, safe_target
 from vcache.outcome import Hit
-from vcache.store.base import Files, Listing
+from vcache.store.base import Files, Listing, satisfies
 
 if TYPE_CHECKING:
     from vcache.fingerprint.digests import FileDigests
@@ -101,7 +101,7 @@ def _has(cabinet: Cabinet, digest: bytes) -> bool:
 def _entry(cabinet: Cabinet, digest: bytes) -> Entry | None:
     listing = cabinet.store
     try:
-        if isinstance(listing, Listing):
+        if satisfies(listing, Listing):
             return listing.entry(_key(digest))
         record = listing.get(_key(digest))
         return None if record is None else record.entry()

@@ -21,7 +21,7 @@ from vcache.keyed import KeyedCache
 from vcache.kit.units import nanoseconds, seconds, size_bytes
 from vcache.opening import Place, ground
 from vcache.outcome import Hit, Miss, Stats, VerifyReport
-from vcache.store.base import Batches
+from vcache.store.base import Batches, satisfies
 from vcache.valuables import Conditions, Valuables
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Cache(KeyedCache):
             Exception: the first remembered one, as `get` does.
         """
         keys = {self.key(name): name for name in names}
-        if not isinstance(self.store, Batches):
+        if not satisfies(self.store, Batches):
             found = {name: self.get_key(key, _ABSENT) for key, name in keys.items()}
             return {name: value for name, value in found.items() if value is not _ABSENT}
         try:

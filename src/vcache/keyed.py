@@ -20,7 +20,7 @@ from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
 from vcache.flight import SingleFlight
 from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
-from vcache.store.base import Batches, Files, Listing, Store
+from vcache.store.base import Batches, Files, Listing, Store, satisfies
 from vcache.upkeep import Counts, Upkeep, first
 from vcache.valuables import ABSENT, VERBATIM, Conditions, Valuables
 
@@ -183,7 +183,7 @@ class KeyedCache:
     def entries_under(self, prefix: bytes) -> Iterator[Entry]:
         """The entries whose canonical key starts with a prefix, in no order."""
         listing = first(self.store, Listing) if not hasattr(self.store, "tiers") else self.store
-        if isinstance(listing, Listing):
+        if satisfies(listing, Listing):
             yield from listing.entries(prefix)
             return
         for key in self.store.scan(prefix):
@@ -218,7 +218,7 @@ class KeyedCache:
             key: self._valuables.record(key, value, conditions, now_ns=now) for key, value in items.items()
         }
         try:
-            if isinstance(self.store, Batches):
+            if satisfies(self.store, Batches):
                 self.store.put_many(records)
             else:
                 for key, record in records.items():

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from vcache.store.base import Store
+from vcache.store.base import Store, satisfies
 from vcache.store.tiered import TieredStore
 from vcache.store.url import open_store, parse_url
 
@@ -90,7 +90,7 @@ def _configured(settings: Settings) -> list[Place]:
 def _spelled_out(where: tuple[Place, ...]) -> list[Place]:
     """The tiers that are meant: a plain path alone stands for memory over disk."""
     place = where[0]
-    if len(where) > 1 or (isinstance(place, Store) and not isinstance(place, os.PathLike)):
+    if len(where) > 1 or (satisfies(place, Store) and not isinstance(place, os.PathLike)):
         return list(where)
     path = os.fspath(cast("str | os.PathLike[str]", place))
     if isinstance(place, str):
@@ -121,7 +121,7 @@ def _tiered(places: Iterable[Place], clock: Callable[[], int]) -> Store:
     tiers: list[Store] = []
     try:
         for place in places:
-            is_store = isinstance(place, Store)
+            is_store = satisfies(place, Store)
             tiers.append(place if is_store else open_store(os.fspath(place), clock=clock))  # type: ignore[arg-type]
         return tiers[0] if len(tiers) == 1 else TieredStore(tiers)
     except BaseException:

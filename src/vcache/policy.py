@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Final, Protocol
 
 from vcache.errors import UsageError
@@ -115,7 +115,13 @@ def plan(survey: Columns, limits: Limits, *, now_ns: int, used_bytes: int) -> Pl
     _mark(is_kept, pinned, 0)
 
     now_s = now_ns // _NS_PER_S
-    expired = [row for row, time_s in enumerate(survey.expires_s) if 0 < time_s < now_s and is_kept[row]]
+    times_s = survey.expires_s
+    # Most stores hold nothing that expires: a look in C saves a loop over a million rows.
+    expired = (
+        [row for row, time_s in enumerate(times_s) if 0 < time_s < now_s and is_kept[row]]
+        if any(times_s)
+        else []
+    )
     _mark(is_kept, expired, 0)
     aged: list[int] = []
     if limits.max_age_s is not None:
@@ -199,7 +205,7 @@ def _kept_rows(is_kept: bytearray, is_entry: Sequence[int]) -> list[int]:
 
 def _where(flags: Sequence[int] | bytearray) -> list[int]:
     """The positions of what is set."""
-    return [row for row, flag in enumerate(flags) if flag]
+    return list(compress(range(len(flags)), flags)) if any(flags) else []
 
 
 def _mark(flags: bytearray, rows: Sequence[int], value: int) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from vcache.entry import split_key
 from vcache.errors import StoreError, UsageError
 from vcache.outcome import Fault, Stats, VerifyReport
-from vcache.store.base import Budgeted, Collectable, Ledger, Store, StoreCounters, Verifiable
+from vcache.store.base import Budgeted, Collectable, Ledger, Store, StoreCounters, Verifiable, satisfies
 
 if TYPE_CHECKING:
     from vcache.janitor import GcReport, Janitor
@@ -37,7 +37,7 @@ Progress = Callable[[str, int, int], None]
 def first(store: Store, protocol: type[T]) -> T | None:
     """The store, or the first of its tiers, that satisfies an optional protocol."""
     for candidate in (*getattr(store, "tiers", ()), store):
-        if isinstance(candidate, protocol):
+        if satisfies(candidate, protocol):
             return candidate
     return None
 
@@ -204,12 +204,12 @@ class _Budget:
 
     def keep(self) -> None:
         """Wake the janitor; far over budget, wait for a collection."""
-        tier = self.tier
-        if not isinstance(tier, Collectable):
+        tier, limit = self.tier, self.tier.max_bytes
+        if not satisfies(tier, Collectable):
             return
         if self._janitor is None:
             self._janitor = self._hire(tier)
-        if tier.max_bytes is not None and tier.disk_bytes() > tier.max_bytes * _HARD_SHARE:
+        if limit is not None and tier.disk_bytes() > limit * _HARD_SHARE:
             self._janitor.run_once()
         else:
             self._janitor.nudge()
@@ -221,7 +221,7 @@ class _Budget:
         with contextlib.suppress(StoreError, OSError):
             is_over = self.tier.is_over_budget()
             self._janitor.close()
-            if is_over and isinstance(self.tier, Collectable):
+            if is_over and satisfies(self.tier, Collectable):
                 self._hire(self.tier).run_once()
 
     def _hire(self, tier: Collectable) -> Janitor:

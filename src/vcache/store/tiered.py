@@ -17,7 +17,7 @@ from vcache.entry import Encoding, Entry, Key, Record
 from vcache.errors import SerializeError, StoreClosed, StoreError, StoreReadOnly, UsageError
 from vcache.hash import digest
 from vcache.serialize import unpack
-from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched
+from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched, satisfies
 from vcache.store.tiers import (
     each_once,
     entries_of,
@@ -169,7 +169,7 @@ class TieredStore:
         """Keep all records in every tier that owns records."""
 
         def put_all(tier: Store) -> None:
-            if isinstance(tier, Batches):
+            if satisfies(tier, Batches):
                 tier.put_many(records)
             else:
                 for key, record in records.items():
@@ -278,7 +278,7 @@ class TieredStore:
         if not keys:
             return {}
         try:
-            had = tier.get_many(keys) if isinstance(tier, Batches) else get_each(tier, keys)
+            had = tier.get_many(keys) if satisfies(tier, Batches) else get_each(tier, keys)
         except (StoreError, OSError) as error:
             self._fault(error)
             return {}
@@ -350,7 +350,7 @@ class TieredStore:
     def _files(self) -> _FileStore | None:
         """The first tier that owns records and has files."""
         return cast(
-            "_FileStore | None", next((tier for tier in self._owners if isinstance(tier, Files)), None)
+            "_FileStore | None", next((tier for tier in self._owners if satisfies(tier, Files)), None)
         )
 
     def _open_epoch(self, key: Key) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from vcache.entry import Entry, Key, Record
 from vcache.errors import DecodeError, UsageError
-from vcache.store.base import Listing, Store, StoreInfo, Watched
+from vcache.store.base import Listing, Store, StoreInfo, Watched, satisfies
 
 __all__ = [
     "each_once",
@@ -29,9 +29,9 @@ _T = TypeVar("_T")
 def watched_below(tiers: Sequence[Store], place: int) -> int | None:
     """The place of the watched tier that one of this process's memory stands above."""
     info = tiers[place].info
-    if info.is_shared or info.is_persistent or isinstance(tiers[place], Watched):
+    if info.is_shared or info.is_persistent or satisfies(tiers[place], Watched):
         return None
-    return next((below for below in range(place + 1, len(tiers)) if isinstance(tiers[below], Watched)), None)
+    return next((below for below in range(place + 1, len(tiers)) if satisfies(tiers[below], Watched)), None)
 
 
 def require_read_only_last(owners: Sequence[Store]) -> None:
@@ -68,7 +68,7 @@ def get_each(tier: Store, keys: Iterable[Key]) -> dict[Key, Record]:
 
 def entries_of(tier: Store, prefix: bytes) -> Iterator[Entry]:
     """The entries of a tier, which costs one that cannot list them its bodies."""
-    if isinstance(tier, Listing):
+    if satisfies(tier, Listing):
         return tier.entries(prefix)
     found = (entry_of(tier, key) for key in tier.scan(prefix))
     return (entry for entry in found if entry is not None)
@@ -76,7 +76,7 @@ def entries_of(tier: Store, prefix: bytes) -> Iterator[Entry]:
 
 def entry_of(tier: Store, key: Key) -> Entry | None:
     """The entry of a key in a tier; None too where what the tier gives is not the key's."""
-    if isinstance(tier, Listing):
+    if satisfies(tier, Listing):
         return tier.entry(key)
     record = tier.get(key)
     try:

@@ -19,7 +19,7 @@ from vcache.kit import plugin
 from vcache.kit.clock import Clock, system_clock
 from vcache.kit.names import nearest
 from vcache.kit.units import seconds, size_bytes
-from vcache.store.base import Store
+from vcache.store.base import Store, satisfies
 
 __all__ = ["Options", "StoreUrl", "flag", "open_store", "parse_url", "schemes"]
 
@@ -186,7 +186,7 @@ def _open_plugin(url: StoreUrl) -> Store:
     if not callable(found):
         raise ConfigError(f"store {url.text!r}: the plug-in {url.scheme!r} is {found!r:.80}, not a callable")
     store = found(url)
-    if not isinstance(store, Store):
+    if not satisfies(store, Store):
         raise ConfigError(
             f"store {url.text!r}: the plug-in {url.scheme!r} opened {store!r:.80}, which lacks operations of "
             "vcache.store.base.Store"
