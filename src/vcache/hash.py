@@ -36,8 +36,9 @@ __all__ = [
 
 DIGEST_BYTES = 32
 
-# Threads pay from about 4 MB (benchmarks/results: hash); below, they cost more than they give.
-_THREADED_BYTES = 4 << 20
+# Threads pay from about 32 MB on two cores (benchmarks/results: hash); below, they cost more than
+# they give.
+_THREADED_BYTES = 32 << 20
 # Below this a plain read beats setting up a mapping.
 _MAPPED_BYTES = 128 << 10
 

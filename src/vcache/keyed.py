@@ -22,7 +22,7 @@ from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
 from vcache.store.base import Batches, Files, Listing, Store, satisfies
 from vcache.upkeep import Counts, Upkeep, first
-from vcache.valuables import ABSENT, VERBATIM, Conditions, Valuables
+from vcache.valuables import ABSENT, PLAIN, VERBATIM, Conditions, Valuables
 
 if TYPE_CHECKING:
     from vcache.fingerprint.digests import FileDigests
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["KeyedCache"]
 
 _DIGESTS: Final = ".digests"
-_PLAIN: Final = Conditions()
 _log = logging.getLogger("vcache")
 
 
@@ -192,7 +191,7 @@ class KeyedCache:
 
     # -- keeping ---------------------------------------------------------------------------
 
-    def put_key(self, key: Key, value: object, conditions: Conditions = _PLAIN) -> bool:
+    def put_key(self, key: Key, value: object, conditions: Conditions = PLAIN) -> bool:
         """Keep a value; whether a tier took it.
 
         Raises:
@@ -230,7 +229,7 @@ class KeyedCache:
         self._upkeep.after_put()
         return True
 
-    def put_file_key(self, key: Key, source: Path, conditions: Conditions = _PLAIN) -> bool:
+    def put_file_key(self, key: Key, source: Path, conditions: Conditions = PLAIN) -> bool:
         """Keep a file's content as a bytes value: cloned or streamed, never read whole.
 
         Raises:

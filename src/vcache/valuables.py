@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from vcache.serialize import Compression
 
-__all__ = ["ABSENT", "VERBATIM", "Conditions", "Valuables"]
+__all__ = ["ABSENT", "PLAIN", "VERBATIM", "Conditions", "Valuables"]
 
 ABSENT: Final = object()
 """What stands for "no value", since None is one."""
@@ -31,6 +31,7 @@ ABSENT: Final = object()
 _HOT: Final = struct.Struct("<xBBBI12xQQQQ")
 _unpack_hot = _HOT.unpack_from
 _HEAD_BYTES: Final = FIXED.size
+_SMALL_BYTES: Final = 1 << 10  # what `serialize.pack` leaves as it is
 # With none of these, and without expiry, a record can be served as it is.
 _CONDITIONAL: Final = int(Flag.DEPS | Flag.ERROR)
 VERBATIM: Final = int(Flag.VERBATIM)
@@ -63,6 +64,10 @@ class Conditions:
         return not (self.tags or self.deps or self.meta or self.is_error or self.is_pinned)
 
 
+PLAIN: Final = Conditions()
+"""No conditions."""
+
+
 class Valuables:
     """Packs and unpacks the values of one cache.
 
@@ -80,6 +85,7 @@ class Valuables:
         self._codec = codec
         self._allow_pickle, self._allow_imports = allow_pickle, allow_imports
         self._compress: Compression = compress
+        self._is_simple = codec is None and compress in ("auto", "never")
 
     def record(self, key: Key, value: object, conditions: Conditions, *, now_ns: int) -> Record:
         """What a store keeps of a value.
@@ -87,6 +93,12 @@ class Valuables:
         Raises:
             EncodeError: no codec takes it.
         """
+        if conditions is PLAIN and type(value) is bytes and len(value) <= _SMALL_BYTES and self._is_simple:
+            # The common small value, without asking codecs and packers: 1 of 3 µs.
+            fixed = FIXED.pack(
+                HEAD_VERSION, VERBATIM, 5, 0, len(key), 0, now_ns, FOREVER, 0, len(value), 0, digest(value)
+            )
+            return Record(fixed + key + b"bytes", value)
         packed = serialize.dump(value, codec=conditions.codec or self._codec, allow_pickle=self._allow_pickle)
         parts, size = packed.parts, packed.size_bytes
         content_digest = digest(parts[0]) if len(parts) == 1 else _digest_of_parts(parts)
