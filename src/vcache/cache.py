@@ -254,7 +254,11 @@ class Cache(KeyedCache):
         return self.put_key(self.key(name), value, conditions)
 
     def put_many(
-        self, items: Mapping[str | bytes, object], *, ttl: Duration | None = None, tags: Iterable[str] = ()
+        self,
+        items: Mapping[str, object] | Mapping[bytes, object] | Mapping[str | bytes, object],
+        *,
+        ttl: Duration | None = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Keep several values in one round trip a tier; whether a tier took them."""
         conditions = Conditions(ttl_ns=None if ttl is None else nanoseconds(ttl), tags=_tags(tags))
@@ -372,6 +376,7 @@ class Cache(KeyedCache):
             max_bytes=own.max_bytes if max_bytes is None else size_bytes(max_bytes),
             max_entries=own.max_entries if max_entries is None else max_entries,
             max_age_s=own.max_age_s if max_age is None else seconds(max_age),
+            low_water=1.0,  # exactly what was asked for: only the janitor leaves room for the next puts
         )
         return self._upkeep.gc(limits, dry_run=dry_run, progress=progress)
 

@@ -62,7 +62,9 @@ class KeyedCache:
         self._store_get = store.get
         places = (getattr(tier, "directory", None) for tier in (store, *getattr(store, "tiers", ())))
         self.directory: Path | None = next(filter(None, places), None)
-        self.flight = SingleFlight(None if self.directory is None else self.directory / "locks")
+        # Where nothing may be written, processes cannot wait for each other: rather twice than never.
+        is_shared = self.directory is not None and not store.info.is_read_only
+        self.flight = SingleFlight(self.directory / "locks" if self.directory and is_shared else None)
         self._counts = Counts()
         self._upkeep = Upkeep(store, self._counts, clock=clock)
         self._observer: Observer | None = None
