@@ -32,11 +32,11 @@ from vcache.valuables import Conditions
 
 # A hit is a process of its own, a hundred times in a build: it loads nothing that only a run needs.
 if TYPE_CHECKING:
-    from vcache.fingerprint.manifest import Change
     from vcache.kit.child import Chunk, Finished, Sink
     from vcache.making import Keeper
+    from vcache.recipes import Why
 
-__all__ = ["CachedCommand", "Command", "Done", "Why", "spec_of"]
+__all__ = ["STAMP_CLOCK", "CachedCommand", "Command", "Done", "spec_of"]
 
 RECIPE_VERSION: Final = b"1"
 _COUNT: Final = struct.Struct("<I")
@@ -106,23 +106,6 @@ class Done:
     missing: tuple[str, ...] = ()
     remark: str = ""
     saved_ns: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Why:
-    """What is different from the nearest earlier run.
-
-    Attributes:
-        name: of the result that is, or would be, looked for.
-        is_hit: it is there; nothing changed.
-        nearest: the name of the nearest earlier run's result; None when there is none.
-        changes: what is different now. None and no hit means that the result is gone.
-    """
-
-    name: str
-    is_hit: bool
-    nearest: str | None = None
-    changes: tuple[Change, ...] = ()
 
 
 def spec_of(path: str, *, cwd: Path) -> inputs.Spec:
@@ -229,16 +212,16 @@ class CachedCommand:
         for manifest in self._manifests():
             name = self._name_of(manifest)
             if self._keeper.peek_key(self._keeper.key(name)):
-                return Why(name, is_hit=True)
+                return recipes.Why(name, is_hit=True)
         seen_by = self._as_seen_by
         nearest = recipes.compare(recipes.earlier(self._keeper, self.owner), seen_by)
         if nearest is None:  # other outputs: any earlier run of the program is better than none
             program = ":".join(self.owner.split(":")[:2])
             nearest = recipes.compare(recipes.earlier(self._keeper, f"{program}:"), seen_by)
         if nearest is None:
-            return Why(self.name, is_hit=False)
+            return recipes.Why(self.name, is_hit=False)
         recipe, changes = nearest
-        return Why(self.name, is_hit=False, nearest=recipe.name, changes=changes)
+        return recipes.Why(self.name, is_hit=False, nearest=recipe.name, changes=changes)
 
     # -- what identifies it --------------------------------------------------------------------
 
@@ -380,7 +363,8 @@ class CachedCommand:
             except OSError as error:
                 return f"{name}, which its depfile names, cannot be read ({error.strerror})"
             # What was declared is compared by content; of these nobody knows what they held before.
-            if max(status.st_mtime_ns, status.st_ctime_ns) >= began_ns:
+            # By ctime: anybody may set an mtime, also to the future.
+            if status.st_ctime_ns >= began_ns:
                 return f"{name} changed while it ran"
             try:
                 deps += self._keeper.observer.observe(inputs.File(full))

@@ -15,7 +15,7 @@ from vcache.errors import DecodeError
 from vcache.fingerprint.manifest import Change, Manifest
 from vcache.outcome import Hit, Miss
 
-__all__ = ["NAMESPACE", "Recipe", "compare", "earlier", "in_words", "keep", "load", "owner_of"]
+__all__ = ["NAMESPACE", "Recipe", "Why", "compare", "earlier", "in_words", "keep", "load", "owner_of"]
 
 NAMESPACE: Final = ".recipes"
 _HEX: Final = 64
@@ -46,6 +46,23 @@ class Recipe:
     name: str
     created_ns: int
     manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """What is different from the nearest earlier run.
+
+    Attributes:
+        name: of the result that is, or would be, looked for.
+        is_hit: it is there; nothing changed.
+        nearest: the name of the nearest earlier run's result; None when there is none.
+        changes: what is different now. None and no hit means that the result is gone.
+    """
+
+    name: str
+    is_hit: bool
+    nearest: str | None = None
+    changes: tuple[Change, ...] = ()
 
 
 def keep(shelf: Shelf, name: str, manifest: Manifest) -> None:

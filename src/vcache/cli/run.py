@@ -17,7 +17,8 @@ from vcache.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
-    from vcache.command import Command, Done, Why
+    from vcache.command import Command, Done
+    from vcache.recipes import Why
 
 __all__ = ["run"]
 
