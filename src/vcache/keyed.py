@@ -20,11 +20,13 @@ from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
 from vcache.flight import SingleFlight
 from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
-from vcache.store.base import Batches, Files, Listing, Store, satisfies
+from vcache.store.base import Batches, Files, Listing, Staging, Store, satisfies
 from vcache.upkeep import Counts, Upkeep, first
 from vcache.valuables import ABSENT, PLAIN, VERBATIM, Conditions, Valuables
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from vcache.fingerprint.digests import FileDigests
     from vcache.fingerprint.observe import Observer
 
@@ -60,6 +62,7 @@ class KeyedCache:
         self._clock = clock
         self._valuables = valuables
         self._store_get = store.get
+        self._staging = first(store, Staging)
         places = (getattr(tier, "directory", None) for tier in (store, *getattr(store, "tiers", ())))
         self.directory: Path | None = next(filter(None, places), None)
         # Where nothing may be written, processes cannot wait for each other: rather twice than never.
@@ -201,12 +204,14 @@ class KeyedCache:
         """
         if self.is_disabled:
             return False
-        record = self._valuables.record(key, value, conditions, now_ns=self._clock())
+        record = self._valuables.record(key, value, conditions, now_ns=self._clock(), stage=self._stage)
         try:
             self.store.put(key, record)
         except (StoreError, OSError) as error:
             self._refused(error, (key,))
             return False
+        finally:
+            record.token = None  # what was staged is kept, or not wanted
         self._kept(key)
         return True
 
@@ -291,6 +296,13 @@ class KeyedCache:
         return self._digests
 
     # -- inside ----------------------------------------------------------------------------
+
+    def _stage(self, body: Buffer) -> object:
+        """Let the tier that can take a large body in while its digest is computed."""
+        if self._staging is not None:
+            with contextlib.suppress(StoreError, OSError):  # the put will say it
+                return self._staging.stage(body)
+        return None
 
     def _judged_value(self, key: Key, record: Record, default: object) -> object:
         outcome = self._judge(key, record, "")

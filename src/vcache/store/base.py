@@ -28,6 +28,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from vcache.entry import Entry, Key, Record
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "HeldPath",
     "Ledger",
     "Listing",
+    "Staging",
     "Store",
     "StoreCounters",
     "StoreInfo",
@@ -116,6 +119,17 @@ class Watched(Protocol):
 
     def is_current(self, key: Key, token: object) -> bool:
         """Whether a `get` now would give the record that carried this token. No I/O."""
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """A store that can begin to keep a large body before its digest is known."""
+
+    def stage(self, body: Buffer) -> object | None:
+        """Take a body in, out of sight. The result is passed as the token of its record to `put`.
+
+        Dropped without a put it leaves nothing behind. None: the store prefers the body in the put.
+        """
 
 
 @runtime_checkable

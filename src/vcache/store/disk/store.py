@@ -29,7 +29,7 @@ from vcache.hash import checksum, placement
 from vcache.hash import digest as content_digest
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.disk import index, layout
-from vcache.store.disk.blobs import Blobs, Held, Seal, blob_key, is_referring
+from vcache.store.disk.blobs import Blobs, Held, Seal, Staged, blob_key, is_referring
 from vcache.store.disk.index import (
     BLOB,
     ENTRY,
@@ -87,6 +87,7 @@ _EMPTY: Final = bytes(8)
 _unpack_prefix = PREFIX.unpack_from
 
 Token = tuple[Table, int, int]
+Framed = tuple[int, list["Buffer"]]
 
 
 class DiskStore:
@@ -301,13 +302,21 @@ class DiskStore:
         if len(body) > INLINE_BYTES or not self._writable or self._closed:  # type: ignore[arg-type]
             self.put_many({key: record})
             return
+        framed = frame(record.head, len(key), body)  # before the lock: others need not wait for it
         try:
             with self.lock:
-                self._append_entry(key, record.head, body, 0)
+                self._append_entry(key, record.head, framed, 0)
         except OSError as error:
             raise translate(error, self.directory) from error
         except ValueError:
             raise self._was_closed() from None
+
+    def stage(self, body: Buffer) -> Staged | None:
+        """Write a large body while its digest is computed; see `Staging`."""
+        if memoryview(body).nbytes <= SEGMENT_BLOB_BYTES or not self._writable or self._closed:
+            return None
+        with _Translated(self.directory):
+            return self.blobs.stage(body)
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
         """Keep several records under one hold of the writer lock."""
@@ -336,7 +345,8 @@ class DiskStore:
                 if not self.blobs.exists(digest, Encoding.IDENTITY):
                     raise StoreUnavailable(f"{source}: its copy was removed meanwhile; put it again")
                 self._publish_blob(digest, Encoding.IDENTITY, seal)
-                self._append_entry(entry.key, entry.encode(), b"", REF)
+                head = entry.encode()
+                self._append_entry(entry.key, head, frame(head, len(entry.key), b""), REF)
             return entry
 
     def delete(self, key: Key) -> bool:
@@ -652,7 +662,7 @@ class DiskStore:
         head, body = record.head, record.body
         size = len(body)  # type: ignore[arg-type]
         if size <= INLINE_BYTES:
-            self._append_entry(key, head, body, 0)
+            self._append_entry(key, head, frame(head, len(key), body), 0)
             return
         digest, encoding = head[_DIGEST], head[3]
         if seal is None:
@@ -661,9 +671,9 @@ class DiskStore:
             if not self.blobs.exists(digest, encoding):
                 seal = self.blobs.write(digest, encoding, body)
             self._publish_blob(digest, encoding, seal)
-        self._append_entry(key, head, b"", REF)
+        self._append_entry(key, head, frame(head, len(key), b""), REF)
 
-    def _append_entry(self, key: Key, head: bytes, body: Buffer, kind: int) -> None:
+    def _append_entry(self, key: Key, head: bytes, framed: Framed, kind: int) -> None:
         flags = head[1]
         if len(head) > _MAX_HEAD_BYTES:
             raise StoreFull(f"an entry whose description takes {len(head)} bytes (at most {_MAX_HEAD_BYTES})")
@@ -672,10 +682,10 @@ class DiskStore:
         expires_s = 0
         if flags != _VERBATIM:  # those never expire
             expires_s = min(-(-int.from_bytes(head[20:28], "little") // _NS), 0xFFFFFFFF)
-        self._append(key, head, body, kind | ENTRY, _KEY_AT, expires_s, 0)
+        self._append(key, framed, kind | ENTRY, _KEY_AT, expires_s, 0)
 
     def _append(
-        self, key: bytes, head: bytes, body: Buffer, kind: int, key_at: int, expires_s: int, charge_bytes: int
+        self, key: bytes, framed: Framed, kind: int, key_at: int, expires_s: int, charge_bytes: int
     ) -> None:
         """Write a record at the tail, then point its key's row to it.
 
@@ -689,7 +699,7 @@ class DiskStore:
         table = self.current()
         if table.words[4] * 2 >= table.mask:  # Word.FILLED: above half full, probing gets slow
             table = self.rebuild(table)
-        length, parts = frame(head, len(key), body)
+        length, parts = framed
         place = self.write_at_tail(table, parts, length) | kind
         tag = placement(key) | 2
         old = self._row_of(table, tag, key, key_at)
@@ -737,7 +747,7 @@ class DiskStore:
         if found is not None and Seal.of(found[2].body) is None:  # verified by being found
             table.words[found[0] + 2] = self._clock()
         else:
-            self._append(key, key, body, BLOB, 0, 0, 0)
+            self._append(key, frame(key, len(key), body), BLOB, 0, 0, 0)
 
     def _publish_blob(self, digest: bytes, encoding: int, seal: Seal) -> None:
         key = blob_key(digest, encoding)
@@ -750,7 +760,7 @@ class DiskStore:
             if same or self.blobs.is_sound(digest, encoding, kept):
                 table.words[found[0] + 2] = self._clock()
                 return
-        self._append(key, key, seal.to_bytes(), FILE, 0, 0, seal.size_bytes)
+        self._append(key, frame(key, len(key), seal.to_bytes()), FILE, 0, 0, seal.size_bytes)
         self.current().add(Word.FILE_BYTES, seal.size_bytes)
 
     def rebuild(self, table: Table) -> Table:
@@ -783,7 +793,8 @@ class DiskStore:
             if self.blobs.is_sound(digest, encoding, seal):
                 return seal
             self._drop_blob(self.current(), found[0], found[1], digest, encoding)
-        return self.blobs.write(digest, encoding, record.body)
+        staged = record.token if isinstance(record.token, Staged) else self.blobs.stage(record.body)
+        return self.blobs.publish(staged, digest, encoding)
 
     def _put_blob_file(self, digest: bytes, encoding: int, body: Buffer) -> None:
         """Give a body that lies in a segment a file as well, to hand out by path."""
