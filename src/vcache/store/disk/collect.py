@@ -59,13 +59,15 @@ class DiskSurvey(Survey):
 def survey(table: Table) -> DiskSurvey:
     """A snapshot of all live rows, column by column: no object per row."""
     rows = table.columns()
-    halves = memoryview(rows).cast("B").cast("I")
-    live = list(map(TOMB.__lt__, rows[0::4]))
+    octets = memoryview(rows).cast("B")
+    halves = octets.cast("I")
+    # The low bytes of the tags: those of live rows have bit 1, a free or dead row's has not.
+    live = bytes(octets[0::32]).translate(_IS_LIVE)
     places = array("Q", compress(rows[1::4], live))
     sizes = array("Q", compress(halves[7::8], live))
     if sizes and max(sizes) >= _IN_KIB:
         sizes = array("Q", map(row_size, sizes))
-    kinds = bytes(compress((kind >> 24 for kind in halves[2::8]), live))
+    kinds = bytes(compress(octets[11::32], live))  # the byte of a location that holds its kind bits
     first = (table.end - len(rows)) if rows else 0
     return DiskSurvey(
         ids=array("Q", compress(range(first, table.end, 4), live)),
@@ -79,6 +81,7 @@ def survey(table: Table) -> DiskSurvey:
     )
 
 
+_IS_LIVE: Final = bytes(bool(tag & 2) for tag in range(256))
 _IS_PINNED: Final = bytes(bool(kind & PINNED >> 24) for kind in range(256))
 _IS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
 
