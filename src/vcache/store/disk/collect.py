@@ -35,7 +35,7 @@ from vcache.store.disk.index import (
 from vcache.store.disk.segments import PREFIX
 
 if TYPE_CHECKING:
-    from vcache.store.disk.store import DiskStore
+    from vcache.store.disk.writing import Writer
 
 __all__ = ["DiskSurvey", "evict", "reclaim", "survey"]
 
@@ -86,7 +86,7 @@ _IS_PINNED: Final = bytes(bool(kind & PINNED >> 24) for kind in range(256))
 _IS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
 
 
-def evict(store: DiskStore, survey: Survey, rows: Iterable[int]) -> int:
+def evict(store: Writer, survey: Survey, rows: Iterable[int]) -> int:
     """Drop rows that did not change since the survey; how many."""
     if not isinstance(survey, DiskSurvey):
         raise TypeError("a disk store evicts by its own survey only")
@@ -101,7 +101,7 @@ def evict(store: DiskStore, survey: Survey, rows: Iterable[int]) -> int:
     return dropped
 
 
-def _evict_row(store: DiskStore, survey: DiskSurvey, row: int) -> bool:
+def _evict_row(store: Writer, survey: DiskSurvey, row: int) -> bool:
     table, slot, place = survey.table, survey.ids[row], survey.places[row]
     words = table.words
     if words[slot] <= TOMB or words[slot + 1] != place or words[slot + 2] != survey.used_ns[row]:
@@ -117,7 +117,7 @@ def _evict_row(store: DiskStore, survey: DiskSurvey, row: int) -> bool:
     return True
 
 
-def reclaim(store: DiskStore, *, target_bytes: int | None) -> int:
+def reclaim(store: Writer, *, target_bytes: int | None) -> int:
     """Give the space of dead records and orphaned files back; bytes freed."""
     before = store.measure()
     _drop_orphan_rows(store)
@@ -130,7 +130,7 @@ def reclaim(store: DiskStore, *, target_bytes: int | None) -> int:
     return max(0, before - store.measure())
 
 
-def _drop_orphan_rows(store: DiskStore) -> None:
+def _drop_orphan_rows(store: Writer) -> None:
     """Drop shared blobs that no entry refers to.
 
     A put that begins to refer to one touches its row under the lock, and so keeps it.
@@ -143,7 +143,7 @@ def _drop_orphan_rows(store: DiskStore) -> None:
     evict(store, view, [row for row in blobs if _blob_at(store, view.places[row]) not in needed])
 
 
-def _referring_heads(store: DiskStore, view: DiskSurvey) -> Iterator[bytes]:
+def _referring_heads(store: Writer, view: DiskSurvey) -> Iterator[bytes]:
     for row, place in enumerate(view.places):
         if place & REF:
             # Another collector may have moved it since: then the row says where to.
@@ -152,12 +152,12 @@ def _referring_heads(store: DiskStore, view: DiskSurvey) -> Iterator[bytes]:
                 yield raw.head
 
 
-def _blob_at(store: DiskStore, place: int) -> bytes | None:
+def _blob_at(store: Writer, place: int) -> bytes | None:
     raw = store.read(place)
     return None if raw is None else raw.head
 
 
-def _shrink_table(store: DiskStore) -> None:
+def _shrink_table(store: Writer) -> None:
     """A fresh table where tombs or emptiness make the old one slow or large."""
     with store.lock:
         table = store.current()
@@ -168,7 +168,7 @@ def _shrink_table(store: DiskStore) -> None:
             store.rebuild(table)
 
 
-def _reclaim_segments(store: DiskStore, target_bytes: int | None) -> None:
+def _reclaim_segments(store: Writer, target_bytes: int | None) -> None:
     """Remove dead segments, and move the live records out of mostly dead ones."""
     for number, rows in _by_liveness(store):
         takes = store.segments.disk_bytes(number)
@@ -189,7 +189,7 @@ def _reclaim_segments(store: DiskStore, target_bytes: int | None) -> None:
         _remove_segment(store, number)
 
 
-def _by_liveness(store: DiskStore) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
+def _by_liveness(store: Writer) -> Iterator[tuple[int, list[tuple[int, int, int]]]]:
     """Each segment with its live rows (tag, place, bytes in it), the emptiest first."""
     segments: dict[int, list[tuple[int, int, int]]] = {number: [] for number in store.segments.numbers()}
     columns = store.current().columns()
@@ -200,7 +200,7 @@ def _by_liveness(store: DiskStore) -> Iterator[tuple[int, list[tuple[int, int, i
     yield from sorted(segments.items(), key=lambda item: sum(size for _, _, size in item[1]))
 
 
-def _move_out(store: DiskStore, rows: list[tuple[int, int, int]]) -> None:
+def _move_out(store: Writer, rows: list[tuple[int, int, int]]) -> None:
     """Append copies of live records at the tail and point their rows there."""
     wanted = iter(rows)
     while batch := list(islice(wanted, _BATCH)):
@@ -212,7 +212,7 @@ def _move_out(store: DiskStore, rows: list[tuple[int, int, int]]) -> None:
                         _move_row(store, table, slot, place)
 
 
-def _move_row(store: DiskStore, table: Table, slot: int, place: int) -> None:
+def _move_row(store: Writer, table: Table, slot: int, place: int) -> None:
     view, offset = store.segments.view(place >> 32), offset_of(place)
     if view is None or store.read(place) is None:
         table.remove(slot)  # damaged: do not carry it along
@@ -222,7 +222,7 @@ def _move_row(store: DiskStore, table: Table, slot: int, place: int) -> None:
     table.words[slot + 1] = store.write_at_tail(table, [view[offset : offset + length]], length) | kind
 
 
-def _remove_segment(store: DiskStore, number: int) -> None:
+def _remove_segment(store: Writer, number: int) -> None:
     with store.lock:
         table = store.current()
         words = table.words
@@ -238,7 +238,7 @@ def _remove_segment(store: DiskStore, number: int) -> None:
         words[Word.RETIRED] += 1
 
 
-def _sweep_orphan_files(store: DiskStore) -> None:
+def _sweep_orphan_files(store: Writer) -> None:
     """Remove blob files that no row knows, left by writers that were killed."""
     before = time.time() - _ORPHAN_AGE_S
     for digest, encoding, stat in store.blobs.walk():
@@ -248,5 +248,5 @@ def _sweep_orphan_files(store: DiskStore) -> None:
                     store.blobs.remove(digest, encoding)
 
 
-def _is_known(store: DiskStore, digest: bytes, encoding: Encoding) -> bool:
+def _is_known(store: Writer, digest: bytes, encoding: Encoding) -> bool:
     return store.find(store.current(), blob_key(digest, encoding), 0) is not None

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from vcache.store.disk.segments import Raw
-    from vcache.store.disk.store import DiskStore
+    from vcache.store.disk.writing import Writer
 
 __all__ = ["verify"]
 
 
-def verify(store: DiskStore, *, repair: bool) -> Iterator[tuple[Key | None, str | None]]:
+def verify(store: Writer, *, repair: bool) -> Iterator[tuple[Key | None, str | None]]:
     """Walk all rows; yields (key, None) for the sound and (key or None, fault) for the rest."""
     sound: dict[bytes, str | None] = {}  # blobs looked at: one may serve many entries
     rows = store.current().columns()
@@ -48,9 +48,7 @@ def verify(store: DiskStore, *, repair: bool) -> Iterator[tuple[Key | None, str 
         yield key, fault
 
 
-def _examine_entry(
-    store: DiskStore, raw: Raw, sound: dict[bytes, str | None]
-) -> tuple[Key | None, str | None]:
+def _examine_entry(store: Writer, raw: Raw, sound: dict[bytes, str | None]) -> tuple[Key | None, str | None]:
     try:
         entry = Entry.decode(raw.head)
     except DecodeError as error:
@@ -63,7 +61,7 @@ def _examine_entry(
     return entry.key, sound[key]
 
 
-def _examine_blob(store: DiskStore, entry: Entry, key: bytes) -> str | None:
+def _examine_blob(store: Writer, entry: Entry, key: bytes) -> str | None:
     found = store.find(store.current(), key, 0)
     if found is None:
         return "its content is gone"
@@ -85,12 +83,12 @@ def _examine(entry: Entry, body: Buffer) -> str | None:
     return None if content_digest(content) == entry.digest else "its content does not match its digest"
 
 
-def _moved(store: DiskStore, tag: int, place: int) -> bool:
+def _moved(store: Writer, tag: int, place: int) -> bool:
     table = store.current()
     return all(table.words[slot + 1] != place for slot in table.slots(tag))
 
 
-def _drop(store: DiskStore, tag: int, place: int) -> None:
+def _drop(store: Writer, tag: int, place: int) -> None:
     with contextlib.suppress(OSError, StoreError), store.lock:
         table = store.current()
         for slot in table.slots(tag):
@@ -98,7 +96,7 @@ def _drop(store: DiskStore, tag: int, place: int) -> None:
                 table.remove(slot)
 
 
-def _drop_blob(store: DiskStore, raw: Raw) -> None:
+def _drop_blob(store: Writer, raw: Raw) -> None:
     """Drop a body that is not what its name says, or the next put would share it."""
     head = raw.head
     digest, encoding = head[FIXED.size - 32 : FIXED.size], head[3]
