@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-__all__ = ["SEGMENT_BLOB_BYTES", "Reader"]
+__all__ = ["Reader"]
 
 _TRIES: Final = 4
 _OFFSET = (1 << 26) - 1

@@ -19,7 +19,7 @@ from vcache.store.disk import index
 from vcache.store.disk.blobs import Held, Seal, Staged, blob_key
 from vcache.store.disk.engine import DIGEST, KEY_AT, LOOK_EVERY_NS
 from vcache.store.disk.index import BLOB, ENTRY, FILE, PINNED, REF, TAGGED, DamagedIndex, Table, Word
-from vcache.store.disk.reading import SEGMENT_BLOB_BYTES, Reader
+from vcache.store.disk.reading import Reader
 from vcache.store.disk.segments import frame
 from vcache.store.disk.trouble import Translated, translate
 
@@ -31,6 +31,8 @@ __all__ = ["Writer"]
 
 # Up to here a body lies in its entry's record: sharing it would cost more than it saves.
 INLINE_BYTES: Final = 4 << 10
+# Up to here a shared body lies in a segment, beyond in a file (benchmarks/results: disk).
+SEGMENT_BLOB_BYTES: Final = 256 << 10
 _MAX_HEAD_BYTES: Final = 32 << 20
 _KIND_FLAGS: Final = int(Flag.TAGS | Flag.PINNED)
 _VERBATIM: Final = int(Flag.VERBATIM)
