@@ -1,6 +1,6 @@
 """The contract of a store: a place that keeps records by key.
 
-A store moves bytes. It knows no codec, no policy of the caller and no other store. Five
+A store moves bytes. It knows no codec, no policy of the caller and no other store. Six
 operations are required; what else a store can do is stated as data (`StoreInfo`) and as small
 protocols that a caller tests for with `isinstance`.
 
