@@ -71,6 +71,7 @@ class Seal:
 
     __slots__ = ("check", "size_bytes")
     _LAYOUT: Final = struct.Struct("<Q16s")
+    BYTES: Final = _LAYOUT.size
 
     def __init__(self, size_bytes: int, check: bytes) -> None:
         self.size_bytes = size_bytes
@@ -87,7 +88,7 @@ class Seal:
         The record says which, as it is checked and an index row is not: bodies as short as a seal
         are never shared.
         """
-        return cls(*cls._LAYOUT.unpack(body)) if len(body) == cls._LAYOUT.size else None
+        return cls(*cls._LAYOUT.unpack(body)) if len(body) == cls.BYTES else None
 
 
 class Held:

@@ -243,6 +243,13 @@ class Table:
             words[Word.FILLED] = self.mask  # fuller than it counts: to be rebuilt before the next one
         return slot
 
+    def fill(self, slot: int, tag: int, place: int, used_ns: int, size_bytes: int) -> None:
+        """`insert` of an entry without expiry into a row that is known to be free."""
+        _ROW.pack_into(self._map, (slot + 1) * 8, place, used_ns, size_bytes << 32)
+        self.words[slot] = tag
+        filled, entries, live, live_bytes = _COUNTS.unpack_from(self._map, _COUNTS_AT)
+        _COUNTS.pack_into(self._map, _COUNTS_AT, filled + 1, entries + 1, live + 1, live_bytes + size_bytes)
+
     def move(self, slot: int, place: int, used_ns: int, size_bytes: int, expires_s: int) -> None:
         """Point a row to a newer record. One store commits; the rest is bookkeeping."""
         words = self.words

@@ -223,12 +223,34 @@ class Reader(Engine):
 
     def _referred(self, head: bytes) -> Buffer | None:
         """The verified body that an entry refers to, or None."""
-        digest, encoding = head[DIGEST], head[3]
+        key = blob_key(head[DIGEST], head[3])
         table = self.current()
-        found = self.find(table, blob_key(digest, encoding), 0)
+        tag = placement(key) | 2
+        slot = _HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS
+        words = table.words
+        mapped = self._mapped.get(words[slot + 1] >> 32) if words[slot] == tag else None
+        if mapped is not None:  # at home and mapped: `find`, spelled out, saves 2 of 8 µs
+            mapping, view = mapped
+            offset = words[slot + 1] & _OFFSET
+            try:
+                check, length, _, _ = _unpack_prefix(view, offset)
+            except struct.error:
+                return self._referred_slowly(key, head)
+            end, body_at = offset + length, offset + _PREFIX_BYTES + len(key)
+            is_blob = mapping[body_at - len(key) : body_at] == key and end - body_at != Seal.BYTES
+            if is_blob and checksum(view[offset + _CHECK_BYTES : end]) == check:
+                if self._writable:
+                    words[slot + 2] = self._clock()
+                return mapping[body_at:end]
+        return self._referred_slowly(key, head)
+
+    def _referred_slowly(self, key: bytes, head: bytes) -> Buffer | None:
+        table = self.current()
+        found = self.find(table, key, 0)
         if found is None:
             return None
         slot, place, raw = found
+        digest, encoding = head[DIGEST], head[3]
         seal = Seal.of(raw.body)
         body: Buffer | None = raw.body
         if seal is not None:

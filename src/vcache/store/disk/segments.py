@@ -59,7 +59,7 @@ class Raw:
 
 def frame(head: bytes, key_bytes: int, body: Buffer) -> tuple[int, list[Buffer]]:
     """The length and the pieces of a record as it lies in a segment."""
-    size = memoryview(body).nbytes
+    size = len(body) if type(body) is bytes else memoryview(body).nbytes
     length = PREFIX_BYTES + len(head) + size
     front = LENGTHS.pack(length, len(head), key_bytes) + head
     if size <= _JOINED_BYTES:
@@ -102,6 +102,7 @@ class Segments:
     Attributes:
         mapped: mapped segments by number, for the store's read path: the mapping, whose slices are
             bytes, and a view of it, whose slices cost nothing.
+        tail: number, descriptor and capacity of the segment that was appended to last.
 
     Threads: mapping is free (the last of two racing threads wins); appending and removing
     need the writer lock.
@@ -111,7 +112,7 @@ class Segments:
         self._directory = directory
         self._segment_bytes = min(segment_bytes, SEGMENT_BYTES)
         self.mapped: dict[int, tuple[mmap.mmap, memoryview]] = {}
-        self._tail_fd: tuple[int, int, int] | None = None  # number, descriptor, capacity
+        self.tail: tuple[int, int, int] | None = None
 
     def path(self, number: int) -> Path:
         """Where a segment lies."""
@@ -164,8 +165,8 @@ class Segments:
 
     def room(self, number: int) -> int:
         """The capacity of a segment in bytes; 0 when it does not exist."""
-        if self._tail_fd is not None and self._tail_fd[0] == number:
-            return self._tail_fd[2]
+        if self.tail is not None and self.tail[0] == number:
+            return self.tail[2]
         return self._open_tail(number)[2] if self.path(number).exists() else 0
 
     def create(self, number: int, *, least_bytes: int) -> int:
@@ -214,12 +215,12 @@ class Segments:
             written += os.pwrite(fd, memoryview(data)[written:], offset + written)
 
     def _open_tail(self, number: int) -> tuple[int, int, int]:
-        tail = self._tail_fd
+        tail = self.tail
         if tail is None or tail[0] != number:
             fd = os.open(self.path(number), os.O_RDWR | os.O_CLOEXEC)
             older = tail
             # In this order: a process forked in between must not find a closed descriptor here.
-            tail = self._tail_fd = (number, fd, os.fstat(fd).st_size)
+            tail = self.tail = (number, fd, os.fstat(fd).st_size)
             if older is not None:
                 os.close(older[1])
         return tail
@@ -253,7 +254,7 @@ class Segments:
 
     def close(self) -> None:
         """Release descriptors and mappings."""
-        tail, self._tail_fd = self._tail_fd, None
+        tail, self.tail = self.tail, None
         if tail is not None:
             os.close(tail[1])
         self.mapped.clear()

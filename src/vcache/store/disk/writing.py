@@ -18,7 +18,7 @@ from vcache.hash import placement
 from vcache.store.disk import index
 from vcache.store.disk.blobs import Held, Seal, Staged, blob_key
 from vcache.store.disk.engine import DIGEST, KEY_AT, LOOK_EVERY_NS
-from vcache.store.disk.index import BLOB, ENTRY, FILE, PINNED, REF, TAGGED, DamagedIndex, Table, Word
+from vcache.store.disk.index import BLOB, ENTRY, FILE, PINNED, REF, TAGGED, TOMB, DamagedIndex, Table, Word
 from vcache.store.disk.reading import Reader
 from vcache.store.disk.segments import frame
 from vcache.store.disk.trouble import Translated, translate
@@ -68,7 +68,8 @@ class Writer(Reader):
         framed = frame(record.head, len(key), body)  # before the lock: others need not wait for it
         try:
             with self.lock:
-                self._append_entry(key, record.head, framed, 0)
+                if record.head[1] != _VERBATIM or not self._append_simple(key, framed):
+                    self._append_entry(key, record.head, framed, 0)
         except OSError as error:
             raise translate(error, self.directory) from error
         except ValueError:
@@ -139,6 +140,35 @@ class Writer(Reader):
                 seal = self.blobs.write(digest, encoding, body)
             self._publish_blob(digest, encoding, seal)
         self._append_entry(key, head, frame(head, len(key), b""), REF)
+
+    def _append_simple(self, key: Key, framed: Framed) -> bool:
+        """`_append_entry` for what most puts are, in one piece: a third of their time.
+
+        A verbatim entry, a key that the index does not know, room in table and segment. False for
+        anything else, with nothing done.
+        """
+        table, tail_file, now = self._table, self.segments.tail, self._clock()
+        words = table.words
+        length, parts = framed
+        is_due = not 0 <= now - self._looked_ns < LOOK_EVERY_NS
+        if is_due or words[2] or words[4] * 2 >= table.mask or tail_file is None:  # Word.STATE, Word.FILLED
+            return False
+        tag = placement(key) | 2
+        slot = _HEADER_WORDS + (tag >> 16 & table.mask) * _ROW_WORDS
+        while here := words[slot]:
+            slot += _ROW_WORDS
+            if here in (tag, TOMB) or slot == table.end:
+                return False
+        number, fd, capacity = tail_file
+        tail = words[8]  # Word.TAIL
+        offset = tail & 0xFFFFFFFF
+        if tail >> 32 != number or offset + length > capacity or os.pwrite(fd, parts[0], offset) != length:
+            return False
+        behind = offset + length + 7 & -8
+        words[8] = number << 32 | behind
+        words[10] += behind - offset  # Word.SEGMENT_BYTES
+        table.fill(slot, tag, number << 32 | ENTRY | offset, now, length)
+        return True
 
     def _append_entry(self, key: Key, head: bytes, framed: Framed, kind: int) -> None:
         flags = head[1]
