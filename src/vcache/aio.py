@@ -24,7 +24,7 @@ from vcache.cache import Cache
 from vcache.entry import Entry, Key
 from vcache.making import Duration, Making
 from vcache.outcome import Hit, Miss, Stats, VerifyReport
-from vcache.step import Call, Explanation, Step, StepOptions, file_time_ns
+from vcache.step import Call, Explanation, Step, StepOptions
 from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
@@ -186,7 +186,7 @@ class AsyncCache:
             found = await _hop(cache.peek_key, key)
             if isinstance(found, Hit) and not found.is_expired:
                 return cast("R", found.use())
-            observed = await _hop(cache.observer.observe_all, tuple(deps))
+            observed = await _hop(cache.observer.observe_all, deps)
             started = time.perf_counter_ns()
             try:
                 made = await compute()
@@ -320,7 +320,8 @@ class AsyncStep(Generic[P, R]):
     async def _run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         """Await the function and keep its result; a cancelled one leaves nothing."""
         step = self._step
-        started, began_ns = time.perf_counter_ns(), file_time_ns()
+        began_ns = await _hop(step.begin)
+        started = time.perf_counter_ns()
         try:
             with step.recorder() as recording:
                 value = await step.function(*args, **kwargs)  # type: ignore[arg-type]

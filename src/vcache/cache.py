@@ -247,7 +247,7 @@ class Cache(KeyedCache):
             cost_ns=nanoseconds(cost_s),
             codec=codec,
             tags=_tags(tags),
-            deps=self.observer.observe_all(_specs(deps)) if deps else (),
+            deps=self.observer.observe_all(deps) if deps else (),
             meta=None if meta is None else _meta(meta),
             is_pinned=pin,
         )
@@ -307,7 +307,7 @@ class Cache(KeyedCache):
         from vcache.making import Making  # needed by few users of get and put
 
         making = Making.of(ttl=ttl, stale=stale, errors=errors, tags=_tags(tags))
-        return making.get_or_make(self, self.key(name), compute, _specs(deps))
+        return making.get_or_make(self, self.key(name), compute, deps)
 
     def delete(self, name: str | bytes) -> bool:
         """Forget a name; whether there was one."""
@@ -470,15 +470,6 @@ def _tags(tags: Iterable[str]) -> frozenset[str]:
         if not isinstance(tag, str):
             raise UsageError(f"tag {tag!r:.80} is a {type(tag).__name__}: give text")
     return found
-
-
-def _specs(
-    deps: Iterable[Spec | str | os.PathLike[str]] | Spec | str | os.PathLike[str],
-) -> tuple[Spec | str | os.PathLike[str], ...]:
-    """Dependencies, also where somebody gives one alone: a path is no series of letters."""
-    if isinstance(deps, str | os.PathLike) or not isinstance(deps, Iterable):
-        return (deps,)
-    return tuple(deps)
 
 
 def _meta(meta: Mapping[str, str]) -> Mapping[str, str]:

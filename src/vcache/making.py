@@ -90,7 +90,7 @@ class Making:
         keeper: Keeper,
         key: Key,
         make: Callable[[], R],
-        specs: tuple[Spec | str | os.PathLike[str], ...],
+        specs: Iterable[Spec | str | os.PathLike[str]],
     ) -> R:
         """The kept value, or the one that `make` gives now, made by one of all who ask.
 
@@ -122,7 +122,7 @@ class Making:
         keeper: Keeper,
         key: Key,
         make: Callable[[], object],
-        specs: tuple[Spec | str | os.PathLike[str], ...],
+        specs: Iterable[Spec | str | os.PathLike[str]],
     ) -> None:
         """Make a value that is late, unless somebody just did."""
         found = keeper.peek_key(key)

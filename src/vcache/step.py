@@ -131,8 +131,8 @@ class StepOptions:
             raise UsageError(f'code={chosen.code!r}: give "deep", "shallow" or "none"')
         if isinstance(chosen.inputs, str) and chosen.inputs != "traced":
             raise UsageError(f'inputs={chosen.inputs!r}: give a list such as [File("a.h")], or "traced"')
-        if isinstance(chosen.outs, str):
-            raise UsageError(f"outs={chosen.outs!r}: give a list such as [{chosen.outs!r}]")
+        if isinstance(chosen.outs, str | os.PathLike):
+            raise UsageError(f"outs={chosen.outs!r}: give a list such as [{os.fspath(chosen.outs)!r}]")
         if chosen.stale is not None and tuple(chosen.outs):
             raise UsageError(
                 f"stale={chosen.stale!r} with outs: a run in the background would write files that the "
@@ -193,11 +193,9 @@ class Step(Generic[P, R]):
         self._keeper = keeper
         self._making = options.making()
         self._ignore = tuple([options.ignore] if isinstance(options.ignore, str) else options.ignore)
-        self._outs = tuple(options.outs)
+        self._outs = tuple(map(os.fspath, options.outs))
         self._is_traced = options.inputs == "traced"
-        self._specs: tuple[Spec | str | os.PathLike[str], ...] = (
-            () if isinstance(options.inputs, str) else tuple(options.inputs)
-        )
+        self._specs = () if isinstance(options.inputs, str) else inputs.together(options.inputs)
         self._discovers = self._is_traced or options.depfile is not None
         # Calls whose key depends on nothing but code and plain arguments are found by these alone.
         self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
@@ -343,7 +341,7 @@ class Step(Generic[P, R]):
     ) -> R:
         """Run the function and keep its result."""
         started = time.perf_counter_ns()
-        began_ns = file_time_ns()
+        began_ns = self.begin()
         try:
             with _heard_by(outer), self.recorder() as recording:
                 value = self.function(*args, **kwargs)  # type: ignore[arg-type]
@@ -354,6 +352,19 @@ class Step(Generic[P, R]):
         manifest = self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
         self._tell(outer, call, manifest)
         return value
+
+    def begin(self) -> int:
+        """The time of files from which on a change counts as made while the step ran.
+
+        A step with a depfile waits until that clock, which ticks some 4 ms behind the fine one, has
+        passed the present: what was written just before, stamped by the one or the other (Linux
+        6.13: multigrain timestamps), could not be told from what is written just after.
+        """
+        now_ns = time.time_ns()
+        deadline = time.monotonic() + _LAG_MOST_S
+        while self.options.depfile is not None and file_time_ns() <= now_ns and time.monotonic() < deadline:
+            time.sleep(_TICK_PART_S)
+        return file_time_ns()
 
     def recorder(self) -> AbstractContextManager[Recording | None]:
         """What to run the function in: it records what is opened, where that was asked for."""
@@ -370,21 +381,21 @@ class Step(Generic[P, R]):
 
     def keep(
         self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None = None
-    ) -> Manifest:
+    ) -> Manifest | None:
         """Keep a result with its files, unless an input changed while the function ran.
 
         Returns:
-            All that the result depends on, as far as it is known.
+            All that the result depends on; None if nobody knows.
         """
         keeper, manifest = self._keeper, call.base
         changed = keeper.observer.first_stale(call.base)
         if changed is not None:
             _log.warning("%s: %s %s while it ran: not kept", self.name, changed.dep.name, changed.reason)
-            return manifest
+            return None
         if self._discovers:
             found = self._discovered(call, began_ns, recording)
             if found is None:
-                return manifest
+                return None
             manifest = Discovery(keeper, call.base).learn(found)
         content = value
         if call.outs:
@@ -451,7 +462,7 @@ class Step(Generic[P, R]):
             # An exception is not kept: it would take the place of the value that still serves.
             self._run(call, args, kwargs, None, keeps_errors=False)
 
-    def _tell(self, outer: Recording | None, call: Call, manifest: Manifest) -> None:
+    def _tell(self, outer: Recording | None, call: Call, manifest: Manifest | None) -> None:
         """Let the traced step around this one depend on what this result depends on.
 
         A hit opens nothing, so that there is nothing to see.
@@ -459,7 +470,9 @@ class Step(Generic[P, R]):
         if outer is None:
             return
         root = self._keeper.root
-        for dep in manifest:
+        if manifest is None:
+            outer.doubt(f"an input of {self.name}")
+        for dep in manifest or ():
             spec = spec_of(dep.kind, dep.name, root)
             if spec is not None:
                 outer.adopt(spec)
@@ -760,6 +773,8 @@ def file_time_ns() -> int:
     return time.clock_gettime_ns(_FILE_CLOCK)
 
 
+_TICK_PART_S: Final = 0.0005
+_LAG_MOST_S: Final = 0.05  # a clock that was set back is not waited for
 _FILE_CLOCK: Final = getattr(
     time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 )

@@ -6,13 +6,14 @@ A spec is a plain frozen value. It looks at nothing: `Observer` does that, and g
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from vcache.errors import FingerprintError
 
-__all__ = ["Absent", "Dir", "Env", "File", "Glob", "Listing", "Ref", "Spec", "Tool", "Value"]
+__all__ = ["Absent", "Dir", "Env", "File", "Glob", "Listing", "Ref", "Spec", "Tool", "Value", "together"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,15 @@ class Absent:
 
 Spec: TypeAlias = File | Glob | Dir | Listing | Env | Tool | Value | Ref | Absent
 """Anything an `Observer` can look at."""
+
+
+def together(
+    specs: Iterable[Spec | str | os.PathLike[str]] | Spec | str | os.PathLike[str],
+) -> tuple[Spec | str | os.PathLike[str], ...]:
+    """Specs as a tuple, also where somebody gives one alone: a path is no series of letters."""
+    if isinstance(specs, str | os.PathLike) or not isinstance(specs, Iterable):
+        return (specs,)
+    return tuple(specs)
 
 
 def _has_magic(part: str) -> bool:

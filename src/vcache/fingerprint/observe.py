@@ -17,7 +17,19 @@ from vcache.entry import Dep, make_key
 from vcache.errors import FingerprintError
 from vcache.fingerprint.digests import FileDigests, FileState, cannot_read, refuse_irregular, signature
 from vcache.fingerprint.globs import Directories, split
-from vcache.fingerprint.inputs import Absent, Dir, Env, File, Glob, Listing, Ref, Spec, Tool, Value
+from vcache.fingerprint.inputs import (
+    Absent,
+    Dir,
+    Env,
+    File,
+    Glob,
+    Listing,
+    Ref,
+    Spec,
+    Tool,
+    Value,
+    together,
+)
 from vcache.fingerprint.places import Places
 from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
@@ -116,9 +128,11 @@ class Observer:
             case _:
                 return (self._file(File(spec)),)
 
-    def observe_all(self, specs: Iterable[Spec | str | os.PathLike[str]]) -> tuple[Dep, ...]:
-        """What all specs stand for now, in their order."""
-        return tuple(dep for spec in specs for dep in self.observe(spec))
+    def observe_all(
+        self, specs: Iterable[Spec | str | os.PathLike[str]] | Spec | str | os.PathLike[str]
+    ) -> tuple[Dep, ...]:
+        """What all specs stand for now, in their order; or what a single one does."""
+        return tuple(dep for spec in together(specs) for dep in self.observe(spec))
 
     def check(self, dep: Dep) -> Stale | None:
         """How a recorded input differs from what is there now; None when it still holds.

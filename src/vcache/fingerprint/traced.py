@@ -111,6 +111,12 @@ class Recording:
                 self._outer.adopt(spec)
             self._adopted[repr(spec)] = spec
 
+    def doubt(self, what: str) -> None:
+        """Note that something the code used is not known well enough to depend on."""
+        if self._outer is not None:
+            self._outer.doubt(what)
+        self.unstable.add(what)
+
     # Called by the hook.
 
     def opened(self, path: str, flags: int) -> None:
