@@ -23,7 +23,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -35,9 +34,6 @@ __all__ = ["failure", "has_snippets"]
 
 _EXAMPLE: Final = "docs/examples/calc"
 _TIMEOUT_S: Final = 120
-# A reader needs longer between two blocks. A file that is younger than a tick of the clock of its
-# file system cannot be told from one that changes while a step runs, so that nothing is kept.
-_PAUSE_S: Final = 0.02
 # What a command exports, and where it goes, holds for the commands after it.
 _IN_ONE_SHELL: Final = """\
 [ -e ../shell ] && . ../shell
@@ -107,7 +103,6 @@ def _run_page(page: Path) -> None:
     sys.path.insert(0, os.getcwd())  # a page's files can be imported
     printed = io.StringIO()
     for code in _steps(page):
-        time.sleep(_PAUSE_S)
         if isinstance(code, CodeType):
             printed = io.StringIO()
             with contextlib.redirect_stdout(printed):
