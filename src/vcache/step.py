@@ -199,6 +199,8 @@ class Step(Generic[P, R]):
         self._discovers = self._is_traced or options.depfile is not None
         # Calls whose key depends on nothing but code and plain arguments are found by these alone.
         self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
+        # … and of these alone with a single look: what is late is looked at twice.
+        self._is_quick = self._is_plain and not self._making.stale_ns
         self._known: _Known | None = None
         # Of functions and classes that were passed as arguments, while they live.
         self._prints: weakref.WeakKeyDictionary[Callable[..., object], CodePrint] = (
@@ -217,12 +219,13 @@ class Step(Generic[P, R]):
             UsageError: it did not make a file that `outs` or `depfile` promises.
         """
         known = self._known
-        if known is not None and self._is_plain:
+        if known is not None and self._is_quick:
             key = known.find(args, kwargs)
             if key is not None and known.print.is_current():
                 value = self._keeper.get_key(key, ABSENT)
                 if value is not ABSENT:
                     return cast("R", value)
+                return self._slowly(args, kwargs, is_looked_up=True)
         return self._slowly(args, kwargs)
 
     def known_key(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Key | None:
@@ -416,26 +419,36 @@ class Step(Generic[P, R]):
         if known is not None and self._is_plain:
             known.note(args, kwargs, self._key_of(call.base))
 
-    def _slowly(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
+    def _slowly(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object], *, is_looked_up: bool = False
+    ) -> R:
         if self._keeper.is_disabled:
             return self.function(*args, **kwargs)  # type: ignore[arg-type]
         outer = _listening()
         if outer is None:
-            return self._answer(args, kwargs, None)
+            return self._answer(args, kwargs, None, is_looked_up=is_looked_up)
         from vcache.fingerprint.traced import paused  # it is loaded: somebody listens
 
         # What the cache itself opens is no input of the step around this one.
         with paused():
-            return self._answer(args, kwargs, outer)
+            return self._answer(args, kwargs, outer, is_looked_up=is_looked_up)
 
-    def _answer(self, args: tuple[object, ...], kwargs: Mapping[str, object], outer: Recording | None) -> R:
+    def _answer(
+        self,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        outer: Recording | None,
+        *,
+        is_looked_up: bool,
+    ) -> R:
         keeper, making = self._keeper, self._making
         call = self.identify(args, kwargs)
         key = self._key_of(call.base)
         if self._is_plain and self._known is not None:
             self._known.note(args, kwargs, key)
-        if self._is_plain and not making.stale_ns:
-            value = keeper.get_key(key, ABSENT)  # `find` without an `Entry`: a quarter of the time
+        if self._is_quick:
+            # `find` without an `Entry`: a quarter of the time.
+            value = ABSENT if is_looked_up else keeper.get_key(key, ABSENT)
             if value is not ABSENT:
                 self._tell(outer, call, call.base)
                 return cast("R", value)

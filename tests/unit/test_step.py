@@ -471,6 +471,10 @@ def test_one_call_is_one_look_up(cache):
         step(1), step(1), step(1)
         after = cache.stats()
         assert (after.hits - before.hits, after.misses - before.misses, after.puts - before.puts) == (2, 1, 1)
+        step.invalidate()
+        step(1)
+        again = cache.stats()
+        assert (again.hits - after.hits, again.misses - after.misses) == (0, 1)
 
 
 class Parser:
