@@ -89,7 +89,7 @@ def collect(cabinet: Cabinet, names: Iterable[str]) -> list[Artifact] | None:
             return None  # it is still being written to: nobody knows what it will be
         if not _has(cabinet, state.digest) and not cabinet.put_file_key(_key(state.digest), path):
             return None
-        artifacts.append([name, stat.S_IMODE(status.st_mode), state.digest])
+        artifacts.append([name, status.st_mode & _MODE_BITS, state.digest])
     return artifacts
 
 
@@ -163,6 +163,7 @@ def _put_back(cabinet: Cabinet, artifact: Artifact) -> bool:
     return True
 
 
+_MODE_BITS: Final = 0o777  # set-uid and its kin are never given back: see `outputs.restore`
 _LARGE_BYTES: Final = 256 << 10
 
 
@@ -176,7 +177,7 @@ def _is_in_place(cabinet: Cabinet, target: Path, mode: int, digest: bytes) -> bo
         status = os.lstat(target)
     except OSError:
         return False
-    if not stat.S_ISREG(status.st_mode) or stat.S_IMODE(status.st_mode) != mode:
+    if not stat.S_ISREG(status.st_mode) or status.st_mode & _MODE_BITS != mode & _MODE_BITS:
         return False
     state = cabinet.digests.look(os.fspath(target))
     return state is not None and state.digest == digest

@@ -144,11 +144,10 @@ def pairs(value: Mapping[Any, object], walk: Walk) -> list[bytes]:
     return parts
 
 
-def _dict(tag: bytes, *, is_ordered: bool = False) -> Encoder:
-    # A key's bytes delimit themselves, so that sorting pairs sorts by key.
+def _dict(tag: bytes) -> Encoder:
+    # In the order of its items: code can see it, so a result may depend on it.
     def content(value: Mapping[object, object], walk: Walk) -> bytes:
-        parts = pairs(value, walk)
-        return join(tag, parts if is_ordered else sorted(parts))
+        return join(tag, pairs(value, walk))
 
     return lambda value, walk: walk.inside(value, content)
 
@@ -290,7 +289,7 @@ LIBRARY: Final[dict[str, Encoder]] = {
         for name in ("itemgetter", "attrgetter", "methodcaller")
     },
     "array.array": lambda value, walk: frame(b"b", value.typecode.encode() + value.tobytes()),
-    "collections.OrderedDict": _dict(b"D", is_ordered=True),
+    "collections.OrderedDict": _dict(b"D"),
     "collections.defaultdict": lambda value, walk: (
         walk.encode(value.default_factory) + _dict(b"d")(value, walk)
     ),

@@ -139,7 +139,16 @@ class Writer(Reader):
             if not self.blobs.exists(digest, encoding):
                 seal = self.blobs.write(digest, encoding, body)
             self._publish_blob(digest, encoding, seal)
+        if head[1] & Flag.PINNED:
+            self._pin_blob(digest, encoding)
         self._append_entry(key, head, frame(head, len(key), b""), REF)
+
+    def _pin_blob(self, digest: bytes, encoding: int) -> None:
+        """Keep a shared body as long as somebody refers to it: without it a pinned entry is lost."""
+        table = self.current()
+        found = self.find(table, blob_key(digest, encoding), 0)
+        if found is not None:
+            table.words[found[0] + 1] |= PINNED
 
     def _append_simple(self, key: Key, framed: Framed) -> bool:
         """`_append_entry` for what most puts are, in one piece: a third of their time.
@@ -250,7 +259,8 @@ class Writer(Reader):
             if self.blobs.is_sound(digest, encoding, seal):
                 return seal
             self._drop_blob(self.current(), found[0], found[1], digest, encoding)
-        staged = record.token if isinstance(record.token, Staged) else self.blobs.stage(record.body)
+        token = record.token  # of another store of the same tiers, perhaps
+        staged = token if self.blobs.is_staged(token) else self.blobs.stage(record.body)
         return self.blobs.publish(staged, digest, encoding)
 
     def _put_blob_file(self, digest: bytes, encoding: int, body: Buffer) -> None:
