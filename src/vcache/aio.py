@@ -163,6 +163,7 @@ class AsyncCache:
         compute: Callable[[], Awaitable[R]],
         *,
         ttl: Duration | None = None,
+        stale: Duration | None = None,
         tags: Iterable[str] = (),
         deps: Iterable[Spec | str | os.PathLike[str]] = (),
         errors: Duration | None = None,
@@ -170,6 +171,10 @@ class AsyncCache:
         """The value of a name; where there is none, the one that `compute` gives, which is kept.
 
         Of all tasks, threads and processes that ask at once, one computes.
+
+        Args:
+            stale: how much longer than `ttl` a value is served to those who ask while somebody
+                makes a new one. Whoever asks first makes it: no task is started behind its back.
 
         Raises:
             Exception: what `compute` raised, or the remembered one.
@@ -181,7 +186,11 @@ class AsyncCache:
         if value is not ABSENT:
             return cast("R", value)
         wanted = frozenset([tags] if isinstance(tags, str) else tags)
-        making = Making.of(ttl=ttl, stale=None, errors=errors, tags=wanted)
+        making = Making.of(ttl=ttl, stale=stale, errors=errors, tags=wanted)
+        if making.stale_ns and key in self._leaders:
+            late = await _hop(cache.peek_key, key)
+            if isinstance(late, Hit):
+                return cast("R", late.use())
         async with self._lead(key):
             found = await _hop(cache.peek_key, key)
             if isinstance(found, Hit) and not found.is_expired:

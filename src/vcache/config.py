@@ -325,7 +325,9 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "compress": _Spec("compress", _compress, f"one of {', '.join(_COMPRESS)}"),
         "read_only": _Spec("is_read_only", _bool, "nothing is written"),
         "tiers": _Spec("tiers", _tiers, "addresses of the tiers, fastest first"),
-        "flags": _Spec("flags", _flags, "what is tried on a percentage of the machines"),
+        "flags": _Spec(
+            "flags", _flags, "percentages of machines that try something: `tiers` may say `?flag=NAME`"
+        ),
     }
 )
 """Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+from vcache.errors import ConfigError
 from vcache.store.base import Store, satisfies
 from vcache.store.tiered import TieredStore
 from vcache.store.url import open_store, parse_url
@@ -76,7 +78,12 @@ def ground(
 
 def _configured(settings: Settings) -> list[Place]:
     if settings.tiers:
-        return list(settings.tiers)
+        tiers = [tier for tier in map(partial(_tried, settings), settings.tiers) if tier is not None]
+        if not tiers:
+            raise ConfigError(
+                f"all tiers of {settings.tiers} are behind flags that are off here: add one without"
+            )
+        return tiers
     options = {
         "max": settings.max_bytes,
         "max_age": settings.max_age_s,
@@ -85,6 +92,17 @@ def _configured(settings: Settings) -> list[Place]:
     }
     disk = _address(os.fspath(settings.dir), {name: str(v) for name, v in options.items() if v is not None})
     return [f"mem:{settings.memory_bytes}", disk] if settings.memory_bytes else [disk]
+
+
+def _tried(settings: Settings, address: str) -> Place | None:
+    """A tier's address; None where its option `flag` names one that is off on this machine."""
+    url = parse_url(address)
+    if "flag" not in url.options:
+        return address
+    options = {name: value for name, value in url.options.items() if name != "flag"}
+    if not settings.flags.is_on(url.options["flag"]):
+        return None
+    return f"{url.scheme}:{_address(url.path, options).removeprefix('disk:')}"
 
 
 def _spelled_out(where: tuple[Place, ...]) -> list[Place]:

@@ -10,6 +10,7 @@ import pytest
 
 from vcache import AsyncCache, Cache, File
 from vcache.errors import UsageError
+from vcache.testing.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
 
@@ -122,6 +123,33 @@ async def test_a_cancelled_leader_leaves_nothing_and_blocks_nobody(cache):
 
     with anyio.fail_after(5):
         assert await cache.get_or_compute("key", compute) == "made"
+
+
+async def test_an_expired_value_serves_while_a_new_one_is_made(tmp_path):
+    """Within `stale`, those who ask while one task computes get the old value at once."""
+    clock = FakeClock()
+    async with AsyncCache(tmp_path / "cache", clock=clock) as cache:
+        started, go_on = anyio.Event(), anyio.Event()
+
+        async def old():
+            return "old"
+
+        async def new():
+            started.set()
+            await go_on.wait()
+            return "new"
+
+        async def ask(compute):
+            return await cache.get_or_compute("key", compute, ttl="1m", stale="1h")
+
+        assert await ask(old) == "old"
+        clock.advance("2m")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, new)
+            await started.wait()
+            assert await ask(old) == "old"
+            go_on.set()
+        assert await ask(old) == "new"
 
 
 async def test_a_recursive_computation_does_not_wait_for_itself(cache):

@@ -167,3 +167,18 @@ def test_the_switch_can_be_overruled(monkeypatch):
     monkeypatch.setenv("VCACHE_DISABLE", "0")
     with Cache("c") as cache:
         assert not cache.is_disabled
+
+
+def test_a_tier_may_be_tried_on_some_machines(tmp_path, monkeypatch):
+    """A configured tier with `?flag=NAME` is used where that flag is on, and only there."""
+    monkeypatch.setenv("VCACHE_TIERS", "mem:1MB?flag=near disk:c?max=1GB")
+    monkeypatch.setenv("VCACHE_FLAGS", "near=100")
+    with Cache() as cache:
+        assert [tier.info.name for tier in cache.store.tiers] == ["memory", "disk"]
+    monkeypatch.setenv("VCACHE_FLAGS", "near=0")
+    with Cache() as cache:
+        assert isinstance(cache.store, DiskStore)
+        assert cache.store.max_bytes == 1_000_000_000
+    monkeypatch.setenv("VCACHE_TIERS", "mem:1MB?flag=near")
+    with pytest.raises(ConfigError, match="off here"):
+        Cache()
