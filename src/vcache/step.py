@@ -571,9 +571,15 @@ class Step(Generic[P, R]):
             raise UsageError(
                 f"{self.name}: the depfile {call.depfile!r} was promised and not written"
             ) from None
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {call.depfile!r}: {error}") from None
         found: list[Dep] = []
+        root = self._keeper.root
+        outs = {os.path.join(root, name) for name in call.outs}
         for name in names:
             full = self._named_in_depfile(name)
+            if full in outs:
+                continue
             try:
                 # Whatever changes content changes ctime as well; an mtime may be set to anything.
                 if os.stat(full).st_ctime_ns >= began_ns:
@@ -588,7 +594,7 @@ class Step(Generic[P, R]):
     def _named_in_depfile(self, name: str) -> str:
         """A name is relative to where the compiler ran: here, or in the project's root."""
         here = os.path.abspath(name)
-        return here if os.path.exists(here) else os.path.join(self._keeper.root, name)
+        return here if os.path.exists(here) else os.path.normpath(os.path.join(self._keeper.root, name))
 
     def _keep_recipe(self, key: Key, manifest: Manifest) -> None:
         """Remember what went into a result, so that `why` can compare."""

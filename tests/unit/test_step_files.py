@@ -334,6 +334,17 @@ def test_a_depfile_that_was_promised_and_not_written_is_said(cache):
         work()
 
 
+def test_a_depfile_that_is_none_is_said(cache):
+    """The error names step, file and line."""
+
+    @cache.step(depfile="a.d")
+    def work():
+        Path("a.d").write_text("garbage\n")
+
+    with pytest.raises(UsageError, match=r"work: 'a\.d': no rule of a depfile: 'garbage'"):
+        work()
+
+
 @pytest.mark.parametrize("named", ["absent.h", ".", "/dev/null"])
 def test_a_depfile_that_names_no_file_keeps_nothing(cache, named, caplog):
     """What cannot be looked at again is no input: the result is given, said and not kept."""

@@ -1,10 +1,12 @@
 """Depfiles: the Makefile rules in which compilers write down what they read.
 
-Source of the syntax: GNU make manual, "Rule Syntax" and gcc's `mkdeps.cc` quoting. It knows
+Source of the syntax: GNU make manual, "Rule Syntax", and the quoting of gcc's `mkdeps.cc`. It knows
 nothing of what is done with the names.
 """
 
 from __future__ import annotations
+
+from vcache.errors import UsageError
 
 __all__ = ["parse_depfile"]
 
@@ -13,18 +15,31 @@ def parse_depfile(text: str) -> tuple[str, ...]:
     """The prerequisites named in a depfile, in order, each once.
 
     The empty rules that `gcc -MP` adds for headers name no prerequisite and are passed over.
+
+    Raises:
+        UsageError: a line that is no rule: to pass it by would be to forget inputs.
     """
     found: dict[str, None] = {}
     for rule in _logical_lines(text):
         words = _words(rule)
-        targets = next((i for i, word in enumerate(words) if word.endswith(":")), None)
-        if targets is not None:
-            found.update(dict.fromkeys(word for word in words[targets + 1 :] if word != "|"))
+        if words:
+            found.update(dict.fromkeys(word for word in _prerequisites(words) if word != "|"))
     return tuple(found)
 
 
 def _logical_lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\\\n", " ").split("\n")
+
+
+def _prerequisites(words: list[str]) -> list[str]:
+    """What follows the targets. A colon ends them if a blank follows it: names may have colons."""
+    for i, word in enumerate(words):
+        if word.endswith(":"):
+            return words[i + 1 :]
+    target, colon, first = words[0].partition(":")
+    if not (target and colon and first):
+        raise UsageError(f"no rule of a depfile: {' '.join(words)!r:.80}; expected `target: inputs`")
+    return [first, *words[1:]]
 
 
 def _words(line: str) -> list[str]:
@@ -33,9 +48,9 @@ def _words(line: str) -> list[str]:
     word, i = "", 0
     while i < len(line):
         here, following = line[i], line[i + 1 : i + 2]
-        if here == "\\" and following in (" ", "#", ":", "\t") and following:
-            word += following
-            i += 2
+        if here == "\\":
+            part, i = _unquoted(line, i)
+            word += part
         elif here == "$" and following == "$":
             word += "$"
             i += 2
@@ -51,6 +66,23 @@ def _words(line: str) -> list[str]:
             word += here
             i += 1
     return _ended(words, word)[0]
+
+
+def _unquoted(line: str, start: int) -> tuple[str, int]:
+    """What a run of backslashes and the character behind it stand for, and where to go on.
+
+    Before a blank, 2 N + 1 of them are N and the blank, and 2 N are N at the end of a name;
+    elsewhere each stands for itself.
+    """
+    end = start
+    while line[end : end + 1] == "\\":
+        end += 1
+    count, behind = end - start, line[end : end + 1]
+    if behind and behind in " \t":
+        return ("\\" * (count // 2) + behind, end + 1) if count % 2 else ("\\" * (count // 2), end)
+    if behind and behind in "#:":
+        return "\\" * (count - 1) + behind, end + 1
+    return "\\" * count, end
 
 
 def _ended(words: list[str], word: str) -> tuple[list[str], str]:
