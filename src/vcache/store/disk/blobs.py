@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeGuard
 
 from vcache.entry import FIXED, Encoding
 from vcache.hash import checksum, file_digest
@@ -115,11 +115,13 @@ class Staged:
         self.path = path
         self.fd = fd
         self.seal = Seal(0, b"")
-        self.discard = weakref.finalize(self, _close_and_unlink, fd, path)
+        self.discard = weakref.finalize(self, _close_and_unlink, fd, path, os.getpid())
 
 
-def _close_and_unlink(fd: int, path: str) -> None:
+def _close_and_unlink(fd: int, path: str, pid: int) -> None:
     os.close(fd)
+    if os.getpid() != pid:
+        return  # a forked child: the file is its parent's
     with contextlib.suppress(OSError):
         os.unlink(path)
 
@@ -155,6 +157,12 @@ class Blobs:
             raise
         staged.seal = Seal(len(view), checksum(view))
         return staged
+
+    def is_staged(self, token: object) -> TypeGuard[Staged]:
+        """Whether something is a file staged here that waits for its name."""
+        if not isinstance(token, Staged) or not token.discard.alive:
+            return False
+        return os.path.dirname(token.path) == os.fspath(self._scratch)
 
     def publish(self, staged: Staged, digest: bytes, encoding: int) -> Seal:
         """Give a staged file its name, unless a sound one has it: that may be held by its name."""

@@ -24,11 +24,13 @@ from vcache.store.disk.index import (
     ENTRY,
     FILE,
     LEAST_ROWS,
+    LIVE,
     PINNED,
     REF,
     TOMB,
     Table,
     Word,
+    live_flags,
     offset_of,
     row_size,
 )
@@ -61,8 +63,7 @@ def survey(table: Table) -> DiskSurvey:
     rows = table.columns()
     octets = memoryview(rows).cast("B")
     halves = octets.cast("I")
-    # The low bytes of the tags: those of live rows have bit 1, a free or dead row's has not.
-    live = bytes(octets[0::32]).translate(_IS_LIVE)
+    live = live_flags(rows)
     places = array("Q", compress(rows[1::4], live))
     sizes = array("Q", compress(halves[7::8], live))
     if sizes and max(sizes) >= _IN_KIB:
@@ -81,7 +82,6 @@ def survey(table: Table) -> DiskSurvey:
     )
 
 
-_IS_LIVE: Final = bytes(bool(tag & 2) for tag in range(256))
 _IS_PINNED: Final = bytes(bool(kind & PINNED >> 24) for kind in range(256))
 _IS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
 
@@ -106,6 +106,12 @@ def _evict_row(store: Writer, survey: DiskSurvey, row: int) -> bool:
     words = table.words
     if words[slot] <= TOMB or words[slot + 1] != place or words[slot + 2] != survey.used_ns[row]:
         return False
+    return _drop_row(store, table, slot)
+
+
+def _drop_row(store: Writer, table: Table, slot: int) -> bool:
+    """Make a row dead, and remove its file if it has one; False if somebody holds that. The lock is held."""
+    place = table.words[slot + 1]
     raw = None if place & ENTRY else store.read(place)
     name = None if raw is None else split_blob_key(raw.head)
     seal = None if raw is None else Seal.of(raw.body)
@@ -185,7 +191,9 @@ def _reclaim_segments(store: Writer, target_bytes: int | None) -> None:
         try:
             _move_out(store, rows)
         except (OSError, StoreFull, StoreUnavailable):
-            return  # no room to move anything: what is there stays
+            # No room to move anything. A budget is kept all the same; else what is there stays.
+            if not over or not _give_up(store, rows):
+                return
         _remove_segment(store, number)
 
 
@@ -194,7 +202,7 @@ def _by_liveness(store: Writer) -> Iterator[tuple[int, list[tuple[int, int, int]
     segments: dict[int, list[tuple[int, int, int]]] = {number: [] for number in store.segments.numbers()}
     columns = store.current().columns()
     for tag, place, packed in zip(columns[0::4], columns[1::4], columns[3::4], strict=True):
-        if tag > TOMB and place >> 32 in segments:
+        if tag & LIVE and place >> 32 in segments:
             size = _FILE_RECORD_BYTES if place & FILE else row_size(packed >> 32)
             segments[place >> 32].append((tag, place, size))
     yield from sorted(segments.items(), key=lambda item: sum(size for _, _, size in item[1]))
@@ -210,6 +218,19 @@ def _move_out(store: Writer, rows: list[tuple[int, int, int]]) -> None:
                 for slot in table.slots(tag):
                     if table.words[slot + 1] == place:
                         _move_row(store, table, slot, place)
+
+
+def _give_up(store: Writer, rows: list[tuple[int, int, int]]) -> bool:
+    """Drop the live records of a segment that cannot be moved; False with nothing done if one is pinned."""
+    if any(place & PINNED for _, place, _ in rows):
+        return False
+    with store.lock:
+        table = store.current()
+        for tag, place, _ in rows:
+            for slot in table.slots(tag):
+                if table.words[slot + 1] == place:
+                    store._evicted += _drop_row(store, table, slot)  # two halves of one store
+    return True
 
 
 def _move_row(store: Writer, table: Table, slot: int, place: int) -> None:
@@ -230,7 +251,7 @@ def _remove_segment(store: Writer, number: int) -> None:
             return
         columns = table.columns()
         if any(
-            place >> 32 == number and tag > TOMB
+            place >> 32 == number and tag & LIVE
             for tag, place in zip(columns[0::4], columns[1::4], strict=True)
         ):
             return

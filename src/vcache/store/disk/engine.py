@@ -32,8 +32,10 @@ __all__ = ["DIGEST", "KEY_AT", "LOOK_EVERY_NS", "Engine"]
 KEY_AT: Final = FIXED.size
 DIGEST: Final = slice(FIXED.size - 32, FIXED.size)
 # How often a reader sees to it that no mapped file was cut (0.3 µs a file): to touch what a mapping
-# lost would kill the process. Nothing here cuts a file, so that once in 2 ms is often.
-LOOK_EVERY_NS: Final = 2_000_000
+# lost would kill the process. Nothing here cuts a file, so that this is often enough. It must be well
+# above the 5 ms after which CPython makes a thread give way: each look lets go of the GIL for a
+# microsecond, and who lets go and takes it again more often than that is never made to.
+LOOK_EVERY_NS: Final = 25_000_000
 _LOCK_DEADLINE_S: Final = 10.0
 _OFFSET = (1 << 26) - 1
 

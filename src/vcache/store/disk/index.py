@@ -32,6 +32,7 @@ __all__ = [
     "HEADER_WORDS",
     "HOME_SHIFT",
     "LAST_SEGMENT",
+    "LIVE",
     "PINNED",
     "REF",
     "ROW_WORDS",
@@ -40,6 +41,7 @@ __all__ = [
     "DamagedIndex",
     "Table",
     "Word",
+    "live_flags",
     "location",
     "offset_of",
     "row_size",
@@ -58,6 +60,7 @@ HOME_SHIFT: Final = 16  # a tag's low bits are not all random: it is never FREE 
 
 FREE: Final = 0
 TOMB: Final = 1
+LIVE: Final = 2  # a bit of every tag; what is neither free nor dead and lacks it, no key leads to
 
 # Kind bits of a location: bits 26..31 of its low half.
 ENTRY: Final = 1 << 26  # a head, and a body behind it or elsewhere
@@ -72,6 +75,7 @@ _OFFSET_MASK: Final = (1 << 26) - 1
 _IN_KIB: Final = 1 << 31
 
 LAST_SEGMENT: Final = (1 << 32) - 2
+_IS_LIVE: Final = bytes(bool(tag & LIVE) for tag in range(256))
 _HAS_ENTRY: Final = bytes(bool(kind & ENTRY >> 24) for kind in range(256))
 
 _ROW = struct.Struct("@QQQ")  # native: memcpy of whole words, not byte by byte
@@ -296,7 +300,7 @@ class Table:
         rows = self.columns()
         latest: dict[int, int] = {}
         for i, tag in enumerate(rows[0::ROW_WORDS]):
-            if tag <= TOMB:
+            if not tag & LIVE:
                 continue
             rival = latest.setdefault(tag, i)
             if rival != i:
@@ -305,14 +309,14 @@ class Table:
 
     def count_live(self) -> int:
         """The rows that are neither free nor dead, counted one by one."""
-        return sum(map(TOMB.__lt__, self.columns()[0::ROW_WORDS]))
+        return sum(live_flags(self.columns()))
 
     def recount(self) -> None:
         """Compute the counters anew from the rows."""
         rows = self.columns()
         view = memoryview(rows).cast("B")
         tags = rows[0::ROW_WORDS]
-        is_live = bytes(map(TOMB.__lt__, tags))
+        is_live = live_flags(rows)
         is_entry = bytes(view[11::32]).translate(_HAS_ENTRY)  # the byte of a place with the kind bits
         sizes = array("I", compress(view.cast("I")[7::8], is_live))
         words = self.words
@@ -339,6 +343,11 @@ class Table:
         self._map.close()
 
 
+def live_flags(rows: array[int]) -> bytes:
+    """A byte for each row of a copy of all: 1 where it is live, else 0."""
+    return bytes(memoryview(rows).cast("B")[0::32]).translate(_IS_LIVE)
+
+
 def _age(place: int) -> tuple[int, int]:
     return segment_of(place), offset_of(place)
 
@@ -348,7 +357,7 @@ def _place_rows(words: array[int], rows: int, source: Table) -> int:
     old = source.columns()
     mask, end, live = rows - 1, HEADER_WORDS + ROW_WORDS * rows, 0
     for i, tag in enumerate(old[0::4]):
-        if tag <= TOMB:
+        if not tag & LIVE:
             continue
         slot = HEADER_WORDS + (tag >> HOME_SHIFT & mask) * ROW_WORDS
         while words[slot]:

@@ -15,9 +15,9 @@ from vcache.entry import FIXED, Entry, Key, Record
 from vcache.errors import DecodeError, StoreError
 from vcache.hash import checksum, placement
 from vcache.store.disk import index, layout
-from vcache.store.disk.blobs import Held, Seal, blob_key, is_referring
+from vcache.store.disk.blobs import Held, Seal, blob_key, is_referring, split_blob_key
 from vcache.store.disk.engine import DIGEST, KEY_AT, LOOK_EVERY_NS, Engine
-from vcache.store.disk.index import ENTRY, TAGGED, TOMB, Table, Word
+from vcache.store.disk.index import ENTRY, LIVE, TAGGED, TOMB, Table, Word
 from vcache.store.disk.segments import CHECK_BYTES, PREFIX, PREFIX_BYTES, Raw
 from vcache.store.disk.trouble import Translated
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-__all__ = ["Reader"]
+__all__ = ["Reader", "is_led_to"]
 
 _TRIES: Final = 4
 _OFFSET = (1 << 26) - 1
@@ -316,7 +316,7 @@ class Reader(Engine):
         rows = self.current().columns()
         tags, places = rows[0::4], rows[1::4]
         for tag, place in zip(tags, places, strict=True):
-            if tag <= TOMB or place & kinds != kinds:
+            if not tag & LIVE or place & kinds != kinds:
                 continue
             with Translated(self.directory):
                 raw = self.read(place)
@@ -326,8 +326,15 @@ class Reader(Engine):
                     now = table.words[slot + 1]
                     if now != place and now & kinds == kinds and (raw := self.read(now)) is not None:
                         yield raw, now
-                continue
-            yield raw, place
+            elif is_led_to(raw, tag):
+                yield raw, place
+
+
+def is_led_to(raw: Raw, tag: int) -> bool:
+    """Whether a record is that of a key with this tag: else a damaged row points to what is dead."""
+    is_shared = split_blob_key(raw.head) is not None
+    key = raw.head if is_shared else raw.head[KEY_AT : KEY_AT + raw.key_bytes]
+    return placement(key) | LIVE == tag
 
 
 def _entry(raw: Raw) -> Entry | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vcache.entry import FIXED, Entry, Key
@@ -11,7 +12,8 @@ from vcache.errors import DecodeError, StoreError
 from vcache.hash import digest as content_digest
 from vcache.serialize import unpack
 from vcache.store.disk.blobs import Seal, blob_key, is_referring
-from vcache.store.disk.index import ENTRY, TOMB
+from vcache.store.disk.index import ENTRY, HEADER_WORDS, ROW_WORDS, TOMB, Table
+from vcache.store.disk.reading import is_led_to
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -25,27 +27,48 @@ __all__ = ["verify"]
 def verify(store: Writer, *, repair: bool) -> Iterator[tuple[Key | None, str | None]]:
     """Walk all rows; yields (key, None) for the sound and (key or None, fault) for the rest."""
     sound: dict[bytes, str | None] = {}  # blobs looked at: one may serve many entries
-    rows = store.current().columns()
-    for tag, place in zip(rows[0::4], rows[1::4], strict=True):
+    table = store.current()
+    rows = table.columns()
+    has_faults = False
+    for row, (tag, place) in enumerate(zip(rows[0::4], rows[1::4], strict=True)):
         if tag <= TOMB:
             continue
+        at = _Row(table, HEADER_WORDS + row * ROW_WORDS, tag, place)
         raw = store.read(place)
+        key: Key | None = None
+        fault: str | None = None
         if raw is None:
-            if _moved(store, tag, place):
-                continue
-            key: Key | None = None
-            fault: str | None = "a record that does not match its checksum"
+            fault = "a record that does not match its checksum"
+        elif not is_led_to(raw, tag):
+            fault = "a row that its key does not lead to"
         elif place & ENTRY:
             key, fault = _examine_entry(store, raw, sound)
         else:
             continue  # looked at through the entries that refer to it
-        if fault is not None and _moved(store, tag, place):
-            continue  # dropped or replaced while it was examined
+        if fault is not None and at.slot_in(store.current()) is None:
+            continue  # dropped, moved or replaced while it was examined
         if fault is not None and repair:
-            _drop(store, tag, place)
-            if raw is not None and is_referring(raw):
-                _drop_blob(store, raw)
+            has_faults = True
+            _drop(store, at, raw)
         yield key, fault
+    if has_faults:
+        _straighten(store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """Where a row was, and what it said."""
+
+    table: Table
+    slot: int
+    tag: int
+    place: int
+
+    def slot_in(self, table: Table) -> int | None:
+        """Where it is in a table, if it still says the same."""
+        slots = [self.slot] if table is self.table else table.slots(self.tag)
+        words = table.words
+        return next((at for at in slots if words[at] == self.tag and words[at + 1] == self.place), None)
 
 
 def _examine_entry(store: Writer, raw: Raw, sound: dict[bytes, str | None]) -> tuple[Key | None, str | None]:
@@ -83,26 +106,28 @@ def _examine(entry: Entry, body: Buffer) -> str | None:
     return None if content_digest(content) == entry.digest else "its content does not match its digest"
 
 
-def _moved(store: Writer, tag: int, place: int) -> bool:
-    table = store.current()
-    return all(table.words[slot + 1] != place for slot in table.slots(tag))
-
-
-def _drop(store: Writer, tag: int, place: int) -> None:
+def _drop(store: Writer, at: _Row, raw: Raw | None) -> None:
     with contextlib.suppress(OSError, StoreError), store.lock:
-        table = store.current()
-        for slot in table.slots(tag):
-            if table.words[slot + 1] == place:
-                table.remove(slot)
+        slot = at.slot_in(store.current())
+        if slot is not None:
+            store.current().remove(slot)
+            if raw is not None and is_referring(raw):
+                _drop_blob(store, raw)
+
+
+def _straighten(store: Writer) -> None:
+    """A fresh table: in the damaged one rows may be there twice, or behind a gap that no probe passes."""
+    with contextlib.suppress(OSError, StoreError), store.lock:
+        store.current().drop_twins()
+        store.rebuild(store.current()).recount()
 
 
 def _drop_blob(store: Writer, raw: Raw) -> None:
     """Drop a body that is not what its name says, or the next put would share it."""
     head = raw.head
     digest, encoding = head[FIXED.size - 32 : FIXED.size], head[3]
-    with contextlib.suppress(OSError, StoreError), store.lock:
-        table = store.current()
-        found = store.find(table, blob_key(digest, encoding), 0)
-        if found is not None:
-            table.remove(found[0])
-            store.blobs.quarantine(digest, encoding, store.directory / "quarantine")
+    table = store.current()
+    found = store.find(table, blob_key(digest, encoding), 0)
+    if found is not None:
+        table.remove(found[0])
+        store.blobs.quarantine(digest, encoding, store.directory / "quarantine")
