@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from vcache.errors import ConfigError
 from vcache.store.base import Store, satisfies
@@ -31,8 +30,7 @@ _NOTHING: Final = "mem:1MB"
 _YES: Final = ("1", "true", "yes", "on")
 
 
-@dataclass(frozen=True, slots=True)
-class Ground:
+class Ground(NamedTuple):
     """What a cache is opened with, each thing from its caller, else from the settings."""
 
     store: Store

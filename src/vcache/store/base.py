@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -51,8 +51,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
+class StoreInfo(NamedTuple):
     """What a store is and can do, as data.
 
     Attributes:
@@ -73,8 +72,7 @@ class StoreInfo:
     is_read_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StoreCounters:
+class StoreCounters(NamedTuple):
     """What a store holds now, and what happened to it since it was opened.
 
     `entries` and `size_bytes` are of the whole store, the rest of this process.

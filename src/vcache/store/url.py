@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from vcache.errors import ConfigError, StoreError, UsageError
-from vcache.kit import plugin
 from vcache.kit.clock import Clock, system_clock
 from vcache.kit.names import nearest
 from vcache.kit.units import seconds, size_bytes
@@ -147,6 +146,8 @@ def open_store(url: str | Path, *, clock: Clock = system_clock) -> Store:
 
 def schemes() -> tuple[str, ...]:
     """The schemes that `open_store` takes here, plug-ins included, sorted."""
+    from vcache.kit import plugin  # 2 ms that only a foreign scheme needs
+
     return tuple(sorted({*_OPENERS, *plugin.names(plugin.STORES)}))
 
 
@@ -177,6 +178,8 @@ def _open_one(url: StoreUrl, clock: Clock) -> Store:
 
 
 def _open_plugin(url: StoreUrl) -> Store:
+    from vcache.kit import plugin
+
     found = plugin.find(plugin.STORES, url.scheme)
     if found is None:
         raise ConfigError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from vcache.entry import Key, Record
@@ -97,8 +96,7 @@ class FaultyStore:
         is_read_only: bool | None = None,
     ) -> None:
         own = inner.info
-        self.info: StoreInfo = replace(
-            own,
+        self.info: StoreInfo = own._replace(
             name=name,
             url=f"{name}:",
             is_trusted=own.is_trusted if is_trusted is None else is_trusted,
