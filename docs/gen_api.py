@@ -20,7 +20,7 @@ from vcache.aio import AsyncStep
 from vcache.entry import Dep, Record, make_key, split_key
 from vcache.fingerprint.inputs import Listing
 from vcache.janitor import GcReport
-from vcache.outcome import Fault, VerifyReport
+from vcache.report import Fault, VerifyReport
 from vcache.serialize import registry
 from vcache.step import Explanation, Step, StepOptions
 from vcache.store import base, url

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from vcache.entry import Entry
     from vcache.errors import StoreError, UsageError, VcacheError
     from vcache.fingerprint.inputs import Absent, Dir, Env, File, Glob, Ref, Tool, Value
-    from vcache.outcome import Hit, Miss, Reason, Stats
+    from vcache.outcome import Hit, Miss, Reason
+    from vcache.report import Stats
     from vcache.store.url import open_store
 
 __all__ = [
@@ -46,7 +47,7 @@ _HOMES = {
     "Hit": "outcome",
     "Miss": "outcome",
     "Reason": "outcome",
-    "Stats": "outcome",
+    "Stats": "report",
     "StoreError": "errors",
     "UsageError": "errors",
     "VcacheError": "errors",

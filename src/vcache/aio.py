@@ -23,7 +23,7 @@ import anyio.to_thread
 from vcache.cache import Cache
 from vcache.entry import Entry, Key
 from vcache.making import Duration, Making
-from vcache.outcome import Hit, Miss, Stats, VerifyReport
+from vcache.outcome import Hit, Miss
 from vcache.step import Call, Explanation, Step, StepOptions
 from vcache.valuables import ABSENT
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from vcache.fingerprint.inputs import Spec
     from vcache.flight import Lead
     from vcache.janitor import GcReport
+    from vcache.report import Stats, VerifyReport
     from vcache.step import Options
     from vcache.store.base import Store
 

@@ -20,7 +20,7 @@ from vcache.errors import StoreError, StoreReadOnly, UsageError
 from vcache.keyed import KeyedCache
 from vcache.kit.units import nanoseconds, seconds, size_bytes
 from vcache.opening import Place, ground
-from vcache.outcome import Hit, Miss, Stats, VerifyReport
+from vcache.outcome import Hit, Miss
 from vcache.store.base import Batches, satisfies
 from vcache.valuables import Conditions, Valuables
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from vcache.fingerprint.inputs import Spec
     from vcache.janitor import GcReport
+    from vcache.report import Stats, VerifyReport
     from vcache.serialize import Compression
     from vcache.step import Options, Step
     from vcache.store.base import HeldPath

@@ -8,7 +8,6 @@ reaches the caller. It knows nothing of names, decorators or budgets' keeping.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +24,8 @@ from vcache.upkeep import Counts, Upkeep, first
 from vcache.valuables import ABSENT, PLAIN, VERBATIM, Conditions, Valuables
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from typing_extensions import Buffer
 
     from vcache.fingerprint.digests import FileDigests
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["KeyedCache"]
 
 _DIGESTS: Final = ".digests"
-_log = logging.getLogger("vcache")
 
 
 class KeyedCache:
@@ -244,8 +244,8 @@ class KeyedCache:
         """
         if self.is_disabled:
             return False
-        files = self.files()
-        if files is None:
+        files = self.store  # all tiers of it: each keeps its copy
+        if not isinstance(files, Files):
             return self.put_key(key, source.read_bytes(), conditions)
         with open(source, "rb"):
             pass  # a missing or unreadable source is the caller's error, not the store's
@@ -365,7 +365,7 @@ class KeyedCache:
         It stays: another program may read it, and the next put takes its place.
         """
         self._counts.corrupt += 1
-        _log.info("%r cannot be read back: %s", key, error)
+        _log().info("%r cannot be read back: %s", key, error)
 
     def _damaged(self) -> int:
         """How many damaged records the tiers have found."""
@@ -400,7 +400,7 @@ class KeyedCache:
         self._counts.faults += 1
         if not self._has_warned:  # once: a build prints thousands of lines of its own
             self._has_warned = True
-            _log.warning("the cache does not serve as it should, work goes on without it: %s", error)
+            _log().warning("the cache does not serve as it should, work goes on without it: %s", error)
 
 
 class _Refs(threading.local):
@@ -408,6 +408,12 @@ class _Refs(threading.local):
 
     def __init__(self) -> None:
         self.known: dict[Key, bytes | None] = {}
+
+
+def _log() -> Logger:
+    import logging  # 3.6 ms that only a fault needs
+
+    return logging.getLogger("vcache")
 
 
 class _DigestMemo:

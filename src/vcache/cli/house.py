@@ -12,7 +12,7 @@ from vcache.kit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from vcache.janitor import GcReport
-    from vcache.outcome import Stats
+    from vcache.report import Stats
 
 __all__ = ["gc", "stats", "verify"]
 
