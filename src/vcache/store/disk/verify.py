@@ -111,7 +111,7 @@ def _drop(store: Writer, at: _Row, raw: Raw | None) -> None:
         slot = at.slot_in(store.current())
         if slot is not None:
             store.current().remove(slot)
-            if raw is not None and is_referring(raw):
+            if raw is not None and is_led_to(raw, at.tag) and is_referring(raw):
                 _drop_blob(store, raw)
 
 
