@@ -24,9 +24,9 @@ def run(scale: Scale, directory: Path) -> list[Row]:
     """For each limit: this way against the other one, by size."""
     rows: list[Row] = []
     for size in (1, 2, 4, 8, 16):
-        rows += _crossing(scale, directory, size, "inline", "shared", store, "INLINE_BYTES")
+        rows += _crossing(scale, directory, size, "inline", "shared", writing, "INLINE_BYTES")
     for size in (64, 128, 256, 512, 1024):
-        rows += _crossing(scale, directory, size, "in a segment", "in a file", store, "SEGMENT_BLOB_BYTES")
+        rows += _crossing(scale, directory, size, "in a segment", "in a file", writing, "SEGMENT_BLOB_BYTES")
     for size in (4, 16, 64):
         rows += _crossing(scale, directory, size, "joined", "gathered", segments, "_JOINED_BYTES")[:1]
     for size in (512, 1024, 4096):

@@ -174,6 +174,7 @@ def test_a_tier_may_be_tried_on_some_machines(tmp_path, monkeypatch):
     monkeypatch.setenv("VCACHE_TIERS", "mem:1MB?flag=near disk:c?max=1GB")
     monkeypatch.setenv("VCACHE_FLAGS", "near=100")
     with Cache() as cache:
+        assert isinstance(cache.store, TieredStore)
         assert [tier.info.name for tier in cache.store.tiers] == ["memory", "disk"]
     monkeypatch.setenv("VCACHE_FLAGS", "near=0")
     with Cache() as cache:
