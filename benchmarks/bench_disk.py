@@ -12,7 +12,7 @@ from benchmarks.measure import Scale, take_turns
 from benchmarks.peers import Values
 from benchmarks.result import Compare, Figure, Row
 from vcache import Cache
-from vcache.store.disk import blobs, segments, store
+from vcache.store.disk import blobs, segments, writing
 
 TITLE = "the disk store's limits"
 
