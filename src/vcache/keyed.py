@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import FOREVER, Entry, Key, Record, make_key
+from vcache.entry import FOREVER, HEAD_VERSION, Entry, Key, Record, make_key
 from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
 from vcache.flight import SingleFlight
 from vcache.hash import digest
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["KeyedCache"]
 
 _DIGESTS: Final = ".digests"
+_VERBATIM: Final = bytes([HEAD_VERSION, VERBATIM])
 
 
 class KeyedCache:
@@ -94,7 +95,8 @@ class KeyedCache:
             return default
         memo = record.memo
         if memo is None:
-            if record.head[1] == VERBATIM:
+            head = record.head
+            if head[:2] == _VERBATIM:
                 body = record.body
                 verbatim = body if type(body) is bytes else bytes(body)
                 record.memo = (0, verbatim)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache import serialize
 from vcache.entry import FIXED, FOREVER, HEAD_VERSION, Dep, Encoding, Entry, Flag, Key, Record
+from vcache.errors import DecodeError
 from vcache.hash import Hasher, digest
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ ABSENT: Final = object()
 """What stands for "no value", since None is one."""
 
 # The fields of a head that decide whether its value may be used, read without building an Entry:
-# flags, codec length, encoding, key length; expiry, stale-until, size, cost.
-_HOT: Final = struct.Struct("<xBBBI12xQQQQ")
+# version, flags, codec length, encoding, key length; expiry, stale-until, size, cost.
+_HOT: Final = struct.Struct("<BBBBI12xQQQQ")
 _unpack_hot = _HOT.unpack_from
 _HEAD_BYTES: Final = FIXED.size
 _STAGED_BYTES: Final = 1 << 20  # a thread takes 0.1 ms to start, hashing 1 MiB 0.15
@@ -162,7 +163,12 @@ class Valuables:
             DecodeError: the bytes cannot be read back.
         """
         head = record.head
-        flags, codec_len, encoding, key_len, expires_ns, _, size, cost_ns = _unpack_hot(head)
+        try:
+            version, flags, codec_len, encoding, key_len, expires_ns, _, size, cost_ns = _unpack_hot(head)
+        except struct.error:
+            raise DecodeError(f"a head of {len(head)} bytes is truncated") from None
+        if version != HEAD_VERSION:
+            raise DecodeError(f"head version {version} is not {HEAD_VERSION}")
         if flags & _CONDITIONAL or (expires_ns and expires_ns <= clock()):
             return 0, ABSENT
         codec = head[_HEAD_BYTES + key_len : _HEAD_BYTES + key_len + codec_len]
