@@ -59,7 +59,7 @@ def output_name(root: Path, path: str | os.PathLike[str]) -> str:
     """
     full = os.path.abspath(os.path.join(root, path))
     name = os.path.relpath(full, root)
-    if name.startswith(".."):
+    if name in (".", "..") or name.startswith("../"):
         raise UsageError(f"output {os.fspath(path)!r} is outside the project root {os.fspath(root)!r}")
     return name.replace(os.sep, "/")
 

@@ -22,6 +22,7 @@ _METADATA: Final = frozenset({".git", ".hg", ".svn", ".jj"})
 _CACHE_TAG: Final = "CACHEDIR.TAG"
 _MEMO_MAX: Final = 1 << 16
 _MAGIC: Final = re.compile(r"[*?[]")
+_ESCAPED: Final = re.compile(r"\[([*?[])\]")
 
 Kind = Literal["file", "dir", "link", "other"]
 
@@ -56,13 +57,25 @@ def escape(path: str) -> str:
 
 
 def split(pattern: str) -> tuple[str, tuple[str, ...]]:
-    """The leading directories without a wildcard, and the parts behind them."""
+    """The leading directories without a wildcard, as a path, and the parts behind them."""
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.endswith("/"):
         parts.append("**")
-    at = next((i for i, part in enumerate(parts) if has_magic(part)), len(parts))
-    start = ("/" if pattern.startswith("/") else "") + "/".join(parts[:at])
-    return start, tuple(parts[at:])
+    literal: list[str] = []
+    for part in parts:
+        plain = _unescaped(part)
+        if plain is None:
+            break
+        literal.append(plain)
+    start = ("/" if pattern.startswith("/") else "") + "/".join(literal)
+    return start, tuple(parts[len(literal) :])
+
+
+def _unescaped(part: str) -> str | None:
+    """The name that a part of a pattern stands for; None if it has a wildcard."""
+    if not has_magic(part):
+        return part
+    return None if has_magic(_ESCAPED.sub("", part)) else _ESCAPED.sub(r"\1", part)
 
 
 class Directories:

@@ -1,0 +1,116 @@
+"""Inputs that only a run shows: sets of names, looked at again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vcache import Absent, Cache, Dir, Env, File, Glob, Tool
+from vcache.discovery import Discovery, spec_of
+from vcache.entry import Dep
+from vcache.fingerprint.inputs import Listing, Spec
+from vcache.fingerprint.manifest import Manifest
+
+BASE = Manifest([Dep("arg", "x", b"1")])
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Cache("c", root=tmp_path) as cache:
+        yield cache
+
+
+def learn(cache: Cache, *specs: object, base: Manifest = BASE) -> Manifest:
+    return Discovery(cache, base).learn(cache.observer.observe_all(specs))  # type: ignore[arg-type]
+
+
+def candidates(cache: Cache, base: Manifest = BASE) -> list[bytes]:
+    return [manifest.fingerprint() for manifest in Discovery(cache, base).candidates()]
+
+
+def test_what_was_seen_is_looked_at_again(cache):
+    """A candidate is the base with what the names hold now: equal while nothing changed, also when it is back."""
+    Path("a").write_text("1")
+    assert candidates(cache) == []
+    learned = learn(cache, File("a"), Absent("b"), Listing("."))
+    assert candidates(cache) == [learned.fingerprint()]
+    Path("a").write_text("2")
+    assert learned.fingerprint() not in candidates(cache)
+    assert len(candidates(cache)) == 1
+    Path("a").write_text("1")
+    assert candidates(cache) == [learned.fingerprint()]
+
+
+def test_a_name_that_cannot_be_looked_at_is_no_candidate(cache):
+    """A file that is gone, or a directory now: that run saw something else."""
+    Path("a").write_text("1")
+    learn(cache, File("a"))
+    Path("a").unlink()
+    assert candidates(cache) == []
+    Path("a").mkdir()
+    assert candidates(cache) == []
+
+
+def test_bases_do_not_meet(cache):
+    """What one recipe saw is nothing to another one."""
+    Path("a").write_text("1")
+    learn(cache, File("a"))
+    assert candidates(cache, Manifest([Dep("arg", "x", b"2")])) == []
+
+
+def test_the_latest_set_comes_first_and_old_ones_go(cache):
+    """Sixteen sets are kept; one that is seen again moves to the front and is not kept twice."""
+    for n in range(20):
+        Path(f"f{n}").write_text(str(n))
+    learned = [learn(cache, File(f"f{n}")).fingerprint() for n in range(20)]
+    assert candidates(cache) == learned[:3:-1]
+    learn(cache, File("f10"))
+    assert candidates(cache)[0] == learned[10]
+    assert sorted(candidates(cache)) == sorted(learned[4:])
+
+
+def test_a_set_of_nonsense_is_none(cache):
+    """What another program left under the key is passed over."""
+    discovery = Discovery(cache, BASE)
+    for nonsense in (5, "text", [], [[["nosuchkind", "a"]]]):
+        cache.put_key(discovery._key, nonsense)
+        assert list(discovery.candidates()) == []
+
+
+@pytest.mark.parametrize("root", ["plain", "with space", "[odd]*"])
+def test_every_kind_that_can_be_seen_can_be_seen_again(tmp_path, monkeypatch, root):
+    """From kind and name alone, an observed input leads to an equal one; values and code do not."""
+    (tmp_path / root / "d/sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / root)
+    for name in ("a", "d/b", "d/sub/c", "d/.hidden"):
+        Path(name).write_text(name)
+    Path("run.sh").write_text("#!/bin/sh\n")
+    Path("run.sh").chmod(0o755)
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    specs: list[Spec] = [
+        File("a"), File("a", by="mtime"), File(outside), Absent("none"), Listing("d"), Dir("d"), Glob("d/*"),
+        Glob("d/**", hidden=True), Glob(f"{tmp_path}/out*"), Env("HOME"), Tool("sh"), Tool("./run.sh"),
+    ]  # fmt: skip
+    with Cache(tmp_path / "c", root=".") as cache:
+        for spec in specs:
+            deps = cache.observer.observe(spec)
+            again = spec_of(deps[0].kind, deps[0].name, cache.root)
+            assert again is not None
+            monkeypatch.chdir(tmp_path)  # it means the same from anywhere
+            assert cache.observer.observe(again) == deps, spec
+            monkeypatch.chdir(tmp_path / root)
+        for kind in ("value", "arg", "code", "step", "entry", "out"):
+            assert spec_of(kind, "x", cache.root) is None
+
+
+def test_a_set_survives_the_process(cache):
+    """Sets are kept in the cache, not in the process."""
+    Path("a").write_text("1")
+    learned = learn(cache, File("a"))
+    cache.close()
+    with Cache("c", root=os.getcwd()) as other:
+        assert candidates(other) == [learned.fingerprint()]
