@@ -31,6 +31,8 @@ _NS: Final = 1_000_000_000
 _FLUSH_EVERY: Final = 1000
 # Beyond this share of its budget a put waits for a collection, so that no writer outruns it.
 _HARD_SHARE: Final = 1.1
+_PATIENCE_S: Final = 2.0  # for the collection of another process
+_JANITOR: Final = "janitor.lock"
 
 T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
@@ -216,9 +218,20 @@ class _Budget:
         if self._janitor is None:
             self._janitor = self._hire(tier)
         if limit is not None and tier.disk_bytes() > limit * _HARD_SHARE:
-            self._janitor.run_once()
+            if self._janitor.run_once() is None:
+                self._wait_for_other(tier)
         else:
             self._janitor.nudge()
+
+    @staticmethod
+    def _wait_for_other(tier: Collectable) -> None:
+        """Let the process that collects come to an end, or the others would outrun it."""
+        from vcache.kit.fs_atomic import LockFile
+
+        directory = getattr(tier, "directory", None)
+        if directory is not None:
+            with contextlib.suppress(StoreError, OSError), LockFile(directory / _JANITOR).held(_PATIENCE_S):
+                pass
 
     def close(self) -> None:
         """End the janitor. A process too short for it keeps the budget too."""
@@ -237,7 +250,7 @@ class _Budget:
         directory = getattr(tier, "directory", None)
         exclusive: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
         if directory is not None:
-            exclusive = partial(LockFile(directory / "janitor.lock").held, 0)
+            exclusive = partial(LockFile(directory / _JANITOR).held, 0)
         return Janitor(tier, _limits(self.tier), clock=self._clock, exclusive=exclusive)
 
 
