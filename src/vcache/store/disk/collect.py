@@ -18,9 +18,8 @@ from vcache.entry import FIXED, Encoding
 from vcache.errors import StoreFull, StoreUnavailable
 from vcache.store.base import Survey
 from vcache.store.disk import layout
-from vcache.store.disk.blobs import Seal, blob_key, split_blob_key
+from vcache.store.disk.blobs import BLOB_KEY_BYTES, Seal, blob_key, split_blob_key
 from vcache.store.disk.index import (
-    BLOB,
     ENTRY,
     FILE,
     LEAST_ROWS,
@@ -34,9 +33,10 @@ from vcache.store.disk.index import (
     offset_of,
     row_size,
 )
-from vcache.store.disk.segments import PREFIX
+from vcache.store.disk.segments import PREFIX, PREFIX_BYTES
 
 if TYPE_CHECKING:
+    from vcache.store.disk.segments import Raw
     from vcache.store.disk.writing import Writer
 
 __all__ = ["DiskSurvey", "evict", "reclaim", "survey"]
@@ -137,30 +137,43 @@ def reclaim(store: Writer, *, target_bytes: int | None) -> int:
 
 
 def _drop_orphan_rows(store: Writer) -> None:
-    """Drop shared blobs that no entry refers to.
+    """Drop shared bodies that no entry refers to, and entries whose body was dropped.
 
-    A put that begins to refer to one touches its row under the lock, and so keeps it.
+    A put that begins to refer to a body touches its row under the lock, and so keeps it.
     """
-    view = survey(store.current())
-    blobs = [row for row, place in enumerate(view.places) if place & (BLOB | FILE)]
-    if not blobs:
-        return
-    needed = {blob_key(head[FIXED.size - 32 : FIXED.size], head[3]) for head in _referring_heads(store, view)}
-    evict(store, view, [row for row in blobs if _blob_at(store, view.places[row]) not in needed])
+    with store.lock:  # or a put that is half done would look like an orphan
+        view = survey(store.current())
+    bodies = {
+        _shared_key(store, place): row for row, place in enumerate(view.places) if not view.is_entry[row]
+    }
+    bodies.pop(None, None)  # damaged, or moved since
+    needed = set()
+    for place, raw in _referring(store, view):
+        key = blob_key(raw.head[FIXED.size - 32 : FIXED.size], raw.head[3])
+        needed.add(key)
+        if key not in bodies:
+            store.drop_torn(raw.head[FIXED.size : FIXED.size + raw.key_bytes], place)
+    evict(store, view, [row for key, row in bodies.items() if key not in needed])
 
 
-def _referring_heads(store: Writer, view: DiskSurvey) -> Iterator[bytes]:
+def _referring(store: Writer, view: DiskSurvey) -> Iterator[tuple[int, Raw]]:
+    """The entries whose body is elsewhere: where they are now, and their records."""
     for row, place in enumerate(view.places):
         if place & REF:
             # Another collector may have moved it since: then the row says where to.
-            raw = store.read(place) or store.read(view.table.words[view.ids[row] + 1])
+            raw = store.read(place)
+            if raw is None:
+                place = view.table.words[view.ids[row] + 1]
+                raw = store.read(place)
             if raw is not None:
-                yield raw.head
+                yield place, raw
 
 
-def _blob_at(store: Writer, place: int) -> bytes | None:
-    raw = store.read(place)
-    return None if raw is None else raw.head
+def _shared_key(store: Writer, place: int) -> bytes | None:
+    """The key of a shared body, without reading the body for its checksum; None if there is none."""
+    view, offset = store.segments.view(place >> 32), offset_of(place) + PREFIX_BYTES
+    key = b"" if view is None else bytes(view[offset : offset + BLOB_KEY_BYTES])
+    return None if split_blob_key(key) is None else key
 
 
 def _shrink_table(store: Writer) -> None:

@@ -113,7 +113,7 @@ class Reader(Engine):
             body = self._referred(raw.head) if is_referring(raw) else raw.body
             if body is not None:
                 return Record(raw.head, body, (table, slot, place))
-            self._drop_torn(key, place)
+            self.drop_torn(key, place)
         return None
 
     def is_current(self, key: Key, token: object) -> bool:
@@ -279,7 +279,7 @@ class Reader(Engine):
                 table.add(Word.FILE_BYTES, -seal.size_bytes)
                 self.blobs.quarantine(digest, encoding, self.directory / "quarantine")
 
-    def _drop_torn(self, key: Key, place: int) -> None:
+    def drop_torn(self, key: Key, place: int) -> None:
         """An entry whose body is gone: absent from here on."""
         if not self._writable:
             return
