@@ -52,7 +52,7 @@ def zstd_lie(claims_bytes: int) -> bytes:
 def lz4_bomb(claims_bytes: int) -> bytes:
     """4 MiB of LZ4 frame that unpack to about 1 GiB of zeros."""
     packer = lz4.frame.LZ4FrameCompressor(block_size=lz4.frame.BLOCKSIZE_MAX4MB)
-    return packer.begin() + zeros(GIB, packer.compress, packer.flush)
+    return bytes(packer.begin()) + zeros(GIB, packer.compress, packer.flush)
 
 
 def noise(claims_bytes: int) -> bytes:

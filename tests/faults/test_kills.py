@@ -77,7 +77,7 @@ class Ledger:
             allowed = {None if is_deletion(seq) else value_of(name, seq): seq for seq in {kept, begun}}
             value = cache.get(name)
             assert value in allowed, f"{name}: {value!r:.40} is neither version {kept} nor {begun}"
-            self.kept[name] = self.begun[name] = allowed[value]  # type: ignore[index]
+            self.kept[name] = self.begun[name] = allowed[value]
 
 
 def work_until_killed(directory: Path, worker: int, seed: float, begun: dict[str, int], fd: int) -> None:

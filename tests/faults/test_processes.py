@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -207,9 +208,8 @@ def test_both_sides_of_a_fork_go_on_with_one_cache(busy: tuple[Cache, list[bool]
         for count in range(25):
             assert cache.put(f"child {number} {count}", body_of(SIZES[count % 4], seed=count))
             assert cache.get(f"child {number} {count}") == body_of(SIZES[count % 4], seed=count)
-            assert cache.get_or_compute(f"computed {count % 5}", lambda count=count: f"by {count % 5}") == (
-                f"by {count % 5}"
-            )
+            made = f"by {count % 5}"
+            assert cache.get_or_compute(f"computed {count % 5}", partial(str, made)) == made
         cache.gc()
 
     children = [Child(lambda _, number=number: child(number)) for number in range(8)]  # type: ignore[misc]
