@@ -8,13 +8,16 @@ It knows a small protocol of a cache, and nothing of what runs.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.entry import Key, make_key
-from vcache.errors import FingerprintError
+from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
+from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.globs import escape
 from vcache.fingerprint.manifest import Manifest
 from vcache.outcome import Hit
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from vcache.fingerprint.observe import Observer
     from vcache.outcome import Miss
 
-__all__ = ["Discovery", "spec_of"]
+__all__ = ["Discovery", "begin", "named_by_depfile", "spec_of"]
 
 _SEEN: Final = ".seen"
 # Several branches of one project alternate in one cache: that many sets are kept per recipe.
@@ -97,6 +100,62 @@ class Discovery:
             return self._shelf.observer.observe(spec)
         except FingerprintError:
             return None
+
+
+def begin(*, waits: bool) -> int:
+    """The time of files from which on a change counts as made while something ran.
+
+    Args:
+        waits: until the clock of files, which ticks some 4 ms behind the fine one, has passed the
+            present. What was written just before, stamped by the one or the other (Linux 6.13:
+            multigrain timestamps), could not be told from what is written just after.
+    """
+    now_ns = time.time_ns()
+    deadline = time.monotonic() + _LAG_MOST_S
+    while waits and time.clock_gettime_ns(_FILE_CLOCK) <= now_ns and time.monotonic() < deadline:
+        time.sleep(_TICK_PART_S)
+    return time.clock_gettime_ns(_FILE_CLOCK)
+
+
+_TICK_PART_S: Final = 0.0005
+_LAG_MOST_S: Final = 0.05  # a clock that was set back is not waited for
+_FILE_CLOCK: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME  # CLOCK_REALTIME_COARSE
+
+
+def named_by_depfile(shelf: Shelf, depfile: str, *, outs: Iterable[str], began_ns: int) -> list[Dep] | str:
+    """What a depfile below the root names, or why that is not certain.
+
+    Args:
+        outs: names below the root that are made, and no inputs.
+        began_ns: what changed since is not known to be what was read.
+
+    Raises:
+        UsageError: it was not written, or is none.
+    """
+    root = shelf.root
+    try:
+        with open(os.path.join(root, depfile), encoding="utf-8", errors="surrogateescape") as file:
+            names = parse_depfile(file.read())
+    except FileNotFoundError:
+        raise UsageError(f"the depfile {depfile!r} was promised and not written") from None
+    except UsageError as error:
+        raise UsageError(f"{depfile!r}: {error}") from None
+    made = {os.path.join(root, name) for name in outs}
+    found: list[Dep] = []
+    for name in names:
+        # A name is relative to where the compiler ran: here, or in the project's root.
+        here = os.path.abspath(name)
+        full = here if os.path.exists(here) else os.path.normpath(os.path.join(root, name))
+        if full in made:
+            continue
+        try:
+            # Whatever changes content changes ctime as well; an mtime may be set to anything.
+            if os.stat(full).st_ctime_ns >= began_ns:
+                return f"{name} changed while it ran"
+            found += shelf.observer.observe(inputs.File(full))
+        except (OSError, FingerprintError) as error:
+            return f"its depfile names {name}: {error}"
+    return found
 
 
 def spec_of(kind: str, name: str, root: Path) -> inputs.Spec | None:

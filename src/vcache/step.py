@@ -8,51 +8,42 @@ from __future__ import annotations
 
 import functools
 import logging
-import marshal
 import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, fields
-from types import FunctionType
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import (
     TYPE_CHECKING,
-    Any,
     Concatenate,
     Final,
     Generic,
-    Literal,
     ParamSpec,
     Self,
-    TypedDict,
     TypeVar,
     cast,
-    get_args,
     overload,
 )
 
 from vcache import artifacts
-from vcache.discovery import Discovery, spec_of
+from vcache.calls import Call, Explanation, Known, Words, argument
+from vcache.discovery import Discovery, begin, named_by_depfile, spec_of
 from vcache.entry import Dep, Key, make_key
 from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
 from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.code import CodePrint, code_print
-from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.manifest import Manifest
-from vcache.fingerprint.values import TABLE, Walk
-from vcache.making import Duration, Keeper, Making
+from vcache.options import Options, StepOptions
 from vcache.outcome import Hit, Miss, Reason
 from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
-    from vcache.fingerprint.inputs import Spec
-    from vcache.fingerprint.observe import Observer
     from vcache.fingerprint.traced import Recording
+    from vcache.making import Keeper
 
-__all__ = ["BoundStep", "Call", "Explanation", "Options", "Step", "StepOptions", "refuse_unfit"]
+__all__ = ["BoundStep", "Call", "Explanation", "Options", "Step", "StepOptions", "aside", "refuse_unfit"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -63,121 +54,7 @@ T = TypeVar("T")
 RECIPES: Final = ".recipes"
 """The namespace in which the manifest of each result is kept, for `why`."""
 
-_MEMO_MOST: Final = 4096
-# Calls with longer arguments are found by their fingerprint: a table of them would fill the memory.
-_MEMO_LONGEST_BYTES: Final = 4096
 _log = logging.getLogger("vcache.step")
-
-
-class Options(TypedDict, total=False):
-    """The keywords of `Cache.step`: see `StepOptions`."""
-
-    ttl: Duration | None
-    stale: Duration | None
-    errors: Duration | None
-    tags: Iterable[str]
-    version: str | int
-    ignore: Iterable[str]
-    inputs: Iterable[Spec | str | os.PathLike[str]] | Literal["traced"]
-    outs: Iterable[str]
-    depfile: str | None
-    code: Literal["deep", "shallow", "none"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepOptions:
-    """How calls of a step are remembered.
-
-    Attributes:
-        ttl, stale, errors: durations, as in `Cache.get_or_compute`. Exceptions of a step whose inputs
-            show only after a run ("traced", depfile) are not kept.
-        tags: labels to invalidate by.
-        version: part of the key: change it to forget what was remembered.
-        ignore: names of parameters that do not count.
-        inputs: what the step reads beside its arguments; or "traced" to record what it opens.
-        outs: files the step makes, below the root; `{parameter}` stands for an argument.
-        depfile: a Makefile rule the step writes, naming what it read.
-        code: how much of the function's code counts: "deep", "shallow" or "none".
-    """
-
-    ttl: Duration | None = None
-    stale: Duration | None = None
-    errors: Duration | None = None
-    tags: Iterable[str] = ()
-    version: str | int = ""
-    ignore: Iterable[str] = ()
-    inputs: Iterable[Spec | str | os.PathLike[str]] | Literal["traced"] = ()
-    outs: Iterable[str] = ()
-    depfile: str | None = None
-    code: Literal["deep", "shallow", "none"] = "deep"
-
-    @classmethod
-    def of(cls, options: Options) -> StepOptions:
-        """The options given by name.
-
-        Raises:
-            UsageError: an unknown name (with the nearest known ones), or a value that does not fit.
-        """
-        known = [option.name for option in fields(cls)]
-        for name in options:
-            if name not in known:
-                from vcache.kit.names import nearest
-
-                hint = nearest(name, known)
-                meant = f": did you mean {hint[0]!r}?" if hint else f": there are {', '.join(known)}"
-                raise UsageError(f"step has no option {name!r}{meant}")
-        chosen = cls(**options)
-        if chosen.code not in ("deep", "shallow", "none"):
-            raise UsageError(f'code={chosen.code!r}: give "deep", "shallow" or "none"')
-        if isinstance(chosen.inputs, str) and chosen.inputs != "traced":
-            raise UsageError(f'inputs={chosen.inputs!r}: give a list such as [File("a.h")], or "traced"')
-        if isinstance(chosen.outs, str | os.PathLike):
-            raise UsageError(f"outs={chosen.outs!r}: give a list such as [{os.fspath(chosen.outs)!r}]")
-        if chosen.stale is not None and tuple(chosen.outs):
-            raise UsageError(
-                f"stale={chosen.stale!r} with outs: a run in the background would write files that the "
-                "caller is reading; leave one of them out"
-            )
-        return chosen
-
-    def making(self) -> Making:
-        """The part that decides how a value is kept."""
-        tags = frozenset([self.tags] if isinstance(self.tags, str) else self.tags)
-        return Making.of(ttl=self.ttl, stale=self.stale, errors=self.errors, tags=tags)
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One call of a step, identified.
-
-    Attributes:
-        base: everything known before it runs.
-        outs: names of the files it is to make, below the root.
-        depfile: where it writes what it read, below the root.
-    """
-
-    base: Manifest
-    outs: tuple[str, ...] = ()
-    depfile: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What goes into the key of a call, in words.
-
-    Attributes:
-        key: the name under which the result is kept.
-        lines: one per input.
-        unseen: what the fingerprint cannot see.
-    """
-
-    key: str
-    lines: tuple[str, ...]
-    unseen: tuple[str, ...] = field(default=())
-
-    def __str__(self) -> str:
-        unseen = [f"not seen: {what}" for what in self.unseen]
-        return "\n".join([self.key, *(f"  {line}" for line in (*self.lines, *unseen))])
 
 
 class Step(Generic[P, R]):
@@ -201,7 +78,7 @@ class Step(Generic[P, R]):
         self._is_plain = not (self._specs or self._outs or self._discovers or self._ignore)
         # … and of these alone with a single look: what is late is looked at twice.
         self._is_quick = self._is_plain and not self._making.stale_ns
-        self._known: _Known | None = None
+        self._known: Known | None = None
         # Of functions and classes that were passed as arguments, while they live.
         self._prints: weakref.WeakKeyDictionary[Callable[..., object], CodePrint] = (
             weakref.WeakKeyDictionary()
@@ -295,21 +172,23 @@ class Step(Generic[P, R]):
         for name, value in bound.items():
             deps += self._argument(name, value)
         deps += observer.observe_all(self._specs)
-        words = _Words(bound) if self._outs or self.options.depfile else None
-        outs = tuple(self._output(template, words) for template in self._outs) if words is not None else ()
-        depfile = None
-        if self.options.depfile is not None and words is not None:
-            depfile = self._output(self.options.depfile, words)
+        outs, depfile = self._outputs(bound)
         deps += [Dep("out", name, b"") for name in outs]
         return Call(Manifest(deps), outs, depfile)
 
-    def find(self, call: Call, *, peek: bool = False) -> Hit | Miss:
+    def find(self, call: Call, *, peek: bool = False, outer: Recording | None = None) -> Hit | Miss:
         """The remembered result of a call, with its files put back unless only peeking.
 
         One that `stale` still allows is found where there is none within its time to live; its
         `is_expired` says so.
+
+        Args:
+            outer: the recording around the call, as `aside` gives it: what a hit depends on, it does.
         """
-        return self._find(call, peek=peek)[0]
+        found, manifest = self._find(call, peek=peek)
+        if outer is not None and isinstance(found, Hit):
+            self._tell(outer, call, manifest)
+        return found
 
     def _find(self, call: Call, *, peek: bool = False) -> tuple[Hit | Miss, Manifest]:
         miss = Miss(Reason.ABSENT, "no result is kept for these inputs")
@@ -352,22 +231,12 @@ class Step(Generic[P, R]):
             if keeps_errors:
                 self.keep_error(call, error, time.perf_counter_ns() - started)
             raise
-        manifest = self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording)
-        self._tell(outer, call, manifest)
+        self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording, outer=outer)
         return value
 
     def begin(self) -> int:
-        """The time of files from which on a change counts as made while the step ran.
-
-        A step with a depfile waits until that clock, which ticks some 4 ms behind the fine one, has
-        passed the present: what was written just before, stamped by the one or the other (Linux
-        6.13: multigrain timestamps), could not be told from what is written just after.
-        """
-        now_ns = time.time_ns()
-        deadline = time.monotonic() + _LAG_MOST_S
-        while self.options.depfile is not None and file_time_ns() <= now_ns and time.monotonic() < deadline:
-            time.sleep(_TICK_PART_S)
-        return file_time_ns()
+        """The time of files from which on a change counts as made while the step ran."""
+        return begin(waits=self.options.depfile is not None)
 
     def recorder(self) -> AbstractContextManager[Recording | None]:
         """What to run the function in: it records what is opened, where that was asked for."""
@@ -383,13 +252,29 @@ class Step(Generic[P, R]):
             self._making.keep_error(self._keeper, self._key_of(call.base), error, cost_ns=cost_ns)
 
     def keep(
-        self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None = None
-    ) -> Manifest | None:
+        self,
+        call: Call,
+        value: object,
+        cost_ns: int,
+        began_ns: int,
+        recording: Recording | None = None,
+        *,
+        outer: Recording | None = None,
+    ) -> None:
         """Keep a result with its files, unless an input changed while the function ran.
 
-        Returns:
-            All that the result depends on; None if nobody knows.
+        Args:
+            cost_ns, began_ns, recording: how long it ran, `begin()`, and what `recorder()` gave.
+            outer: as in `find`.
         """
+        manifest = self._keep(call, value, cost_ns, began_ns, recording)
+        if outer is not None:
+            self._tell(outer, call, manifest)
+
+    def _keep(
+        self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None
+    ) -> Manifest | None:
+        """All that a result depends on, which is kept; None if nobody knows."""
         keeper, manifest = self._keeper, call.base
         changed = keeper.observer.first_stale(call.base)
         if changed is not None:
@@ -397,7 +282,8 @@ class Step(Generic[P, R]):
             return None
         if self._discovers:
             found = self._discovered(call, began_ns, recording)
-            if found is None:
+            if isinstance(found, str):
+                _log.warning("%s: %s: not kept", self.name, found)
                 return None
             manifest = Discovery(keeper, call.base).learn(found)
         content = value
@@ -424,13 +310,7 @@ class Step(Generic[P, R]):
     ) -> R:
         if self._keeper.is_disabled:
             return self.function(*args, **kwargs)  # type: ignore[arg-type]
-        outer = _listening()
-        if outer is None:
-            return self._answer(args, kwargs, None, is_looked_up=is_looked_up)
-        from vcache.fingerprint.traced import paused  # it is loaded: somebody listens
-
-        # What the cache itself opens is no input of the step around this one.
-        with paused():
+        with aside() as outer:
             return self._answer(args, kwargs, outer, is_looked_up=is_looked_up)
 
     def _answer(
@@ -450,21 +330,20 @@ class Step(Generic[P, R]):
             # `find` without an `Entry`: a quarter of the time.
             value = ABSENT if is_looked_up else keeper.get_key(key, ABSENT)
             if value is not ABSENT:
-                self._tell(outer, call, call.base)
+                if outer is not None:
+                    self._tell(outer, call, call.base)
                 return cast("R", value)
         else:
-            found, manifest = self._find(call)
+            found = self.find(call, outer=outer)
             keeper.count(found)
             if isinstance(found, Hit):
                 if found.is_expired:
                     making.refresh(keeper, key, lambda: self._refresh(call, args, kwargs))
-                self._tell(outer, call, manifest)
                 return cast("R", found.use())
         lead = keeper.flight.lead(key)
         with nullcontext() if lead is None else lead:
-            found, manifest = self._find(call)
+            found = self.find(call, outer=outer)
             if isinstance(found, Hit) and not found.is_expired:
-                self._tell(outer, call, manifest)
                 return cast("R", found.use())
             return self._run(call, args, kwargs, outer)
 
@@ -475,13 +354,11 @@ class Step(Generic[P, R]):
             # An exception is not kept: it would take the place of the value that still serves.
             self._run(call, args, kwargs, None, keeps_errors=False)
 
-    def _tell(self, outer: Recording | None, call: Call, manifest: Manifest | None) -> None:
+    def _tell(self, outer: Recording, call: Call, manifest: Manifest | None) -> None:
         """Let the traced step around this one depend on what this result depends on.
 
         A hit opens nothing, so that there is nothing to see.
         """
-        if outer is None:
-            return
         root = self._keeper.root
         if manifest is None:
             outer.doubt(f"an input of {self.name}")
@@ -492,23 +369,19 @@ class Step(Generic[P, R]):
         for name in call.outs:
             outer.changed(os.path.join(root, name))
 
-    def _current(self) -> _Known:
+    def _current(self) -> Known:
         known = self._known
         if known is None or not known.print.is_current():
             # A new table with the new print: whoever still fills the old one harms nobody.
             code = code_print(self.function, level=self.options.code, project_root=self._keeper.root)
-            known = self._known = _Known(code)
+            known = self._known = Known(code)
         return known
 
-    def _argument(self, name: str, value: object) -> Iterator[Dep]:
-        """An argument's identity; a spec in it, however deep, stands for what it names."""
-        walk = _SpecWalk(self._keeper.observer, self._code_of)
+    def _argument(self, name: str, value: object) -> list[Dep]:
         try:
-            known = identity(value, where=f"argument {name!r}", walk=walk)
+            return argument(name, value, self._keeper.observer, self._code_of)
         except FingerprintError as error:
             raise FingerprintError(f"{self.name}: {error}") from None
-        yield Dep("arg", name, known, note=_shown(value))
-        yield from walk.found
 
     def _code_of(self, function: Callable[..., object]) -> tuple[Dep, ...]:
         """What a function or class that was passed as an argument runs."""
@@ -518,14 +391,17 @@ class Step(Generic[P, R]):
             self._prints[function] = known
         return known.deps
 
-    def _output(self, template: str, words: _Words) -> str:
+    def _outputs(self, bound: Mapping[str, object]) -> tuple[tuple[str, ...], str | None]:
+        """The names of outputs and depfile below the root, for these arguments."""
+        depfile = self.options.depfile
+        if not (self._outs or depfile):
+            return (), None
+        words, root = Words(bound), self._keeper.root
         try:
-            path = template.format_map(words)
-        except (KeyError, AttributeError, IndexError, ValueError) as error:
-            raise UsageError(
-                f"{self.name}: the output {template!r} asks for {error}: it may use {', '.join(words.known)}"
-            ) from None
-        return artifacts.output_name(self._keeper.root, path)
+            outs = tuple(artifacts.output_name(root, words.fill(template)) for template in self._outs)
+            return outs, None if depfile is None else artifacts.output_name(root, words.fill(depfile))
+        except UsageError as error:
+            raise UsageError(f"{self.name}: {error}") from None
 
     def _manifest(self, call: Call) -> Manifest:
         """The full manifest where earlier runs tell it, else what is known beforehand."""
@@ -554,47 +430,16 @@ class Step(Generic[P, R]):
         directory = getattr(self._keeper, "directory", None)
         return () if directory is None else (f"{directory}{os.sep}",)
 
-    def _discovered(self, call: Call, began_ns: int, recording: Recording | None) -> list[Dep] | None:
-        """What a run read beside what was declared; None when that is not certain."""
+    def _discovered(self, call: Call, began_ns: int, recording: Recording | None) -> list[Dep] | str:
+        """What a run read beside what was declared, or why that is not certain."""
         if recording is not None:
             deps = list(recording.deps(self._keeper.observer))
-            if recording.unstable:
-                _log.warning("%s: %s changed while it ran: not kept", self.name, min(recording.unstable))
-                return None
-            return deps
+            return f"{min(recording.unstable)} changed while it ran" if recording.unstable else deps
         assert call.depfile is not None
-        path = os.path.join(self._keeper.root, call.depfile)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
-                names = parse_depfile(file.read())
-        except FileNotFoundError:
-            raise UsageError(
-                f"{self.name}: the depfile {call.depfile!r} was promised and not written"
-            ) from None
+            return named_by_depfile(self._keeper, call.depfile, outs=call.outs, began_ns=began_ns)
         except UsageError as error:
-            raise UsageError(f"{self.name}: {call.depfile!r}: {error}") from None
-        found: list[Dep] = []
-        root = self._keeper.root
-        outs = {os.path.join(root, name) for name in call.outs}
-        for name in names:
-            full = self._named_in_depfile(name)
-            if full in outs:
-                continue
-            try:
-                # Whatever changes content changes ctime as well; an mtime may be set to anything.
-                if os.stat(full).st_ctime_ns >= began_ns:
-                    _log.warning("%s: %s changed while it ran: not kept", self.name, name)
-                    return None
-                found += self._keeper.observer.observe(inputs.File(full))
-            except (OSError, FingerprintError) as error:
-                _log.warning("%s: its depfile names %s: %s: not kept", self.name, name, error)
-                return None
-        return found
-
-    def _named_in_depfile(self, name: str) -> str:
-        """A name is relative to where the compiler ran: here, or in the project's root."""
-        here = os.path.abspath(name)
-        return here if os.path.exists(here) else os.path.normpath(os.path.join(self._keeper.root, name))
+            raise UsageError(f"{self.name}: {error}") from None
 
     def _keep_recipe(self, key: Key, manifest: Manifest) -> None:
         """Remember what went into a result, so that `why` can compare."""
@@ -639,70 +484,21 @@ class BoundStep(Generic[P, R]):
         return f"<step {self._step.name} of {self.__self__!r:.80}>"
 
 
-class _Known:
-    """The calls of this process that need no more than their arguments to be found, for one state of the code.
+@contextmanager
+def aside() -> Iterator[Recording | None]:
+    """Where the cache works by itself: what it opens is no input of a traced step around it.
 
-    Told apart by type and value with `marshal`, which is never stored nor loaded: canonical
-    identities are `fingerprint.arguments`' work.
+    Gives the recording of that step, if there is one.
     """
-
-    __slots__ = ("_keys", "_keys_of_bytes", "print")
-
-    def __init__(self, code: CodePrint) -> None:
-        self.print = code
-        self._keys: dict[bytes, Key] = {}
-        # `marshal` writes a bytearray, an array or a view as if it were bytes.
-        self._keys_of_bytes: dict[bytes, Key] = {}
-
-    def find(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Key | None:
-        """The key of a call, if it is known."""
-        try:
-            raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]  # tried on whatever comes
-        except ValueError:
-            return None
-        key = self._keys.get(raw)
-        if key is None and self._keys_of_bytes:
-            key = self._keys_of_bytes.get(raw)
-            if key is not None and not _is_of(_WITH_BYTES, (args, kwargs)):
-                return None
-        return key
-
-    def note(self, args: tuple[object, ...], kwargs: Mapping[str, object], key: Key) -> None:
-        """Let a call be found."""
-        if not _is_of(_WITH_BYTES, (args, kwargs)):
-            return
-        try:
-            raw = marshal.dumps((args, kwargs), 2)  # type: ignore[arg-type]
-        except ValueError:
-            return
-        keys = self._keys if _is_of(_WITHOUT_BYTES, (args, kwargs)) else self._keys_of_bytes
-        if len(raw) <= _MEMO_LONGEST_BYTES:
-            if len(keys) >= _MEMO_MOST:
-                keys.clear()
-            keys[raw] = key
-
-
-_WITHOUT_BYTES: Final = frozenset({type(None), bool, int, float, complex, str})
-_WITH_BYTES: Final = _WITHOUT_BYTES | {bytes}
-
-
-def _is_of(leaves: frozenset[type], value: object) -> bool:
-    """Whether a value is made of plain containers and of leaves of these types only."""
-    kind = type(value)
-    if kind in leaves:
-        return True
-    if kind is dict:
-        items = cast("dict[object, object]", value)
-        return all(_is_of(leaves, key) and _is_of(leaves, each) for key, each in items.items())
-    if kind in (tuple, list, set, frozenset):
-        return all(_is_of(leaves, each) for each in cast("Iterable[object]", value))
-    return False
-
-
-def _listening() -> Recording | None:
-    """The recording of a traced step around this call, if there is one."""
     traced = sys.modules.get("vcache.fingerprint.traced")  # loaded by the first traced step only
-    return None if traced is None else cast("Recording | None", traced.current())
+    outer = None if traced is None else cast("Recording | None", traced.current())
+    if outer is None:
+        yield None
+        return
+    from vcache.fingerprint.traced import paused
+
+    with paused():
+        yield outer
 
 
 def _heard_by(outer: Recording | None) -> AbstractContextManager[object]:
@@ -714,61 +510,9 @@ def _heard_by(outer: Recording | None) -> AbstractContextManager[object]:
     return resumed(outer)
 
 
-class _SpecWalk(Walk):
-    """Encodes arguments with specs by their portable names, and collects what they stand for."""
-
-    __slots__ = ("code_of", "found", "observer")
-
-    def __init__(
-        self, observer: Observer, code_of: Callable[[Callable[..., object]], tuple[Dep, ...]]
-    ) -> None:
-        super().__init__(_ENCODERS)
-        self.observer, self.code_of = observer, code_of
-        self.found: list[Dep] = []
-
-
-def _encode_spec(spec: Spec, walk: Walk) -> bytes:
-    """Which spec it is; what it names is observed beside, for a change to be laid at its door."""
-    assert isinstance(walk, _SpecWalk)
-    deps = walk.observer.observe(spec)
-    walk.found += deps
-    # The first names the spec itself; the rest are the files that a pattern matches.
-    first = deps[0]
-    # Of two values of one name that change places, only their order changes.
-    content = first.identity if first.kind == "value" else b""
-    return walk.encode(("spec", type(spec).__name__, first.kind, first.name, content))
-
-
-def _encode_code(value: Callable[..., object], walk: Walk) -> bytes:
-    """A function or class by itself; what it reaches is observed beside."""
-    assert isinstance(walk, _SpecWalk)
-    walk.found += walk.code_of(value)
-    return TABLE[type(value)](value, walk)
-
-
-_ENCODERS: Final[dict[type, Callable[[Any, Walk], bytes]]] = {
-    **TABLE,
-    **dict.fromkeys(get_args(inputs.Spec), _encode_spec),
-    **dict.fromkeys((FunctionType, type), _encode_code),
-}
-
-
-class _Words(dict[str, object]):
-    """A step's arguments as its output templates may use them."""
-
-    def __init__(self, bound: Mapping[str, object]) -> None:
-        super().__init__(bound)
-        self.known = sorted(bound)
-
-
 def _value_of(hit: Hit) -> object:
     content = hit.value
     return content["value"] if isinstance(content, dict) and "files" in content else content
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def refuse_unfit(function: object) -> None:
@@ -786,17 +530,6 @@ def refuse_unfit(function: object) -> None:
     if flags & _GENERATOR:
         raise UsageError(f"{function!r} is a generator: return a list, which can be kept")
 
-
-def file_time_ns() -> int:
-    """The time as file systems stamp it: by a coarse clock, up to 10 ms behind the fine one."""
-    return time.clock_gettime_ns(_FILE_CLOCK)
-
-
-_TICK_PART_S: Final = 0.0005
-_LAG_MOST_S: Final = 0.05  # a clock that was set back is not waited for
-_FILE_CLOCK: Final = getattr(
-    time, "CLOCK_REALTIME_COARSE", 5 if sys.platform == "linux" else time.CLOCK_REALTIME
-)
 
 _GENERATOR: Final = 0x20  # inspect.CO_GENERATOR and its kin, without importing inspect
 _COROUTINE: Final = 0x80
