@@ -54,7 +54,11 @@ def test_what_auto_chooses():
     assert both_ways(TEXT[:600_000])[0] is Encoding.ZSTD
 
 
-@pytest.mark.parametrize("packed", [gzip.compress(b""), zstandard.compress(b""), lz4.frame.compress(b"")], ids=["gzip", "zstd", "lz4"])
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b""), zstandard.compress(b""), lz4.frame.compress(b"")],
+    ids=["gzip", "zstd", "lz4"],
+)
 def test_compressed_files_are_not_tried(packed):
     """Content that starts like a compressed file stays raw, even if it could be compressed."""
     assert both_ways(packed + bytes(100_000))[0] is Encoding.IDENTITY
