@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from types import MethodType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Self, TypeVar, cast
 
 import anyio
@@ -24,13 +24,14 @@ from vcache.cache import Cache
 from vcache.entry import Entry, Key
 from vcache.making import Duration, Making
 from vcache.outcome import Hit, Miss
-from vcache.step import Call, Explanation, Step, StepOptions
+from vcache.step import BoundStep, Call, Explanation, Step, StepOptions, aside
 from vcache.valuables import ABSENT
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     from vcache.fingerprint.inputs import Spec
+    from vcache.fingerprint.traced import Recording
     from vcache.flight import Lead
     from vcache.janitor import GcReport
     from vcache.report import Stats, VerifyReport
@@ -110,9 +111,15 @@ class AsyncCache:
         """Keep a value; the options are those of `Cache.put`."""
         return await _hop(self.cache.put, name, value, **options)
 
-    async def put_many(self, items: Mapping[str | bytes, object], *, ttl: Duration | None = None) -> bool:
+    async def put_many(
+        self,
+        items: Mapping[str, object] | Mapping[bytes, object] | Mapping[str | bytes, object],
+        *,
+        ttl: Duration | None = None,
+        tags: Iterable[str] = (),
+    ) -> bool:
         """Keep several values."""
-        return await _hop(self.cache.put_many, items, ttl=ttl)
+        return await _hop(self.cache.put_many, items, ttl=ttl, tags=tags)
 
     async def put_file(
         self, name: str | bytes, path: str | os.PathLike[str], *, ttl: Duration | None = None
@@ -291,14 +298,14 @@ class AsyncStep(Generic[P, R]):
         cache.count(found)
         if isinstance(found, Hit) and not found.is_expired:
             return cast("R", found.use())
-        async with self._owner._lead(cache.key(call.base.fingerprint())):
-            again = await _hop(step.find, call)
+        async with self._owner._lead(step.lead_key(call)):
+            again = await _hop(self._find, call)
             if isinstance(again, Hit) and not again.is_expired:
                 return cast("R", again.use())
             return await self._run(call, args, kwargs)
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
-        return self if instance is None else MethodType(self, instance)
+        return self if instance is None else BoundStep(cast("Step[..., Awaitable[R]]", self), instance)
 
     async def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
         """The name under which this call's result is, or would be, kept."""
@@ -323,9 +330,20 @@ class AsyncStep(Generic[P, R]):
         return cast("R", await _hop(self._step.bypass, *args, **kwargs))
 
     def _look(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> tuple[Call, Hit | Miss]:
-        call = self._step.identify(args, kwargs)
-        self._step.note_key(args, kwargs, call)
-        return call, self._step.find(call)
+        with aside() as outer:
+            call = self._step.identify(args, kwargs)
+            self._step.note_key(args, kwargs, call)
+            return call, self._step.find(call, outer=outer)
+
+    def _find(self, call: Call) -> Hit | Miss:
+        with aside() as outer:
+            return self._step.find(call, outer=outer)
+
+    def _keep(
+        self, call: Call, value: object, cost_ns: int, began_ns: int, recording: Recording | None
+    ) -> None:
+        with aside() as outer:
+            self._step.keep(call, value, cost_ns, began_ns, recording, outer=outer)
 
     async def _run(self, call: Call, args: tuple[object, ...], kwargs: Mapping[str, object]) -> R:
         """Await the function and keep its result; a cancelled one leaves nothing."""
@@ -338,5 +356,5 @@ class AsyncStep(Generic[P, R]):
         except Exception as error:
             await _hop(step.keep_error, call, error, time.perf_counter_ns() - started)
             raise
-        await _hop(step.keep, call, value, time.perf_counter_ns() - started, began_ns, recording)
+        await _hop(self._keep, call, value, time.perf_counter_ns() - started, began_ns, recording)
         return value

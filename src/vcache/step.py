@@ -234,6 +234,10 @@ class Step(Generic[P, R]):
         self.keep(call, value, time.perf_counter_ns() - started, began_ns, recording, outer=outer)
         return value
 
+    def lead_key(self, call: Call) -> Key:
+        """What callers of one call agree on: one of them leads it."""
+        return self._key_of(call.base)
+
     def begin(self) -> int:
         """The time of files from which on a change counts as made while the step ran."""
         return begin(waits=self.options.depfile is not None)
