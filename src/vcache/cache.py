@@ -468,18 +468,28 @@ _ABSENT: Final = object()
 def _tags(tags: Iterable[str]) -> frozenset[str]:
     found = frozenset([tags] if isinstance(tags, str) else tags)
     for tag in found:
-        if not isinstance(tag, str):
-            raise UsageError(f"tag {tag!r:.80} is a {type(tag).__name__}: give text")
+        _require_text("tag", tag)
     return found
 
 
 def _meta(meta: Mapping[str, str]) -> Mapping[str, str]:
     for name, word in meta.items():
-        if not (isinstance(name, str) and isinstance(word, str)):
-            raise UsageError(f"meta {name!r:.80}: {word!r:.80}: give text by text")
+        _require_text("meta", name)
+        _require_text(f"meta {name!r}:", word)
     return meta
 
 
+def _require_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"{what} {text!r:.80} is a {type(text).__name__}: give text")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"{what} {text!r:.80} holds half of a surrogate pair: give text") from None
+
+
 def _require_namespace(namespace: str) -> None:
+    _require_text("namespace", namespace)
     if namespace.startswith("."):
         raise UsageError(f"namespace {namespace!r} begins with a dot, as the cache's own do: name another")

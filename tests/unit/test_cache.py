@@ -107,7 +107,7 @@ def test_namespaces_do_not_meet(tmp_path):
         plain.close()
 
 
-@pytest.mark.parametrize("namespace", [".seen", "a\0b"])
+@pytest.mark.parametrize("namespace", [".seen", "a\0b", "\ud800", b"bytes"], ids=ascii)
 def test_a_namespace_of_the_caches_own_is_refused(tmp_path, namespace):
     """A dot at the start is for the cache itself, and a NUL ends a namespace."""
     with pytest.raises(UsageError, match="namespace"):
@@ -353,7 +353,10 @@ def test_tags_forget_what_carries_one_of_them(cache):
     ("options", "message"),
     [
         ({"tags": [1]}, "tag 1"),
-        ({"meta": {"a": 1}}, "meta 'a'"),
+        ({"tags": ["\udc80"]}, "surrogate"),
+        ({"meta": {"a": 1}}, "meta 'a': 1 is a int"),
+        ({"meta": {1: "a"}}, "meta 1 is a int"),
+        ({"meta": {"a": "\ud800"}}, "surrogate"),
         ({"cost_s": -1}, "duration"),
         ({"cost_s": float("nan")}, "duration"),
         ({"stale": "x"}, "duration"),
