@@ -123,7 +123,10 @@ class Engine:
         words = table.words
         tail = words[8]  # Word.TAIL
         number, offset = tail >> 32, tail & 0xFFFFFFFF
-        if offset + length > self.segments.room(number):
+        is_new = self.segments.tail is None or self.segments.tail[0] != number
+        if offset + length > self.segments.room(number) or (
+            is_new and not self.segments.is_blank(number, offset)
+        ):
             number, offset = self.new_segment(table, length), 0
         behind = self.segments.append(number, offset, parts, length)
         words[8] = number << 32 | behind

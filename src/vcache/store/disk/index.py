@@ -31,6 +31,7 @@ __all__ = [
     "FREE",
     "HEADER_WORDS",
     "HOME_SHIFT",
+    "KINDS",
     "LAST_SEGMENT",
     "LIVE",
     "PINNED",
@@ -69,6 +70,7 @@ FILE: Final = 1 << 28  # a shared body as a file of its own
 PINNED: Final = 1 << 29
 TAGGED: Final = 1 << 30
 REF: Final = 1 << 31  # an entry whose body is a BLOB or FILE row
+KINDS: Final = ENTRY | BLOB | FILE | PINNED | TAGGED | REF
 _OFFSET_MASK: Final = (1 << 26) - 1
 
 # A row's size is in bytes up to 2 GiB; beyond bit 31 it counts KiB (files only).
@@ -103,6 +105,7 @@ class Word:
     SEGMENT_BYTES: Final = 10  # appended to the segments that exist
     FILE_BYTES: Final = 11
     RETIRED: Final = 12  # how many segments were ever removed
+    SURVEYED: Final = 13  # when a janitor last looked at all rows
     LEDGER: Final = 16  # the totals of all processes, 16 words
 
 

@@ -39,6 +39,7 @@ LENGTHS: Final = struct.Struct("<III")  # record length, head length, key length
 PREFIX: Final = struct.Struct("<16sIII")  # checksum of all that follows it, and the lengths
 PREFIX_BYTES: Final = PREFIX.size
 _ALIGN: Final = 8
+_BLANK_BYTES: Final = 4096
 # Each mapping keeps a descriptor open, of which a process may have 1024.
 _MOST_MAPPED: Final = 256
 # Up to here one joined buffer is cheaper than a gathered write (benchmarks/results: disk).
@@ -168,6 +169,13 @@ class Segments:
         if self.tail is not None and self.tail[0] == number:
             return self.tail[2]
         return self._open_tail(number)[2] if self.path(number).exists() else 0
+
+    def is_blank(self, number: int, offset: int) -> bool:
+        """Whether nothing was written at an offset: a damaged tail would point into what was.
+
+        A writer that was killed may have written there as well; then a new segment does no harm.
+        """
+        return not any(os.pread(self._open_tail(number)[1], _BLANK_BYTES, offset))
 
     def create(self, number: int, *, least_bytes: int) -> int:
         """Make an empty segment that can hold at least that many bytes; its number.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["DiskStore"]
 
 _LEDGER_WORDS: Final = 16
+_SURVEY_EVERY_S: Final = 600.0
 
 
 class DiskStore(Writer):
@@ -66,6 +67,11 @@ class DiskStore(Writer):
         # Small budgets get small segments, or none would ever be all dead.
         segment_bytes = SEGMENT_BYTES if max_bytes is None else max(256 << 10, max_bytes // 16)
         super().__init__(path, segment_bytes=segment_bytes, read_only=read_only, clock=clock)
+        # What expires or grows too old is looked for this often, by whoever puts.
+        every_s = _SURVEY_EVERY_S if max_age_s is None else min(_SURVEY_EVERY_S, max_age_s / 4)
+        self._survey_every_ns = int(every_s * 1e9)
+        if self._writable and not self._table.words[Word.SURVEYED]:
+            self._table.words[Word.SURVEYED] = clock()
         url = _address(self.directory)
         self._info = StoreInfo("disk", url, True, True, True, is_read_only=not self._writable)
 
@@ -82,15 +88,21 @@ class DiskStore(Writer):
 
     def is_over_budget(self) -> bool:
         """Whether a janitor has something to do."""
+        words = self.current().words
         if self.max_bytes is not None and self.disk_bytes() > self.max_bytes:
             return True
-        return self.max_entries is not None and self.current().words[Word.ENTRIES] > self.max_entries
+        if self.max_entries is not None and words[Word.ENTRIES] > self.max_entries:
+            return True
+        return self._clock() - words[Word.SURVEYED] > self._survey_every_ns
 
     def survey(self) -> Survey:
         """A snapshot of all rows."""
         from vcache.store.disk.collect import survey  # 2 ms of imports that only a janitor needs
 
-        return survey(self.current())
+        table = self.current()
+        if self._writable:
+            table.words[Word.SURVEYED] = self._clock()
+        return survey(table)
 
     def evict(self, survey: Survey, rows: Iterable[int]) -> int:
         """Drop rows that did not change since the survey; how many."""

@@ -7,12 +7,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vcache.entry import FIXED, Entry, Key
+from vcache.entry import FIXED, Entry, Flag, Key
 from vcache.errors import DecodeError, StoreError
 from vcache.hash import digest as content_digest
 from vcache.serialize import unpack
-from vcache.store.disk.blobs import Seal, blob_key, is_referring
-from vcache.store.disk.index import ENTRY, HEADER_WORDS, ROW_WORDS, TOMB, Table
+from vcache.store.disk.blobs import Seal, blob_key, is_referring, split_blob_key
+from vcache.store.disk.index import (
+    BLOB,
+    ENTRY,
+    FILE,
+    HEADER_WORDS,
+    KINDS,
+    PINNED,
+    REF,
+    ROW_WORDS,
+    TAGGED,
+    TOMB,
+    Table,
+)
 from vcache.store.disk.reading import is_led_to
 
 if TYPE_CHECKING:
@@ -41,6 +53,8 @@ def verify(store: Writer, *, repair: bool) -> Iterator[tuple[Key | None, str | N
             fault = "a record that does not match its checksum"
         elif not is_led_to(raw, tag):
             fault = "a row that its key does not lead to"
+        elif place & KINDS != _kinds_of(raw):
+            fault = "a row of another kind than its record"
         elif place & ENTRY:
             key, fault = _examine_entry(store, raw, sound)
         else:
@@ -49,7 +63,7 @@ def verify(store: Writer, *, repair: bool) -> Iterator[tuple[Key | None, str | N
             continue  # dropped, moved or replaced while it was examined
         if fault is not None and repair:
             has_faults = True
-            _drop(store, at, raw)
+            _mend(store, at, raw)
         yield key, fault
     if has_faults:
         _straighten(store)
@@ -69,6 +83,15 @@ class _Row:
         slots = [self.slot] if table is self.table else table.slots(self.tag)
         words = table.words
         return next((at for at in slots if words[at] == self.tag and words[at + 1] == self.place), None)
+
+
+def _kinds_of(raw: Raw) -> int:
+    """The kind bits of the row that points to a record."""
+    if split_blob_key(raw.head) is not None:
+        return BLOB if Seal.of(raw.body) is None else FILE
+    flags = raw.head[1]
+    kinds = ENTRY | (REF if is_referring(raw) else 0)
+    return kinds | (TAGGED if flags & Flag.TAGS else 0) | (PINNED if flags & Flag.PINNED else 0)
 
 
 def _examine_entry(store: Writer, raw: Raw, sound: dict[bytes, str | None]) -> tuple[Key | None, str | None]:
@@ -106,13 +129,17 @@ def _examine(entry: Entry, body: Buffer) -> str | None:
     return None if content_digest(content) == entry.digest else "its content does not match its digest"
 
 
-def _drop(store: Writer, at: _Row, raw: Raw | None) -> None:
+def _mend(store: Writer, at: _Row, raw: Raw | None) -> None:
     with contextlib.suppress(OSError, StoreError), store.lock:
         slot = at.slot_in(store.current())
-        if slot is not None:
-            store.current().remove(slot)
-            if raw is not None and is_led_to(raw, at.tag) and is_referring(raw):
-                _drop_blob(store, raw)
+        if slot is None:
+            return
+        if raw is not None and is_led_to(raw, at.tag) and at.place & KINDS != _kinds_of(raw):
+            store.current().words[slot + 1] = at.place & ~KINDS | _kinds_of(raw)
+            return
+        store.current().remove(slot)
+        if raw is not None and is_led_to(raw, at.tag) and is_referring(raw):
+            _drop_blob(store, raw)
 
 
 def _straighten(store: Writer) -> None:
