@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Self, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from vcache.cache import Cache
+from vcache.cache import Cache, CacheOptions, PutOptions
 from vcache.entry import Entry, Key
 from vcache.making import Duration, Making
 from vcache.outcome import Hit, Miss
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from vcache.report import Stats, VerifyReport
     from vcache.step import Options
     from vcache.store.base import Store
+    from vcache.upkeep import Progress
 
 __all__ = ["AsyncCache", "AsyncStep"]
 
@@ -63,7 +64,9 @@ class AsyncCache:
     Threads: one event loop at a time; several `AsyncCache` may share one `Cache`.
     """
 
-    def __init__(self, *where: str | os.PathLike[str] | Store | Cache, **options: object) -> None:
+    def __init__(
+        self, *where: str | os.PathLike[str] | Store | Cache, **options: Unpack[CacheOptions]
+    ) -> None:
         if len(where) == 1 and isinstance(where[0], Cache):
             self.cache = where[0]
         else:
@@ -103,11 +106,15 @@ class AsyncCache:
         """The entries of this namespace, in no order."""
         return await _hop(lambda: list(self.cache.entries()))
 
+    async def open(self, name: str | bytes) -> anyio.AsyncFile[bytes]:
+        """A stream of a bytes value, read from its file where it has one; see `Cache.open`."""
+        return anyio.wrap_file(await _hop(self.cache.open, name))
+
     async def path(self, name: str | bytes) -> Path:
         """A bytes value as a read-only file; see `Cache.path`."""
         return await _hop(self.cache.path, name)
 
-    async def put(self, name: str | bytes, value: object, **options: object) -> bool:
+    async def put(self, name: str | bytes, value: object, **options: Unpack[PutOptions]) -> bool:
         """Keep a value; the options are those of `Cache.put`."""
         return await _hop(self.cache.put, name, value, **options)
 
@@ -122,10 +129,15 @@ class AsyncCache:
         return await _hop(self.cache.put_many, items, ttl=ttl, tags=tags)
 
     async def put_file(
-        self, name: str | bytes, path: str | os.PathLike[str], *, ttl: Duration | None = None
+        self,
+        name: str | bytes,
+        path: str | os.PathLike[str],
+        *,
+        ttl: Duration | None = None,
+        tags: Iterable[str] = (),
     ) -> bool:
         """Keep a file's content as a bytes value."""
-        return await _hop(self.cache.put_file, name, path, ttl=ttl)
+        return await _hop(self.cache.put_file, name, path, ttl=ttl, tags=tags)
 
     async def delete(self, name: str | bytes) -> bool:
         """Forget a name; whether there was one."""
@@ -150,25 +162,33 @@ class AsyncCache:
         max_age: Duration | None = None,
         max_entries: int | None = None,
         dry_run: bool = False,
+        progress: Progress | None = None,
     ) -> GcReport:
-        """Drop what is expired, too old or over budget; see `Cache.gc`."""
-        collect = functools.partial(
-            self.cache.gc, max_bytes=max_bytes, max_age=max_age, max_entries=max_entries, dry_run=dry_run
+        """Drop what is expired, too old or over budget; see `Cache.gc`.
+
+        `progress` is called in a worker thread.
+        """
+        return await _hop(
+            self.cache.gc,
+            max_bytes=max_bytes,
+            max_age=max_age,
+            max_entries=max_entries,
+            dry_run=dry_run,
+            progress=progress,
         )
-        return await _hop(collect)
 
     async def stats(self) -> Stats:
         """Counts of look-ups, and what the stores hold."""
         return await _hop(self.cache.stats)
 
-    async def verify(self, *, repair: bool = False) -> VerifyReport:
-        """Read every byte of the persistent tier against its digest."""
-        return await _hop(self.cache.verify, repair=repair)
+    async def verify(self, *, repair: bool = False, progress: Progress | None = None) -> VerifyReport:
+        """Read every byte of the persistent tier against its digest; see `Cache.verify`."""
+        return await _hop(self.cache.verify, repair=repair, progress=progress)
 
     async def get_or_compute(
         self,
         name: str | bytes,
-        compute: Callable[[], Awaitable[R]],
+        compute: Callable[[], Awaitable[R] | R],
         *,
         ttl: Duration | None = None,
         stale: Duration | None = None,
@@ -181,6 +201,7 @@ class AsyncCache:
         Of all tasks, threads and processes that ask at once, one computes.
 
         Args:
+            compute: an `async def` or anything that gives an awaitable; a plain value is taken too.
             stale: how much longer than `ttl` a value is served to those who ask while somebody
                 makes a new one. Whoever asks first makes it: no task is started behind its back.
 
@@ -206,7 +227,8 @@ class AsyncCache:
             observed = await _hop(cache.observer.observe_all, deps)
             started = time.perf_counter_ns()
             try:
-                made = await compute()
+                computed = compute()
+                made = await computed if isinstance(computed, Awaitable) else computed
             except Exception as error:
                 cost_ns = time.perf_counter_ns() - started
                 await _hop(making.keep_error, cache, key, error, cost_ns=cost_ns)

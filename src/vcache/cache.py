@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, Self, TypedDict, TypeVar, overload
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
@@ -22,7 +22,7 @@ from vcache.kit.units import nanoseconds, seconds, size_bytes
 from vcache.opening import Place, ground
 from vcache.outcome import Hit, Miss
 from vcache.store.base import Batches, satisfies
-from vcache.valuables import Conditions, Valuables
+from vcache.valuables import Conditions, Valuables, require_ways
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,6 +45,31 @@ Duration = float | int | str | timedelta
 _SHORT: Final = 1000  # characters: what needs none of the checks of `make_key`
 
 
+class CacheOptions(TypedDict, total=False):
+    """The keywords of `Cache`."""
+
+    namespace: str | None
+    root: str | os.PathLike[str] | None
+    codec: str | None
+    allow_pickle: bool
+    compress: Compression | None
+    disabled: bool | None
+    clock: Callable[[], int]
+
+
+class PutOptions(TypedDict, total=False):
+    """The keywords of `Cache.put`."""
+
+    ttl: Duration | None
+    stale: Duration | None
+    tags: Iterable[str]
+    deps: Iterable[Spec | str | os.PathLike[str]]
+    cost_s: float
+    codec: str | None
+    pin: bool
+    meta: Mapping[str, str] | None
+
+
 class Cache(KeyedCache):
     """Values by name, over one or more tiers.
 
@@ -53,10 +78,10 @@ class Cache(KeyedCache):
             the farthest: addresses, or a `Store`. Nothing: what the settings say.
         namespace: names of different namespaces never meet.
         root: what paths in fingerprints are relative to; the current directory by default.
-        codec: a serialiser for all values, instead of choosing by type.
+        codec: a serialiser for all values, instead of choosing by type; "pickle" only with `allow_pickle`.
         allow_pickle: pickle what no other codec takes. Only for directories that nobody else
             can write to: unpickling runs what the bytes say.
-        compress: "auto", "never", "lz4" or "zstd".
+        compress: "auto", "never" (or "none"), "lz4" or "zstd".
         disabled: answer every look-up with a miss and store nothing; by default what
             VCACHE_DISABLE says.
         clock: UTC epoch nanoseconds.
@@ -65,6 +90,7 @@ class Cache(KeyedCache):
     not given here: directory or tiers, budgets, namespace, compression, read-only, disabled.
 
     Raises:
+        UsageError: a place, codec or way to compress that is none.
         ConfigError: a tier's address that means nothing.
         FormatError: a directory that holds something else or a newer format.
         StoreUnavailable: a directory that cannot be made or opened.
@@ -85,6 +111,7 @@ class Cache(KeyedCache):
     ) -> None:
         if namespace is not None:
             _require_namespace(namespace)
+        require_ways(codec=codec, allow_pickle=allow_pickle, compress=compress)
         on = ground(where, namespace=namespace, compress=compress, disabled=disabled, clock=clock)
         _require_namespace(on.namespace)
         tiers = getattr(on.store, "tiers", (on.store,))
@@ -231,14 +258,14 @@ class Cache(KeyedCache):
             tags: labels to invalidate by.
             deps: what it depends on, looked at now and again at every use.
             cost_s: what it took to make: what a hit saves.
-            codec: the serialiser to use.
+            codec: the serialiser to use; "pickle" only where the cache has `allow_pickle`.
             pin: never collect it.
             meta: words to keep with it.
 
         Raises:
             EncodeError: no codec takes the value.
             FingerprintError: a dependency that does not exist.
-            UsageError: a duration, tag or word that is none.
+            UsageError: a duration, tag or word that is none, or pickle where it is not allowed.
         """
         if ttl is None and stale is None and not (tags or deps or cost_s or codec or pin or meta):
             return self.put_key(self.key(name), value)
@@ -369,8 +396,10 @@ class Cache(KeyedCache):
             progress: called with (phase, done, total).
 
         Raises:
-            UsageError: there is no tier to collect in.
+            UsageError: a limit that is none, or no tier to collect in.
         """
+        if max_entries is not None and (type(max_entries) is not int or max_entries < 0):
+            raise UsageError(f"max_entries={max_entries!r:.80}: give a whole number, such as 1000")
         own = self._upkeep.limits()
         limits = replace(
             own,

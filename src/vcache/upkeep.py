@@ -212,16 +212,24 @@ class _Budget:
 
     def keep(self) -> None:
         """Wake the janitor; far over budget, wait for a collection."""
-        tier, limit = self.tier, self.tier.max_bytes
+        tier, is_far = self.tier, self._is_far_over()
         if not satisfies(tier, Collectable):
             return
         if self._janitor is None:
             self._janitor = self._hire(tier)
-        if limit is not None and tier.disk_bytes() > limit * _HARD_SHARE:
+        if is_far:
             if self._janitor.run_once() is None:
                 self._wait_for_other(tier)
         else:
             self._janitor.nudge()
+
+    def _is_far_over(self) -> bool:
+        tier, limit, entries = self.tier, self.tier.max_bytes, self.tier.max_entries
+        if entries is not None and tier.counters().entries > entries * _HARD_SHARE:
+            return True
+        if limit is None or not satisfies(tier, Collectable):
+            return False
+        return tier.disk_bytes() > limit * _HARD_SHARE
 
     @staticmethod
     def _wait_for_other(tier: Collectable) -> None:

@@ -57,6 +57,22 @@ async def test_a_memory_hit_changes_no_thread(cache, monkeypatch):
     assert await cache.get("a") == "value"
 
 
+async def test_bytes_are_streamed_and_files_kept(cache, tmp_path):
+    """`open` gives an awaitable stream; `put_file` keeps a file under tags."""
+    (tmp_path / "file").write_bytes(b"content")
+    assert await cache.put_file("file", tmp_path / "file", tags={"t"})
+    async with await cache.open("file") as stream:
+        assert await stream.read() == b"content"
+    assert (await cache.path("file")).read_bytes() == b"content"
+    assert await cache.invalidate(tags={"t"}) == 1
+
+
+async def test_a_plain_function_may_compute(cache):
+    """A computation that is not async gives its value as well."""
+    assert await cache.get_or_compute("key", lambda: 6) == 6
+    assert await cache.get("key") == 6
+
+
 async def test_of_many_tasks_one_computes(cache):
     """A hundred tasks that ask for one cold key compute it once."""
     runs = []

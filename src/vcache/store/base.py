@@ -235,7 +235,11 @@ class Budgeted(Protocol):
     max_age_s: float | None
 
     def is_over_budget(self) -> bool:
-        """Whether there is something to do. Called after each put: no I/O."""
+        """Whether a janitor has something to do: a limit is passed, or it is time to look for what
+        expired or grew too old. Called after each put: no I/O."""
+
+    def counters(self) -> StoreCounters:
+        """As a store's."""
 
 
 @runtime_checkable

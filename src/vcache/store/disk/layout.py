@@ -122,6 +122,19 @@ def replace_index(directory: Path) -> None:
     Table.write_new(fresh)
     _supersede(path)
     os.rename(fresh, path)
+    _clear_out(directory)
+
+
+def _clear_out(directory: Path) -> None:
+    """Remove what no row knows any more: at once, or it would fill a budget that nothing can use.
+
+    A put that is under way finds its file gone and writes it again.
+    """
+    for place in ("segments", "blobs"):
+        for folder, _, names in os.walk(directory / place):
+            for name in names:
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def _supersede(index: Path) -> None:
