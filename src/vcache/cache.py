@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, ParamSpec, Self, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, TypedDict, TypeVar, overload
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
@@ -105,7 +105,7 @@ class Cache(KeyedCache):
         root: str | os.PathLike[str] | None = None,
         codec: str | None = None,
         allow_pickle: bool = False,
-        compress: Compression | None = None,
+        compress: Compression | Literal["none"] | None = None,
         disabled: bool | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:

@@ -27,7 +27,7 @@ _PREFIX: Final = "VCACHE_"
 # Read by `load` itself, before there are settings.
 _CONFIG_VARIABLE: Final = "VCACHE_CONFIG"
 _PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
-_COMPRESS: Final = ("auto", "lz4", "zstd", "none")
+_COMPRESS: Final = ("auto", "never", "none", "lz4", "zstd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Settings:
         namespace: put before every key.
         memory_bytes: budget of the memory tier; 0 for none.
         max_bytes, max_age_s, max_entries: budgets of the disk tier; None for none.
-        compress: "auto", "lz4", "zstd" or "none".
+        compress: "auto", "never" (or "none"), "lz4" or "zstd".
         is_read_only: nothing is written.
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
         flags: what is tried on a part of the machines.
@@ -322,7 +322,7 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "max_bytes": _Spec("max_bytes", _optional(_bytes), "budget of the disk tier in bytes"),
         "max_age": _Spec("max_age_s", _optional(_duration), "unused entries older than this go"),
         "max_entries": _Spec("max_entries", _optional(_positive), "budget of the disk tier in entries"),
-        "compress": _Spec("compress", _compress, f"one of {', '.join(_COMPRESS)}"),
+        "compress": _Spec("compress", _compress, "auto, never (or none), lz4 or zstd"),
         "read_only": _Spec("is_read_only", _bool, "nothing is written"),
         "tiers": _Spec("tiers", _tiers, "addresses of the tiers, fastest first"),
         "flags": _Spec(

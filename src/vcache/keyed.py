@@ -21,7 +21,7 @@ from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
 from vcache.store.base import Batches, Files, Listing, Staging, Store, satisfies
 from vcache.upkeep import Counts, Upkeep, first
-from vcache.valuables import ABSENT, PLAIN, VERBATIM, Conditions, Valuables
+from vcache.valuables import ABSENT, PLAIN, VERBATIM, Conditions, Refused, Valuables
 
 if TYPE_CHECKING:
     from logging import Logger
@@ -329,6 +329,9 @@ class KeyedCache:
                 dep = changed.dep
                 return Miss(Reason.STALE, f"{dep.kind} {dep.name} {changed.reason}", dep=dep, entry=entry)
             value = self._valuables.value(record, entry) if decode else None
+        except Refused as error:
+            self._unreadable(key, error)
+            return Miss(Reason.REFUSED, str(error), entry=entry)
         except DecodeError as error:
             self._unreadable(key, error)
             return Miss(Reason.CORRUPT, str(error))
@@ -364,9 +367,12 @@ class KeyedCache:
     def _unreadable(self, key: Key, error: Exception) -> None:
         """Count a record that is whole and cannot be read back: a class that changed or is not here.
 
+        One that this cache was not opened to read is as it should be, and only told of.
+
         It stays: another program may read it, and the next put takes its place.
         """
-        self._counts.corrupt += 1
+        if not isinstance(error, Refused):
+            self._counts.corrupt += 1
         _log().info("%r cannot be read back: %s", key, error)
 
     def _damaged(self) -> int:

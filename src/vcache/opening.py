@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
-from vcache.errors import ConfigError
+from vcache.errors import ConfigError, UsageError
 from vcache.store.base import Store, satisfies
 from vcache.store.tiered import TieredStore
 from vcache.store.url import open_store, parse_url
@@ -43,7 +43,7 @@ def ground(
     where: tuple[Place, ...],
     *,
     namespace: str | None,
-    compress: Compression | None,
+    compress: Compression | Literal["none"] | None,
     disabled: bool | None,
     clock: Callable[[], int],
 ) -> Ground:
@@ -52,26 +52,36 @@ def ground(
     Settings are read only where no place is given: who names one has decided.
 
     Raises:
+        UsageError: a place that is none.
         ConfigError: an address or a setting that means nothing.
         StoreError: a tier that cannot be opened; those opened before are closed again.
     """
+    for place in where:
+        if not (satisfies(place, Store) or isinstance(place, str | os.PathLike)):
+            raise UsageError(
+                f"{place!r:.80} is no place for a cache: give a directory, an address such as "
+                '"mem:64MB" or "disk:DIR?max=20GB", or a Store'
+            )
     if where or disabled:
         if disabled is None:
             disabled = os.environ.get("VCACHE_DISABLE", "").strip().lower() in _YES
         store = open_store(_NOTHING) if disabled else _tiered(_spelled_out(where), clock)
-        return Ground(store, namespace or "", compress or "auto", disabled)
+        return Ground(store, namespace or "", _packing(compress or "auto"), disabled)
     from vcache import config  # 15 ms with what it reads: not for who names a place
 
     settings = config.load()
     is_disabled = settings.is_disabled if disabled is None else disabled
     store = open_store(_NOTHING) if is_disabled else _tiered(_configured(settings), clock)
-    packing = "never" if settings.compress == "none" else settings.compress
     return Ground(
         store,
         settings.namespace if namespace is None else namespace,
-        compress or cast("Compression", packing),
+        _packing(compress or settings.compress),
         is_disabled,
     )
+
+
+def _packing(compress: str) -> Compression:
+    return "never" if compress == "none" else cast("Compression", compress)
 
 
 def _configured(settings: Settings) -> list[Place]:

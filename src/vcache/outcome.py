@@ -19,6 +19,7 @@ class Reason(Enum):
     EXPIRED = "expired"  # its time to live is over
     STALE = "stale"  # something it depends on changed
     CORRUPT = "corrupt"  # stored bytes that cannot be read back
+    REFUSED = "refused"  # of a kind that this cache was not opened to read, such as a pickle
     UNREACHABLE = "unreachable"  # the store failed
     DISABLED = "disabled"  # caching is switched off
 

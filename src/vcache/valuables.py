@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache import serialize
 from vcache.entry import FIXED, FOREVER, HEAD_VERSION, Dep, Encoding, Entry, Flag, Key, Record
-from vcache.errors import DecodeError
+from vcache.errors import DecodeError, UsageError
 from vcache.hash import Hasher, digest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from vcache.serialize import Compression
 
-__all__ = ["ABSENT", "PLAIN", "VERBATIM", "Conditions", "Valuables"]
+__all__ = ["ABSENT", "PLAIN", "VERBATIM", "Conditions", "Refused", "Valuables", "require_ways"]
 
 ABSENT: Final = object()
 """What stands for "no value", since None is one."""
@@ -34,6 +34,7 @@ _HOT: Final = struct.Struct("<BBBBI12xQQQQ")
 _unpack_hot = _HOT.unpack_from
 _HEAD_BYTES: Final = FIXED.size
 _STAGED_BYTES: Final = 1 << 20  # a thread takes 0.1 ms to start, hashing 1 MiB 0.15
+_COMPRESSIONS: Final = ("auto", "never", "none", "lz4", "zstd")
 _SMALL_BYTES: Final = 1 << 10  # what `serialize.pack` leaves as it is
 # With none of these, and without expiry, a record can be served as it is.
 _CONDITIONAL: Final = int(Flag.DEPS | Flag.ERROR)
@@ -71,6 +72,41 @@ PLAIN: Final = Conditions()
 """No conditions."""
 
 
+class Refused(DecodeError):
+    """A sound record of a kind that this cache was not opened to read."""
+
+
+def require_ways(*, codec: str | None, allow_pickle: bool, compress: str | None) -> None:
+    """Refuse ways to keep values that could not keep any.
+
+    Raises:
+        UsageError: a codec or a way to compress that there is not, or pickle where it is not allowed.
+    """
+    if compress is not None and compress not in _COMPRESSIONS:
+        from vcache.kit.names import did_you_mean  # with the tables of Unicode, for who made a slip
+
+        raise UsageError(
+            f"compress={compress!r:.80}: no such way{did_you_mean(str(compress), _COMPRESSIONS)}"
+        )
+    if codec is None:
+        return
+    _require_pickle(codec, is_allowed=allow_pickle)
+    if not isinstance(codec, str) or not serialize.is_codec(codec):
+        from vcache.kit.names import did_you_mean
+
+        raise UsageError(
+            f"codec={codec!r:.80}: no such codec{did_you_mean(str(codec), serialize.codec_names())}"
+        )
+
+
+def _require_pickle(codec: str | None, *, is_allowed: bool) -> None:
+    if codec == "pickle" and not is_allowed:
+        raise UsageError(
+            'codec="pickle": what is pickled here could not be read again; open the cache with '
+            "Cache(..., allow_pickle=True), if nobody else can write to its directory"
+        )
+
+
 class Valuables:
     """Packs and unpacks the values of one cache.
 
@@ -106,6 +142,7 @@ class Valuables:
 
         Raises:
             EncodeError: no codec takes it.
+            UsageError: it is to be pickled, which is not allowed here.
         """
         if conditions is PLAIN and type(value) is bytes and len(value) <= _SMALL_BYTES and self._is_simple:
             # The common small value, without asking codecs and packers: 1 of 3 µs.
@@ -113,6 +150,7 @@ class Valuables:
                 HEAD_VERSION, VERBATIM, 5, 0, len(key), 0, now_ns, FOREVER, 0, len(value), 0, digest(value)
             )
             return Record(fixed + key + b"bytes", value)
+        _require_pickle(conditions.codec, is_allowed=self._allow_pickle)
         packed = serialize.dump(value, codec=conditions.codec or self._codec, allow_pickle=self._allow_pickle)
         parts, size = packed.parts, packed.size_bytes
         token = None
@@ -186,6 +224,8 @@ class Valuables:
         return self._load(entry.codec, entry.encoding, record.body, entry.size_bytes)
 
     def _load(self, codec: str, encoding: int, body: Buffer, size: int) -> object:
+        if codec == "pickle" and not self._allow_pickle:
+            raise Refused("it is pickled, and this cache was opened without allow_pickle=True")
         content = body if encoding == 0 else serialize.unpack(Encoding(encoding), body, size_bytes=size)
         return serialize.load(
             codec, content, allow_pickle=self._allow_pickle, allow_imports=self._allow_imports

@@ -234,7 +234,9 @@ def test_a_value_that_cannot_be_read_back_is_corrupt(tmp_path):
         trusting.put("k", 1 + 2j, codec="pickle")
     with Cache(tmp_path / "c") as cache:
         found = cache.lookup("k")
-        assert isinstance(found, Miss) and found.reason is Reason.CORRUPT and "pickle" in found.detail
+        assert (
+            isinstance(found, Miss) and found.reason is Reason.REFUSED and "allow_pickle=True" in found.detail
+        )
         assert cache.get("k", "default") == "default"
         assert cache.get_many(["k"]) == {}
     with Cache(tmp_path / "c", allow_pickle=True) as trusting:
@@ -725,3 +727,60 @@ def test_a_ladder_of_references_is_climbed_once(tiers):
     assert time.perf_counter() - started < 5
     tiers.put("b0", 1)
     assert tiers.get("a29") is None
+
+
+class Opaque:
+    """What no codec but pickle takes."""
+
+    def __init__(self):
+        self.lock_free = open  # a built-in function: pickled by name
+
+
+def test_pickle_is_refused_where_it_could_not_be_read_again(tmp_path):
+    """`codec="pickle"` without allow_pickle is a UsageError that names the remedy, and nothing is kept."""
+    remedy = r"Cache\(\.\.\., allow_pickle=True\)"
+    with pytest.raises(UsageError, match=remedy):
+        Cache(tmp_path / "p", codec="pickle")
+    assert not (tmp_path / "p").exists()
+    with Cache(tmp_path / "c") as cache:
+        with pytest.raises(UsageError, match=remedy):
+            cache.put("k", Opaque(), codec="pickle")
+        with pytest.raises(EncodeError, match=remedy):
+            cache.put("k", Opaque())
+        assert "k" not in cache
+    with Cache(tmp_path / "c", allow_pickle=True) as cache:
+        assert cache.put("k", 1 + 2j, codec="pickle") and cache.get("k") == 1 + 2j
+
+
+def test_a_pickle_that_is_not_allowed_is_no_damage(tmp_path):
+    """A pickle of another cache is a miss with its own reason, and not counted as corrupt."""
+    with Cache(tmp_path / "c", allow_pickle=True) as trusting:
+        trusting.put("k", 1 + 2j, codec="pickle")
+    with Cache(tmp_path / "c") as cache:
+        found = cache.lookup("k")
+        assert not found and found.reason is Reason.REFUSED and "allow_pickle=True" in found.detail
+        assert found.entry is not None and found.entry.codec == "pickle"
+        assert cache.get("k") is None and cache.get_many(["k"]) == {}
+        assert cache.stats().corrupt == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"compress": "zip"}, "compress='zip'.*lz4"),
+        ({"codec": "msgpck"}, "codec='msgpck'.*'msgpack'"),
+        ({"codec": 5}, "codec=5"),
+    ],
+)
+def test_a_way_to_keep_values_that_there_is_not_is_refused_at_once(tmp_path, options, words):
+    """An unknown codec or compression is refused before anything is opened, with the nearest names."""
+    with pytest.raises(UsageError, match=words):
+        Cache(tmp_path / "c", **options)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize("limit", ["5", -1, 1.5, True])
+def test_a_limit_that_is_no_number_is_refused(cache, limit):
+    """`gc(max_entries=…)` of anything but a whole number is a UsageError that shows it."""
+    with pytest.raises(UsageError, match=f"max_entries={limit!r}"):
+        cache.gc(max_entries=limit)

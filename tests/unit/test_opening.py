@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vcache import Cache, Miss, Reason
-from vcache.errors import ConfigError, StoreError
+from vcache.errors import ConfigError, StoreError, UsageError
 from vcache.store.disk import DiskStore
 from vcache.store.memory import MemoryStore
 from vcache.store.tiered import TieredStore
@@ -183,3 +183,24 @@ def test_a_tier_may_be_tried_on_some_machines(tmp_path, monkeypatch):
     monkeypatch.setenv("VCACHE_TIERS", "mem:1MB?flag=near")
     with pytest.raises(ConfigError, match="off here"):
         Cache()
+
+
+@pytest.mark.parametrize("where", [(5,), ("mem:1MB", 5), (b"c",), (None,)])
+def test_what_is_no_place_is_refused_with_what_is_one(where):
+    """A place that is neither path, address nor store is a UsageError that shows it."""
+    with pytest.raises(UsageError, match=r"is no place for a cache: give a directory") as error:
+        Cache(*where)
+    assert repr(where[-1]) in str(error.value)
+
+
+def test_no_compression_has_two_spellings(monkeypatch):
+    """ "none" and "never" mean the same, in the call as in the settings."""
+    body = b"a" * 100_000
+    for word in ("none", "never"):
+        with Cache("mem:1MB", compress=word) as cache:
+            cache.put("k", body)
+            assert cache.entry_of(cache.key("k")).encoding == 0
+        monkeypatch.setenv("VCACHE_COMPRESS", word)
+        with Cache() as cache:
+            cache.put("k", body)
+            assert cache.entry_of(cache.key("k")).encoding == 0

@@ -31,7 +31,8 @@ def why(setup: Setup, key: str | bytes) -> int:
     Without its digest (`run:gcc:a.o`), KEY means the latest run. The exit code is 1 when nothing
     is known of KEY.
 
-    --json prints an object: `key`; `state`: "present", "absent", "expired", "stale" or "corrupt";
+    --json prints an object: `key`; `state`: "present", "absent", "expired", "stale", "corrupt", "refused",
+    "unreachable" or "disabled";
     `detail`; `dep`, of a stale entry what changed (`kind`, `name`), else null; `compared_to`, the
     nearest earlier result's key or null; `changes`, each `what` ("added", "removed", "changed"),
     `kind`, `name`, `old` and `new` (words, or null).

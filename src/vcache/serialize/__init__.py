@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from vcache.serialize.codecs import Packed, dump, load
 from vcache.serialize.packing import MAX_RATIO, Compression, pack, unpack
-from vcache.serialize.registry import Codec, register, unregister
+from vcache.serialize.registry import Codec, is_codec, register, unregister
+from vcache.serialize.registry import names as codec_names
 from vcache.serialize.sharing import is_immutable
 
 __all__ = [
@@ -19,7 +20,9 @@ __all__ = [
     "Codec",
     "Compression",
     "Packed",
+    "codec_names",
     "dump",
+    "is_codec",
     "is_immutable",
     "load",
     "pack",

@@ -25,7 +25,9 @@ __all__ = [
     "codec_named",
     "dump_with",
     "failures",
+    "is_codec",
     "load_with",
+    "names",
     "register",
     "unregister",
 ]
@@ -113,6 +115,18 @@ def codec_named(name: str) -> Codec:
             return candidate
     broken = "".join(f"; {failure}" for failure in failures())
     raise DecodeError(f"no codec {name!r:.80} is registered or offered under {plugin.CODECS}{broken}")
+
+
+def is_codec(name: str) -> bool:
+    """Whether there is a codec of a name. No plug-in is loaded for a built-in one."""
+    return name in BUILT_IN or name in _codecs or name in names()
+
+
+def names() -> tuple[str, ...]:
+    """The names of all codecs that there are."""
+    offered = map(_instance, plugin.load_all(plugin.CODECS).found.values())
+    plugged = (codec.name for codec in offered if codec is not None)
+    return tuple(sorted({*BUILT_IN, *_codecs, *plugged}))
 
 
 def dump_with(codec: Codec, value: object) -> list[Buffer]:

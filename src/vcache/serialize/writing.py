@@ -37,7 +37,7 @@ _KEPT_BYTES: Final = 1 << 20
 
 _NATIVE: Final = frozenset({type(None), bool, int, float, str, bytes, bytearray, memoryview, list, dict})
 
-REMEDY: Final = f'codec="pickle", or register a codec under the entry point group {CODECS}'
+REMEDY: Final = f'codec="pickle" in a Cache(..., allow_pickle=True), or register a codec under the entry point group {CODECS}'
 
 
 class Encoder:

@@ -72,7 +72,10 @@ def test_a_codec_refuses_what_it_does_not_take(codec):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (Opaque(), r"^value: a .*Opaque cannot be stored; remedy: codec=\"pickle\", or register a codec"),
+        (
+            Opaque(),
+            r"^value: a .*Opaque cannot be stored; remedy: codec=\"pickle\" in a Cache\(\.\.\., allow_pickle=True\), or",
+        ),
         ({"a": [1, 2, 3, Opaque()]}, r"^value\['a'\]\[3\]: a .*Opaque"),
         ([(1, {"k": Opaque()})], r"^value\[0\]\[1\]\['k'\]: "),
         ({1: {Decimal(1): print}}, r"^value\[1\]\[Decimal\('1'\)\]: a builtin_function_or_method"),
