@@ -331,7 +331,7 @@ class KeyedCache:
             value = self._valuables.value(record, entry) if decode else None
         except Refused as error:
             self._unreadable(key, error)
-            return Miss(Reason.REFUSED, str(error), entry=entry)
+            return Miss(Reason.REFUSED, str(error), entry=record.entry())
         except DecodeError as error:
             self._unreadable(key, error)
             return Miss(Reason.CORRUPT, str(error))

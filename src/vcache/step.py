@@ -12,7 +12,7 @@ import os
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import (
     TYPE_CHECKING,
@@ -26,7 +26,7 @@ from typing import (
     overload,
 )
 
-from vcache import artifacts
+from vcache import artifacts, unseen
 from vcache.calls import Call, Explanation, Known, Words, argument
 from vcache.discovery import Discovery, begin, named_by_depfile, spec_of
 from vcache.entry import Dep, Key, make_key
@@ -84,6 +84,7 @@ class Step(Generic[P, R]):
             weakref.WeakKeyDictionary()
         )
         self.name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+        self._unseen = unseen.Unseen(self.name)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The remembered result, or what the function gives now.
@@ -138,9 +139,8 @@ class Step(Generic[P, R]):
         """What goes into the key of a call, and what the fingerprint cannot see."""
         call = self.identify(args, kwargs)
         full = self._manifest(call)
-        return Explanation(
-            self._name_of(full), tuple(str(line) for line in full.describe()), self._current().print.opaque
-        )
+        hidden = (*self._current().print.opaque, *self._unseen_by(full))
+        return Explanation(self._name_of(full), tuple(str(line) for line in full.describe()), hidden)
 
     def invalidate(self) -> int:
         """Forget all remembered calls, whatever their code was; how many."""
@@ -298,7 +298,7 @@ class Step(Generic[P, R]):
             content = {"value": value, "files": files}
         key = self._key_of(manifest)
         if self._making.keep(keeper, key, content, cost_ns=cost_ns):
-            self._keep_recipe(key, manifest)
+            self._keep_recipe(key, manifest, () if recording is None else recording.blind)
         return manifest
 
     # -- inside ------------------------------------------------------------------------------
@@ -366,6 +366,8 @@ class Step(Generic[P, R]):
         root = self._keeper.root
         if manifest is None:
             outer.doubt(f"an input of {self.name}")
+        for word in self._unseen_by(manifest) if manifest is not None else ():
+            outer.hid(word)
         for dep in manifest or ():
             spec = spec_of(dep.kind, dep.name, root)
             if spec is not None:
@@ -438,6 +440,7 @@ class Step(Generic[P, R]):
         """What a run read beside what was declared, or why that is not certain."""
         if recording is not None:
             deps = list(recording.deps(self._keeper.observer))
+            self._unseen.note(recording.blind)
             return f"{min(recording.unstable)} changed while it ran" if recording.unstable else deps
         assert call.depfile is not None
         try:
@@ -445,10 +448,18 @@ class Step(Generic[P, R]):
         except UsageError as error:
             raise UsageError(f"{self.name}: {error}") from None
 
-    def _keep_recipe(self, key: Key, manifest: Manifest) -> None:
+    def _keep_recipe(self, key: Key, manifest: Manifest, blind: Iterable[str]) -> None:
         """Remember what went into a result, so that `why` can compare."""
         name = f"{self.name}:{key[-64:].decode()}"
-        self._keeper.put_key(make_key(name, namespace=RECIPES), manifest.to_bytes())
+        recipe = make_key(name, namespace=RECIPES)
+        self._keeper.put_key(recipe, manifest.to_bytes(), unseen.conditions(blind))
+
+    def _unseen_by(self, manifest: Manifest) -> tuple[str, ...]:
+        """What the run of a manifest did out of sight; where it left nothing, what the latest one did."""
+        if not self._is_traced:
+            return ()
+        kept = unseen.kept_with(self._keeper, make_key(self._name_of(manifest), namespace=RECIPES))
+        return self._unseen.latest if kept is None else kept
 
 
 class BoundStep(Generic[P, R]):

@@ -194,7 +194,7 @@ def test_what_is_no_place_is_refused_with_what_is_one(where):
 
 
 def test_no_compression_has_two_spellings(monkeypatch):
-    """ "none" and "never" mean the same, in the call as in the settings."""
+    """The words "none" and "never" mean the same, in the call as in the settings."""
     body = b"a" * 100_000
     for word in ("none", "never"):
         with Cache("mem:1MB", compress=word) as cache:

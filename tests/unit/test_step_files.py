@@ -595,3 +595,42 @@ def test_the_caches_own_files_are_no_inputs(cache):
         explained = str(outer.explain())
         assert "other/" not in explained
         assert "c/" not in explained
+
+
+def test_what_a_traced_step_does_out_of_sight_is_told(tmp_path, monkeypatch, caplog):
+    """A program that a traced step starts is a warning, once, and `explain` lists it in any process."""
+    monkeypatch.chdir(tmp_path)
+    Path("in").write_text("1")
+
+    def read(name):
+        return subprocess.run(["cat", name], check=True, capture_output=True).stdout
+
+    with Cache("c") as cache:
+        step = cache.step(inputs="traced")(read)
+        assert not any("subprocess" in word for word in step.explain("in").unseen)
+        assert step("in") == b"1"
+        assert step("./in") == b"1"
+        assert [record.levelname for record in caplog.records].count("WARNING") == 1
+        assert "subprocess: cat" in caplog.text and "read" in caplog.text
+        assert any(word == "subprocess: cat" for word in step.explain("in").unseen)
+        assert "not seen: subprocess: cat" in str(step.explain("in"))
+    with Cache("c") as cache:
+        assert "subprocess: cat" in cache.step(inputs="traced")(read).explain("in").unseen
+
+
+def test_a_traced_step_learns_what_a_remembered_one_did_out_of_sight(tmp_path, monkeypatch):
+    """A hit inside of a traced step hands on what its run did out of sight."""
+    monkeypatch.chdir(tmp_path)
+    with Cache("c") as cache:
+
+        @cache.step(inputs="traced")
+        def inner():
+            return subprocess.run(["true"], check=True).returncode
+
+        @cache.step(inputs="traced", code="none")
+        def outer():
+            return inner()
+
+        inner()
+        outer()
+        assert "subprocess: true" in outer.explain().unseen
