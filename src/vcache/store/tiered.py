@@ -142,7 +142,9 @@ class TieredStore:
         failed: Exception | None = None
         for place in self._deletable:
             try:
-                had |= self.tiers[place].delete(key)
+                is_gone = self.tiers[place].delete(key)
+                # A mirror may hold a copy of what another process has deleted.
+                had |= is_gone and self._mirrored[place] is None
             except (StoreError, OSError) as error:
                 self._fault(error)
                 failed = failed or error

@@ -503,3 +503,14 @@ def test_without_files_bodies_are_streamed_from_memory(tmp_path: Path) -> None:
     assert source.exists()
     store.put_file(claimed, source, move=True)
     assert not source.exists()
+
+
+def test_what_another_process_deleted_was_not_there(tmp_path: Path) -> None:
+    """A copy that a mirror still holds does not make `delete` say that there was one."""
+    near, other = (TieredStore([MemoryStore(), DiskStore(tmp_path / "disk")]) for _ in range(2))
+    near.put(KEY, make_record(KEY, b"x"))
+    assert other.get(KEY) is not None
+    assert near.delete(KEY)
+    assert not other.delete(KEY)
+    near.close()
+    other.close()
