@@ -418,10 +418,11 @@ class Cache(KeyedCache):
         """Read every byte of the persistent tier against its digest.
 
         Args:
-            repair: remove what is damaged.
+            repair: remove what is damaged; in a read-only cache nothing is.
             progress: called with ("verify", examined, entries).
         """
-        return self._upkeep.verify(repair=repair, progress=progress)
+        repairs = repair and not self.is_read_only
+        return self._upkeep.verify(repair=repairs, progress=progress)
 
     def close(self) -> None:
         """Write the counts, keep the budget, release everything. May be called again."""

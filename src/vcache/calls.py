@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vcache.fingerprint.manifest import Manifest
     from vcache.fingerprint.observe import Observer
 
-__all__ = ["Call", "Explanation", "Known", "Words", "argument"]
+__all__ = ["Call", "Explanation", "Known", "Words", "argument", "require_names"]
 
 _MEMO_MOST: Final = 4096
 # Calls with longer arguments are found by their fingerprint: a table of them would fill the memory.
@@ -201,6 +201,65 @@ class Words(dict[str, object]):
             raise UsageError(
                 f"the output {template!r} asks for {error}: it may use {', '.join(self.known)}"
             ) from None
+
+
+def require_names(
+    function: Callable[..., object], *, ignore: Iterable[str], templates: Iterable[str]
+) -> None:
+    """Refuse names of parameters that a function does not have, as far as its signature can be known.
+
+    Args:
+        ignore: parameters that do not count.
+        templates: outputs that ask for parameters.
+
+    Raises:
+        UsageError: it has none of that name.
+    """
+    ignored, fields = tuple(ignore), [(one, name) for one in templates for name in _fields(one)]
+    if not (ignored or fields):
+        return
+    from inspect import Parameter, signature  # 12 ms, for steps with such options only
+
+    try:
+        parameters = signature(function).parameters
+    except (TypeError, ValueError):
+        return  # said at the first call, where it matters
+    of = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__name__)}"
+    takes = ", ".join(parameters) or "none"
+    takes_any = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    for name in ignored:
+        if name not in parameters and not (takes_any or hasattr(function, "__wrapped__")):
+            raise UsageError(f"{of}: ignore={ignored!r}: it has no parameter {name!r} (it has: {takes})")
+    usable = [name for name in parameters if name not in ignored]
+    for template, name in fields:
+        if name not in usable and (name in ignored or not hasattr(function, "__wrapped__")):
+            why = ", which is ignored" if name in ignored else ""
+            may = ", ".join(usable) or "no parameter"
+            raise UsageError(f"{of}: the output {template!r} asks for {name!r}{why}: it may use {may}")
+
+
+def _fields(template: str) -> list[str]:
+    """The parameters that a template asks for.
+
+    Raises:
+        UsageError: it is none, or has fields without a name.
+    """
+    if "{" not in template and "}" not in template:
+        return []
+    from string import Formatter
+
+    try:
+        asked = [field for _, field, _, _ in Formatter().parse(template) if field is not None]
+    except ValueError as error:
+        raise UsageError(f"the output {template!r} cannot be read: {error}; write {{{{ for a brace") from None
+    names = [field.partition(".")[0].partition("[")[0] for field in asked]
+    for name in names:
+        if not name or name.isdecimal():
+            raise UsageError(
+                f"the output {template!r} asks by position ({{{name}}}), which cannot be used: "
+                "name a parameter, such as {name}"
+            )
+    return names
 
 
 def _shown(value: object) -> str:

@@ -324,6 +324,8 @@ class CachedCommand:
         from vcache import recipes
 
         keeper = self._keeper
+        if keeper.is_read_only:
+            return "", "the cache is read-only"
         if finished.gap:
             return "", finished.gap
         stale = keeper.observer.first_stale(self.base)

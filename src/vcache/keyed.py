@@ -272,6 +272,13 @@ class KeyedCache:
 
     # -- helpers of the rooms above ----------------------------------------------------------
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the tier that lasts takes nothing."""
+        tiers = getattr(self.store, "tiers", (self.store,))
+        lasting = [tier for tier in tiers if tier.info.is_persistent] or tiers
+        return all(tier.info.is_read_only for tier in lasting)
+
     def files(self) -> Files | None:
         """The tier that keeps files, if any."""
         return first(self.store, Files)
@@ -326,8 +333,11 @@ class KeyedCache:
                 return Miss(Reason.EXPIRED, f"its time to live ended {age_s:.1f} s ago", entry=entry)
             if entry.deps and (changed := self.observer.first_stale(entry.deps)) is not None:
                 counts.stale += 1
+                from vcache.fingerprint.manifest import title  # what was observed may need no manifest
+
                 dep = changed.dep
-                return Miss(Reason.STALE, f"{dep.kind} {dep.name} {changed.reason}", dep=dep, entry=entry)
+                words = f"{dep.kind} {title(dep.kind, dep.name)} {changed.reason}"
+                return Miss(Reason.STALE, words, dep=dep, entry=entry)
             value = self._valuables.value(record, entry) if decode else None
         except Refused as error:
             self._unreadable(key, error)

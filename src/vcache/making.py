@@ -43,6 +43,9 @@ class Keeper(Shelf, Cabinet, Protocol):
     def is_disabled(self) -> bool: ...
 
     @property
+    def is_read_only(self) -> bool: ...
+
+    @property
     def flight(self) -> SingleFlight: ...
 
     def key(self, name: str | bytes) -> Key: ...
@@ -155,7 +158,10 @@ class Making:
         if changed is None:
             self.keep(keeper, key, value, cost_ns=cost_ns, deps=deps)
         else:
-            _log.warning("%s %s while a value was made from it: not kept", changed.dep.name, changed.reason)
+            from vcache.fingerprint.manifest import title  # a rare case
+
+            what = title(changed.dep.kind, changed.dep.name)
+            _log.warning("%s %s while a value was made from it: not kept", what, changed.reason)
 
     def keep_error(
         self, keeper: Keeper, key: Key, error: Exception, *, cost_ns: int, deps: tuple[Dep, ...] = ()

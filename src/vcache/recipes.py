@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from vcache.entry import Dep, Entry, Key, make_key
 from vcache.errors import DecodeError
-from vcache.fingerprint.manifest import Change, Manifest
+from vcache.fingerprint.manifest import Change, Manifest, title
 from vcache.outcome import Hit, Miss
 
 __all__ = ["NAMESPACE", "Recipe", "Why", "compare", "earlier", "in_words", "keep", "load", "owner_of"]
@@ -133,8 +133,10 @@ def in_words(change: Change) -> list[str]:
     if change.kind == "argv" and change.old is not None and change.new is not None:
         return _changed_words(change.old.note, change.new.note)
     noun = _NOUNS.get(change.kind, change.kind)
-    name = "" if noun == change.name else f" {change.name}"
-    return [f"{change.what} {noun}{name}{_notes(change.old, change.new)}"]
+    name = "" if noun == change.name else f" {title(change.kind, change.name)}"
+    # The note of an entry is its name once more.
+    notes = "" if change.kind == "entry" else _notes(change.old, change.new)
+    return [f"{change.what} {noun}{name}{notes}"]
 
 
 _NOUNS: Final = {

@@ -27,14 +27,14 @@ from typing import (
 )
 
 from vcache import artifacts, unseen
-from vcache.calls import Call, Explanation, Known, Words, argument
+from vcache.calls import Call, Explanation, Known, Words, argument, require_names
 from vcache.discovery import Discovery, begin, named_by_depfile, spec_of
 from vcache.entry import Dep, Key, make_key
 from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
 from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.code import CodePrint, code_print
-from vcache.fingerprint.manifest import Manifest
+from vcache.fingerprint.manifest import Manifest, title
 from vcache.options import Options, StepOptions
 from vcache.outcome import Hit, Miss, Reason
 from vcache.valuables import ABSENT
@@ -71,6 +71,8 @@ class Step(Generic[P, R]):
         self._making = options.making()
         self._ignore = tuple([options.ignore] if isinstance(options.ignore, str) else options.ignore)
         self._outs = tuple(map(os.fspath, options.outs))
+        templates = [*self._outs, *([] if options.depfile is None else [options.depfile])]
+        require_names(function, ignore=self._ignore, templates=templates)
         self._is_traced = options.inputs == "traced"
         self._specs = () if isinstance(options.inputs, str) else inputs.together(options.inputs)
         self._discovers = self._is_traced or options.depfile is not None
@@ -282,7 +284,8 @@ class Step(Generic[P, R]):
         keeper, manifest = self._keeper, call.base
         changed = keeper.observer.first_stale(call.base)
         if changed is not None:
-            _log.warning("%s: %s %s while it ran: not kept", self.name, changed.dep.name, changed.reason)
+            what = title(changed.dep.kind, changed.dep.name)
+            _log.warning("%s: %s %s while it ran: not kept", self.name, what, changed.reason)
             return None
         if self._discovers:
             found = self._discovered(call, began_ns, recording)

@@ -215,7 +215,15 @@ def test_a_command_that_survives_a_signal_is_not_kept(shop):
         (("--out", "../x", "--", "touch", "ran"), 2, b"outside the project root"),
         (("--out", "/etc/x", "--", "touch", "ran"), 2, b"outside the project root"),
         (("--out", "link/x", "--", "touch", "ran"), 2, b"passes through a link"),
-        (("--in", "no.c", "--", "touch", "ran"), 2, b"no.c"),
+        (("--in", "no.c", "--", "touch", "ran"), 2, b"--in no.c: there is no such file or directory"),
+        (("--in", "no/", "--", "touch", "ran"), 2, b"--in no/: there is no such file or directory"),
+        (("--tool", "nosuch", "--", "touch", "ran"), 2, b"--tool nosuch: there is no such program in PATH"),
+        (("--depfile", "a.d", "--", "true"), 1, b"-MMD -MF a.d"),
+        (
+            ("--depfile", "a.d", "--out", "x", "--", "touch", "a.d"),
+            1,
+            b"not made: x; the result is not kept\n",
+        ),
         (("--ttl", "soon", "--", "touch", "ran"), 2, b"'soon'"),
         (("--out", "x", "--out", "y", "--", "true"), 1, b"promised and not made: x, y"),
         (("--", "sh", "-c", "exit 9"), 9, b""),
@@ -229,6 +237,7 @@ def test_exit_codes(shop, arguments, status, words, tmp_path):
     assert done.returncode == status
     assert words in done.stderr
     assert b"Traceback" not in done.stderr
+    assert b"path=" not in done.stderr  # as Python shows a spec
     assert not (shop.root / "ran").exists()
 
 

@@ -784,3 +784,28 @@ def test_a_limit_that_is_no_number_is_refused(cache, limit):
     """`gc(max_entries=…)` of anything but a whole number is a UsageError that shows it."""
     with pytest.raises(UsageError, match=f"max_entries={limit!r}"):
         cache.gc(max_entries=limit)
+
+
+def test_a_changed_entry_is_named_as_its_owner_named_it(tmp_path):
+    """What is said of a `Ref` shows its name, never the canonical key."""
+    with Cache(f"disk:{tmp_path / 'c'}", namespace="ns") as cache:
+        cache.put("a", 1)
+        cache.put("b", 2, deps=[Ref("a")])
+        cache.put("a", 3)
+        found = cache.lookup("b")
+    assert not found and found.detail == "entry a (namespace ns) changed"
+
+
+def test_nothing_is_repaired_in_a_read_only_cache(tmp_path):
+    """`verify(repair=True)` of a read-only cache tells of damage and does not say that it was removed."""
+    with Cache(f"disk:{tmp_path / 'c'}") as cache:
+        cache.put("k", b"x" * 5000)
+    flip_stored(tmp_path / "c", b"x" * 5000)
+    for where in ((f"disk:{tmp_path / 'c'}?read_only=1",), ("mem:1MB", f"disk:{tmp_path / 'c'}?read_only=1")):
+        with Cache(*where) as cache:
+            assert cache.is_read_only
+            found = cache.verify(repair=True)
+            assert found.faults and not found.is_repaired
+    with Cache(f"disk:{tmp_path / 'c'}") as cache:
+        assert not cache.is_read_only
+        assert cache.verify(repair=True).is_repaired

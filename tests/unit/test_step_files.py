@@ -158,17 +158,40 @@ def test_an_output_through_a_link_is_refused(cache, tmp_path_factory):
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("template", ["{nosuch}.o", "{src.nosuch}", "{0}", "{"])
-def test_a_template_that_cannot_be_filled_is_said(cache, template):
+def test_a_template_that_cannot_be_filled_is_said(cache):
     """The error shows the template and what it may use."""
 
-    @cache.step(outs=[template])
+    @cache.step(outs=["{src.nosuch}"])
     def make(src):
         ran.append(1)
 
-    with pytest.raises(UsageError, match="it may use src"):
+    with pytest.raises(UsageError, match=r"'\{src\.nosuch\}'.*it may use src"):
         make(1)
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"outs": ["{nosuch}.o"]}, "'nosuch': it may use src"),
+        ({"outs": ["out/{0}.o"]}, r"by position \(\{0\}\), which cannot be used: name a parameter"),
+        ({"outs": ["out/{}.o"]}, r"by position \(\{\}\), which cannot be used"),
+        ({"outs": ["{"]}, "cannot be read.*write {{ for a brace"),
+        ({"outs": ["{quiet}.o"], "ignore": ["quiet"]}, "'quiet', which is ignored: it may use src"),
+        ({"depfile": "{source}.d"}, "'source': it may use src, quiet"),
+        ({"ignore": ("nope",)}, r"no parameter 'nope' \(it has: src, quiet\)"),
+    ],
+)
+def test_a_name_that_the_function_does_not_have_is_refused_when_it_is_decorated(cache, options, words):
+    """Whoever writes the step sees the slip, not the first to call it."""
+
+    def make(src, quiet=False):
+        ran.append(1)
+
+    with pytest.raises(UsageError, match=words):
+        cache.step(**options)(make)
+    cache.step(ignore=["nope"])(lambda **kwargs: 1)
+    cache.step(outs=["{{x}}/{src.stem}{src!s:>2}.o"])(make)
 
 
 def test_an_exception_of_a_step_with_outputs_is_remembered(cache):

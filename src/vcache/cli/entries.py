@@ -132,7 +132,9 @@ def put(
         else:
             is_kept = cache.put(key, _value(file, form), ttl=ttl, tags=tags)
         if not is_kept:
-            reason = "caching is switched off" if cache.is_disabled else "the cache could not take it"
+            reason = "the cache could not take it"
+            if cache.is_disabled or cache.is_read_only:
+                reason = "caching is switched off" if cache.is_disabled else "the cache is read-only"
             click.echo(f"vcache: {shown_name(key)} was not kept: {reason}", err=True)
     return 0 if is_kept else 1
 
@@ -164,18 +166,27 @@ def _value(file: str, form: str | None) -> object:
 @shared_options(json=False)
 @click.pass_obj
 def rm(setup: Setup, keys: tuple[str | bytes, ...], tags: tuple[str, ...], *, everything: bool) -> int:
-    """Forget KEY..., or all that have a TAG. The exit code is 1 when a KEY was not there."""
+    """Forget KEY..., or all that have a TAG. The exit code is 1 when a KEY was not there, or nothing
+    can be forgotten because the cache is read-only.
+    """
     if not (keys or tags or everything):
         raise click.UsageError("name a KEY, a --tag, or --all")
     with setup.open() as cache:
+        if cache.is_read_only:
+            click.echo("vcache: error: the cache is read-only: nothing can be forgotten", err=True)
+            return 1
         missing = [key for key in keys if not cache.delete(key)]
         if tags:
-            setup.note(f"{cache.invalidate(tags=tags)} entries forgotten by tag")
+            setup.note(f"{_entries(cache.invalidate(tags=tags))} forgotten by tag")
         if everything:
-            setup.note(f"{cache.clear()} entries forgotten")
+            setup.note(f"{_entries(cache.clear())} forgotten")
     for key in missing:
         setup.note(f"{shown_name(key)}: nothing is stored under this key")
     return 1 if missing else 0
+
+
+def _entries(count: int) -> str:
+    return "1 entry" if count == 1 else f"{count} entries"
 
 
 @click.command(short_help="List names.")
@@ -252,6 +263,7 @@ def info(setup: Setup, key: str | bytes) -> int:
 
 
 def _lines(entry: Entry) -> list[tuple[str, str]]:
+    from vcache.fingerprint.manifest import title
     from vcache.kit.units import format_bytes, format_duration
 
     now_ns = time.time_ns()
@@ -267,7 +279,7 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
         ("cost", format_duration(entry.cost_ns / 1e9)),
         ("tags", ", ".join(sorted(entry.tags)) or "-"),
     ]
-    rows += [("depends on", f"{dep.kind} {dep.name}") for dep in entry.deps]
+    rows += [("depends on", f"{dep.kind} {title(dep.kind, dep.name)}") for dep in entry.deps]
     rows += [("meta", f"{name} = {value}") for name, value in sorted(entry.meta.items())]
     flags = [
         word for word, is_set in (("an exception", entry.is_error), ("pinned", entry.is_pinned)) if is_set
@@ -277,6 +289,8 @@ def _lines(entry: Entry) -> list[tuple[str, str]]:
 
 def entry_json(entry: Entry) -> dict[str, object]:
     """An entry as `info --json` and `ls --json` print it."""
+    from vcache.fingerprint.manifest import title
+
     return {
         "key": shown_name(entry.name) if isinstance(entry.name, bytes) else entry.name,
         "namespace": entry.namespace,
@@ -290,7 +304,12 @@ def entry_json(entry: Entry) -> dict[str, object]:
         "cost_ns": entry.cost_ns,
         "tags": sorted(entry.tags),
         "deps": [
-            {"kind": dep.kind, "name": dep.name, "identity": dep.identity.hex(), "note": dep.note}
+            {
+                "kind": dep.kind,
+                "name": title(dep.kind, dep.name),
+                "identity": dep.identity.hex(),
+                "note": dep.note,
+            }
             for dep in entry.deps
         ],
         "meta": dict(entry.meta),

@@ -150,6 +150,8 @@ def verify(setup: Setup, *, repair: bool) -> int:
     else:
         for name, what in names:
             click.echo(f"{name or 'an unreadable entry'}: {what}")
-        tail = ", removed" if names and repair else ""
+        tail = ", removed" if names and report.is_repaired else ""
+        if names and repair and not report.is_repaired:
+            tail = ", not removed: the cache is read-only"
         click.echo(f"{report.examined:,} entries read, {len(names):,} damaged{tail}")
     return 1 if names else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NoReturn, Self
 import click
 
 from vcache.cli.setup import Setup, shared_options
-from vcache.errors import ConfigError, StoreError
+from vcache.errors import ConfigError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
@@ -78,6 +79,7 @@ def run(
 
         if (status := _unrunnable(argv[0], here)) is not None:
             return status
+        _require_inputs(ins, tools, here)
         command = Command(
             argv=argv,
             cwd=here,
@@ -90,7 +92,7 @@ def run(
             ttl_ns=None if ttl is None else nanoseconds(ttl),
             tags=frozenset(tags),
         )
-        return _report(setup, _carry_out(setup, cache, command, explain=explain))
+        return _report(setup, _carry_out(setup, cache, command, explain=explain), command, top)
 
 
 def _carry_out(setup: Setup, cache: Cache, command: Command, *, explain: bool) -> Done:
@@ -106,11 +108,31 @@ def _carry_out(setup: Setup, cache: Cache, command: Command, *, explain: bool) -
         return cached(_to_terminal, on_start=forwarder.started, may_keep=lambda: not forwarder.was_used)
 
 
-def _report(setup: Setup, done: Done) -> int:
+def _require_inputs(ins: tuple[str, ...], tools: tuple[str, ...], cwd: Path) -> None:
+    """Say of what is not there how it was given, as its user knows no specs."""
+    from vcache.fingerprint.globs import has_magic
+    from vcache.fingerprint.tools import find_tool
+
+    for path in ins:
+        full = os.path.join(cwd, path)
+        if not (os.path.exists(full) or (has_magic(path) and not path.endswith("/"))):
+            raise UsageError(f"--in {path}: there is no such file or directory (looked at {full})")
+    for tool in tools:
+        if find_tool(os.path.join(cwd, tool) if "/" in tool else tool, os.environ) is None:
+            where = "" if "/" in tool else " in PATH"
+            raise UsageError(f"--tool {tool}: there is no such program{where}")
+
+
+def _report(setup: Setup, done: Done, command: Command, root: Path) -> int:
     """The exit code; on the way, what a person should know."""
     if done.missing:
         names = ", ".join(done.missing)
         click.echo(f"vcache: error: promised and not made: {names}; the result is not kept", err=True)
+        if command.depfile is not None and command.cwd is not None:
+            from vcache.artifacts import output_name
+
+            if output_name(root, os.path.join(command.cwd, command.depfile)) in done.missing:
+                setup.note(f"gcc and clang write the depfile with -MMD -MF {shlex.quote(command.depfile)}")
         return 1
     if done.remark:
         setup.note(f"not kept: {done.remark}")

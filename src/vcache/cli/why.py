@@ -11,6 +11,7 @@ from vcache.cli.keys import key_argument
 from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import print_json, shown_name
 from vcache.entry import make_key
+from vcache.fingerprint.manifest import title
 from vcache.outcome import Hit, Miss, Reason
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _as_json(
         "key": shown_name(name) if isinstance(name, bytes) else name,
         "state": "present" if isinstance(found, Hit) else found.reason.value,
         "detail": "" if isinstance(found, Hit) else found.detail,
-        "dep": None if dep is None else {"kind": dep.kind, "name": dep.name},
+        "dep": None if dep is None else {"kind": dep.kind, "name": title(dep.kind, dep.name)},
         "compared_to": compared_to,
         "changes": [change_json(change) for change in changes],
     }
@@ -110,7 +111,7 @@ def change_json(change: Change) -> dict[str, object]:
     return {
         "what": change.what,
         "kind": change.kind,
-        "name": change.name,
+        "name": title(change.kind, change.name),
         "old": None if change.old is None else change.old.note,
         "new": None if change.new is None else change.new.note,
     }

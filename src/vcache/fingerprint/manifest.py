@@ -15,17 +15,20 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from vcache.entry import Dep
+from vcache.entry import Dep, split_key
 from vcache.errors import DecodeError, UsageError
 from vcache.hash import digest
 
-__all__ = ["Change", "Line", "Manifest", "Sink"]
+__all__ = ["Change", "Line", "Manifest", "Sink", "title"]
 
 MAGIC: Final = b"vcache-inputs\x01"
 STORED: Final = b"vcache-recipe\x01"
 MAX_STORED_BYTES: Final = 64 << 20
 _U32: Final = struct.Struct("<I")
 _FIELDS: Final = 5
+_DIGEST_BYTES: Final = 32
+_TEXT_CHARS: Final = 40
+_LITERAL: Final = b"\x01"  # what `terms.seal` puts before a value that is short enough to stand for itself
 
 
 class Sink(Protocol):
@@ -38,7 +41,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One input in words: the identity shortened, the note as it was."""
+    """One input in words: the identity shortened, the note as it was.
+
+    The identity is empty where the note says all of it.
+    """
 
     kind: str
     name: str
@@ -46,6 +52,8 @@ class Line:
     note: str
 
     def __str__(self) -> str:
+        if not self.identity:
+            return f"{self.kind:8} {self.name}  {self.note}"
         note = f"  ({self.note})" if self.note else ""
         return f"{self.kind:8} {self.name}  {self.identity}{note}"
 
@@ -63,7 +71,7 @@ class Change:
     def __str__(self) -> str:
         notes = [dep.note for dep in (self.old, self.new) if dep is not None and dep.note]
         tail = f" ({' → '.join(dict.fromkeys(notes))})" if notes else ""
-        return f"{self.kind} {self.name}: {self.what}{tail}"
+        return f"{self.kind} {title(self.kind, self.name)}: {self.what}{tail}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +196,33 @@ class _WordSink:
         """The count is for machines."""
 
     def dep(self, dep: Dep) -> None:
-        identity = dep.identity.hex()[:16] or "absent"
-        self.lines.append(Line(dep.kind, dep.name, identity, dep.note))
+        # The value of an argument is its note, unless only a digest tells it from longer ones.
+        is_said = dep.kind == "arg" and dep.note and len(dep.identity) < _DIGEST_BYTES
+        identity = "" if is_said else _identity_words(dep.identity)
+        self.lines.append(Line(dep.kind, title(dep.kind, dep.name), identity, dep.note))
+
+
+def title(kind: str, name: str) -> str:
+    """An input's name for people: of an entry, which goes by its canonical key, the name in that key."""
+    if kind != "entry":
+        return name
+    try:
+        namespace, plain = split_key(name.encode("utf-8", "surrogateescape"))
+    except (DecodeError, ValueError):
+        return ascii(name)
+    if isinstance(plain, bytes):
+        plain = f"hex:{plain.hex()}"
+    elif not plain.isprintable():
+        plain = plain.encode("unicode_escape", "surrogatepass").decode()
+    return f"{plain} (namespace {namespace})" if namespace else plain
+
+
+def _identity_words(identity: bytes) -> str:
+    """Plain text as it is, anything else by the beginning of its digits."""
+    plain = identity.removeprefix(_LITERAL)
+    if 0 < len(plain) <= _TEXT_CHARS and plain.isascii() and (text := plain.decode()).isprintable():
+        return text
+    return identity.hex()[:16] or "absent"
 
 
 def _canonical(deps: Iterable[Dep]) -> tuple[Dep, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from vcache.entry import Dep, make_key
+from vcache.entry import Dep, make_key, split_key
 from vcache.errors import FingerprintError
 from vcache.fingerprint.digests import FileDigests, FileState, cannot_read, refuse_irregular, signature
 from vcache.fingerprint.globs import Directories, split
@@ -37,6 +37,7 @@ from vcache.hash import digest
 __all__ = ["Observer", "Stale"]
 
 _PRESENT: Final = b"\x01"
+_PLACES_SHOWN: Final = 3
 _MTIME: Final = struct.Struct("<Qq")
 _COUNT: Final = struct.Struct("<I")
 
@@ -269,7 +270,11 @@ class Observer:
         found = self._find_tool(name)
         state = None if found is None else self._digests.look(found[0])
         if found is None or state is None:
-            searched = f"in PATH={self._environ.get('PATH', os.defpath)}"
+            places = self._environ.get("PATH", os.defpath).split(os.pathsep)
+            more = (
+                f" and {len(places) - _PLACES_SHOWN} more directories" if len(places) > _PLACES_SHOWN else ""
+            )
+            searched = f"in PATH={os.pathsep.join(places[:_PLACES_SHOWN])}{more}"
             where = f"at {self._places.full(name)}" if "/" in name else searched
             raise FingerprintError(f"{spec!r}: no such executable {where}: install it, or name its path")
         note = os.fsencode(os.path.realpath(found[0])).decode("utf-8", "replace")
@@ -303,7 +308,9 @@ class Observer:
 
     def _digest_of(self, key: bytes) -> bytes | None:
         if self._entry_digest is None:
-            raise FingerprintError(f"Ref to {key!r}: entries cannot be looked at outside a cache")
+            raise FingerprintError(
+                f"Ref to {split_key(key)[1]!r}: entries cannot be looked at outside a cache"
+            )
         return self._entry_digest(key)
 
 

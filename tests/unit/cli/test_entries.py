@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from vcache import Env
+from vcache import Env, Ref
 from vcache.cache import Cache
 from vcache.cli.entries import entry_json
 
@@ -240,3 +240,40 @@ def test_entry_json_of_a_bytes_name(tmp_path):
     with Cache(f"disk:{tmp_path / 'c'}") as cache:
         cache.put(b"\x01", 1)
         assert [entry_json(entry)["key"] for entry in cache.entries()] == ["hex:01"]
+
+
+def test_an_entry_that_another_depends_on_is_shown_by_its_name(vcache, cache):
+    """No NUL of a canonical key comes out of info or why, for people or for programs"""
+    cache.put("a", 1)
+    cache.put("b", 2, deps=[Ref("a")])
+    assert "depends on  entry a\n" in vcache("info", "b").stdout
+    assert json.loads(vcache("info", "--json", "b").stdout)["deps"][0]["name"] == "a"
+    cache.put("a", 3)
+    assert vcache("why", "b").stdout == "b: stale: entry a changed\n"
+    said = json.loads(vcache("why", "--json", "b").stdout)
+    assert said["dep"] == {"kind": "entry", "name": "a"} and "\0" not in said["detail"]
+
+
+def test_a_read_only_cache_says_that_it_is(vcache, cache, monkeypatch, elsewhere):
+    """rm and put fail with that reason, run says it and passes the command's own status on"""
+    cache.put("k", 1)
+    monkeypatch.setenv("VCACHE_READ_ONLY", "1")
+    (elsewhere / "f").write_text("x")
+    for arguments in (("rm", "k"), ("rm", "--all"), ("put", "n", "f"), ("put", "n")):
+        done = vcache(*arguments, stdin="x")
+        assert done.exit_code == 1
+        assert "the cache is read-only" in done.stderr
+        assert "nothing is stored" not in done.stderr
+    assert cache.get("k") == 1
+    done = vcache("run", "--", "true")
+    assert done.exit_code == 0
+    assert "not kept: the cache is read-only" in done.stderr
+
+
+def test_one_entry_is_not_entries(vcache, cache):
+    """How many were forgotten is said in words that fit the number"""
+    cache.put("a", 1, tags=["t"])
+    assert "1 entry forgotten by tag" in vcache("rm", "--tag", "t").stderr
+    cache.put("a", 1)
+    cache.put("b", 1)
+    assert "2 entries forgotten" in vcache("rm", "--all").stderr

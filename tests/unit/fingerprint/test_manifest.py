@@ -63,7 +63,29 @@ def test_whatever_is_hashed_is_described() -> None:
         ("absent", "x"), ("env", "CC"), ("file", "a.c"), ("file", "b.c"),
     ]  # fmt: skip
     assert lines[0].identity == "absent"
-    assert str(lines[1]).split() == ["env", "CC", (b"3" * 8).hex(), "(set)"]
+    assert str(lines[1]).split() == ["env", "CC", "3" * 32, "(set)"]
+
+
+@pytest.mark.parametrize(
+    ("dep", "line"),
+    [
+        (Dep("python", "python", b"cpython-311"), "python   python  cpython-311"),
+        (Dep("step", "m.f", b"1"), "step     m.f  1"),
+        (Dep("arg", "n", b"\x01ia;", note="10"), "arg      n  10"),
+        (Dep("arg", "n", b"\xab" * 32, note="[1, 2...]"), f"arg      n  {'ab' * 8}  ([1, 2...])"),
+        (Dep("global", "m:UNIT", b"\x01s5:word", note="str"), "global   m:UNIT  s5:word  (str)"),
+        (Dep("value", "v", b"x" * 41), f"value    v  {'78' * 8}"),
+        (Dep("value", "v", b"a\nb"), "value    v  610a62"),
+        (Dep("value", "v", b"\x01"), "value    v  01"),
+        (Dep("entry", "\0sa", b"\x02" * 32), f"entry    a  {'02' * 8}"),
+        (Dep("entry", "ns\0sa b", b"\x02" * 32), f"entry    a b (namespace ns)  {'02' * 8}"),
+        (Dep("entry", "\0b\x01", b"\x02" * 32), f"entry    hex:01  {'02' * 8}"),
+        (Dep("entry", "\0sa\n\0", b"\x02" * 32), f"entry    a\\n\\x00  {'02' * 8}"),
+    ],
+)
+def test_a_line_is_for_people(dep: Dep, line: str) -> None:
+    """Text is shown as text, digests by their beginning, and no canonical key as such."""
+    assert [str(one) for one in Manifest([dep]).describe()] == [line]
 
 
 def test_a_diff_names_what_changed() -> None:

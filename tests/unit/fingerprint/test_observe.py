@@ -319,6 +319,8 @@ def test_a_missing_tool_shows_where_it_was_sought(project: Path) -> None:
     """The error holds the PATH; a tool that goes is no longer found."""
     with pytest.raises(FingerprintError, match=r"Tool\(name='cc'\).*PATH=/nowhere.*install"):
         observer(project, environ={"PATH": "/nowhere"}).observe(Tool("cc"))
+    with pytest.raises(FingerprintError, match=r"PATH=/a:/b:/c and 2 more directories: install"):
+        observer(project, environ={"PATH": "/a:/b:/c:/d:/e"}).observe(Tool("cc"))
     with pytest.raises(FingerprintError, match="no such executable at"):
         observer(project).observe(Tool("./cc"))
     tool = executable(project / "cc", "x")
