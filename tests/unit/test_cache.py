@@ -799,8 +799,8 @@ def test_a_changed_entry_is_named_as_its_owner_named_it(tmp_path):
 def test_nothing_is_repaired_in_a_read_only_cache(tmp_path):
     """`verify(repair=True)` of a read-only cache tells of damage and does not say that it was removed."""
     with Cache(f"disk:{tmp_path / 'c'}") as cache:
-        cache.put("k", b"x" * 5000)
-    flip_stored(tmp_path / "c", b"x" * 5000)
+        cache.put("k", content := os.urandom(5000))
+    assert flip_stored(tmp_path / "c", content)
     for where in ((f"disk:{tmp_path / 'c'}?read_only=1",), ("mem:1MB", f"disk:{tmp_path / 'c'}?read_only=1")):
         with Cache(*where) as cache:
             assert cache.is_read_only
