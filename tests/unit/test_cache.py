@@ -758,7 +758,8 @@ def test_a_pickle_that_is_not_allowed_is_no_damage(tmp_path):
         trusting.put("k", 1 + 2j, codec="pickle")
     with Cache(tmp_path / "c") as cache:
         found = cache.lookup("k")
-        assert not found and found.reason is Reason.REFUSED and "allow_pickle=True" in found.detail
+        assert isinstance(found, Miss)
+        assert found.reason is Reason.REFUSED and "allow_pickle=True" in found.detail
         assert found.entry is not None and found.entry.codec == "pickle"
         assert cache.get("k") is None and cache.get_many(["k"]) == {}
         assert cache.stats().corrupt == 0
@@ -793,7 +794,8 @@ def test_a_changed_entry_is_named_as_its_owner_named_it(tmp_path):
         cache.put("b", 2, deps=[Ref("a")])
         cache.put("a", 3)
         found = cache.lookup("b")
-    assert not found and found.detail == "entry a (namespace ns) changed"
+    assert isinstance(found, Miss)
+    assert found.detail == "entry a (namespace ns) changed"
 
 
 def test_nothing_is_repaired_in_a_read_only_cache(tmp_path):

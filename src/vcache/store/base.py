@@ -236,7 +236,8 @@ class Budgeted(Protocol):
 
     def is_over_budget(self) -> bool:
         """Whether a janitor has something to do: a limit is passed, or it is time to look for what
-        expired or grew too old. Called after each put: no I/O."""
+        expired or grew too old. Called after each put: no I/O.
+        """
 
     def counters(self) -> StoreCounters:
         """As a store's."""

@@ -177,6 +177,7 @@ class Blobs:
         except OSError:
             # The name is taken, or the file system knows no links.
             if not self.is_sound(digest, encoding, staged.seal):
+                path.parent.mkdir(parents=True, exist_ok=True)
                 os.rename(staged.path, path)
         finally:
             staged.discard()
@@ -302,8 +303,8 @@ class Blobs:
     def walk(self) -> Iterator[tuple[bytes, Encoding, os.stat_result]]:
         """All blob files: digest, encoding, stat."""
         encodings = {suffix: encoding for encoding, suffix in _SUFFIXES.items()}
-        for folder in sorted(self._directory.iterdir()) if self._directory.exists() else ():
-            for file in sorted(folder.iterdir()):
+        for folder in sorted(self._directory.glob("??")):
+            for file in sorted(folder.glob("*")):
                 with contextlib.suppress(ValueError, KeyError, FileNotFoundError):
                     stem, dot, suffix = file.name.partition(".")
                     yield bytes.fromhex(folder.name + stem), encodings[dot + suffix], file.stat()

@@ -12,7 +12,7 @@ from vcache.errors import FormatError, StoreUnavailable
 from vcache.hash import placement
 from vcache.store.disk.index import DamagedIndex, Table, Word
 from vcache.store.disk.lock import WriterLock
-from vcache.store.disk.segments import PREFIX, PREFIX_BYTES
+from vcache.store.disk.segments import PREFIX, PREFIX_BYTES, segment_numbers
 
 __all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare", "replace_index"]
 
@@ -120,6 +120,11 @@ def replace_index(directory: Path) -> None:
     fresh = directory / "index.new"
     fresh.unlink(missing_ok=True)
     Table.write_new(fresh)
+    # Segment numbers are never used again: a process may still have the old ones open.
+    numbers = segment_numbers(directory / "segments")
+    table = Table.open(fresh, read_only=False)
+    table.words[Word.TAIL] = max(numbers, default=0) << 32
+    table.close()
     _supersede(path)
     os.rename(fresh, path)
     _clear_out(directory)

@@ -31,6 +31,7 @@ __all__ = [
     "Segments",
     "frame",
     "parse",
+    "segment_numbers",
 ]
 
 SEGMENT_BYTES: Final = 64 << 20  # offsets have 26 bits
@@ -97,6 +98,16 @@ def _map(path: Path) -> mmap.mmap | None:
         os.close(fd)
 
 
+def segment_numbers(directory: Path) -> list[int]:
+    """The numbers of the segments in a directory, ascending."""
+    try:
+        listing = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    names = [name for name in listing if len(name) >= 8]
+    return sorted(int(name, 16) for name in names if all(c in "0123456789abcdef" for c in name))
+
+
 class Segments:
     """The segment files of one directory.
 
@@ -121,12 +132,7 @@ class Segments:
 
     def numbers(self) -> list[int]:
         """The numbers of all segments that exist, ascending."""
-        try:
-            listing = os.listdir(self._directory)
-        except FileNotFoundError:
-            return []
-        names = [name for name in listing if len(name) >= 8]
-        return sorted(int(name, 16) for name in names if all(c in "0123456789abcdef" for c in name))
+        return segment_numbers(self._directory)
 
     def view(self, number: int) -> memoryview | None:
         """A segment's bytes, mapped; None when the file is gone.

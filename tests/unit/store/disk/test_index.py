@@ -71,7 +71,10 @@ def test_a_row_is_found_until_it_is_removed(table: Table) -> None:
 
 def test_counters_follow_every_change(table: Table) -> None:
     """The header counts rows, entries and bytes as they come and go; a recount finds the same."""
-    slots = [table.insert(tag_of(n), location(1, n * 8, ENTRY if n % 3 else BLOB), 1, 100 + n, 0) for n in range(30)]
+    slots = [
+        table.insert(tag_of(n), location(1, n * 8, ENTRY if n % 3 else BLOB), 1, 100 + n, 0)
+        for n in range(30)
+    ]
     for slot in slots[:10]:
         table.remove(slot)
     for slot in slots[10:15]:
@@ -87,7 +90,13 @@ def test_counters_follow_every_change(table: Table) -> None:
 
 def test_sizes_beyond_two_gigabytes_are_counted_in_kilobytes(table: Table) -> None:
     """A row's size is exact up to 2 GiB and rounded up to KiB beyond."""
-    for size, said in [(0, 0), ((1 << 31) - 1, (1 << 31) - 1), (1 << 31, 1 << 31), (5 << 40, 1 << 41), ((3 << 30) + 1, (3 << 30) + 1024)]:
+    for size, said in [
+        (0, 0),
+        ((1 << 31) - 1, (1 << 31) - 1),
+        (1 << 31, 1 << 31),
+        (5 << 40, 1 << 41),
+        ((3 << 30) + 1, (3 << 30) + 1024),
+    ]:
         slot = table.insert(tag_of(size), location(1, 8, FILE), 1, size, 0)
         assert row_size(table.words[slot + 3] >> 32) == min(said, ((1 << 31) - 1) << 10)
 
@@ -115,7 +124,9 @@ def test_growth_keeps_live_rows_and_drops_dead_ones(tmp_path: Path, table: Table
     assert grown.words[Word.LIVE] == grown.words[Word.FILLED] == 200
     for n in range(400):
         found = grown.slots(tag_of(n))
-        assert [row(grown, slot)[1:3] for slot in found] == ([[location(1, n * 8, ENTRY), n]] if n % 2 else [])
+        assert [row(grown, slot)[1:3] for slot in found] == (
+            [[location(1, n * 8, ENTRY), n]] if n % 2 else []
+        )
     assert (grown.mask + 1) // 2 > 200
 
 
@@ -159,7 +170,12 @@ def test_a_table_that_is_fuller_than_it_counts_asks_to_grow(table: Table) -> Non
 def test_of_twins_the_later_record_stays(tmp_path: Path, table: Table) -> None:
     """Of rows with one tag, which only a power loss makes, that with the latest record survives."""
     tag = tag_of(1)
-    places = [location(3, 8, ENTRY), location(7, 64, BLOB), location(7, 128, ENTRY), location(2, 1 << 20, ENTRY)]
+    places = [
+        location(3, 8, ENTRY),
+        location(7, 64, BLOB),
+        location(7, 128, ENTRY),
+        location(2, 1 << 20, ENTRY),
+    ]
     for place in places:
         table.insert(tag, place, 1, 10, 0)
     table.drop_twins()
