@@ -150,18 +150,18 @@ def test_a_file_about_to_be_removed_is_not_waited_for(blobs: Blobs) -> None:
 
 def test_a_staged_body_that_is_dropped_leaves_nothing(blobs: Blobs, tmp_path: Path) -> None:
     """Without a name, a staged body disappears with the last reference, and only in its own process."""
-    staged = blobs.stage(BODY)
+    held = [blobs.stage(BODY)]
     assert len(scratch(tmp_path)) == 1
-    assert blobs.is_staged(staged)
-    assert not Blobs(tmp_path / "other").is_staged(staged)
+    assert blobs.is_staged(held[0])
+    assert not Blobs(tmp_path / "other").is_staged(held[0])
     assert not blobs.is_staged(None)
 
     def drop(_: int) -> None:
-        staged.discard()
+        held[0].discard()
 
     Child(drop).finish(10)
     assert len(scratch(tmp_path)) == 1
-    del staged, drop
+    held.clear()
     assert scratch(tmp_path) == []
 
 

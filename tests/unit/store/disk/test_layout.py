@@ -85,7 +85,7 @@ def test_to_read_only_makes_nothing(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path, text: str) -> None:
     """A format file with anything but this format and version is an error that shows the text."""
     (tmp_path / "format").write_text(text)
-    with pytest.raises(FormatError, match=text.split(" ")[-1]):
+    with pytest.raises(FormatError, match=text.rsplit(" ", maxsplit=1)[-1]):
         prepare(tmp_path)
     assert os.listdir(tmp_path) == ["format"]
 

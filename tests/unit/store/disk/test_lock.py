@@ -70,9 +70,8 @@ def test_it_is_not_taken_twice_by_one_thread(path: Path) -> None:
         with pytest.raises(StoreBusy), lock:  # still held
             pass
     assert time.monotonic() - started < 5
-    with lock.joined():
-        with pytest.raises(StoreBusy), lock:
-            pass
+    with lock.joined(), pytest.raises(StoreBusy), lock:
+        pass
     lock.close()
 
 
