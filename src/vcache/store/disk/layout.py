@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import time
 from pathlib import Path
@@ -133,13 +134,23 @@ def replace_index(directory: Path) -> None:
 def _clear_out(directory: Path) -> None:
     """Remove what no row knows any more: at once, or it would fill a budget that nothing can use.
 
-    A put that is under way finds its file gone and writes it again.
+    A put that is under way finds its file gone and writes it again. A file that somebody holds stays,
+    and is swept as an orphan later.
     """
     for place in ("segments", "blobs"):
         for folder, _, names in os.walk(directory / place):
             for name in names:
                 with contextlib.suppress(OSError):
-                    os.unlink(os.path.join(folder, name))
+                    _remove_unless_held(os.path.join(folder, name))
+
+
+def _remove_unless_held(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(fd)
 
 
 def _supersede(index: Path) -> None:

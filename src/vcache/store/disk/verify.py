@@ -53,7 +53,7 @@ def verify(store: Writer, *, repair: bool) -> Iterator[tuple[Key | None, str | N
             fault = "a record that does not match its checksum"
         elif not is_led_to(raw, tag):
             fault = "a row that its key does not lead to"
-        elif place & KINDS != _kinds_of(raw):
+        elif _has_other_kind(place, raw):
             fault = "a row of another kind than its record"
         elif place & ENTRY:
             key, fault = _examine_entry(store, raw, sound)
@@ -83,6 +83,12 @@ class _Row:
         slots = [self.slot] if table is self.table else table.slots(self.tag)
         words = table.words
         return next((at for at in slots if words[at] == self.tag and words[at + 1] == self.place), None)
+
+
+def _has_other_kind(place: int, raw: Raw) -> bool:
+    """Whether a row's kind bits are not those of its record; a shared body may be pinned besides."""
+    wanted = _kinds_of(raw)
+    return place & KINDS & ~(0 if wanted & ENTRY else PINNED) != wanted
 
 
 def _kinds_of(raw: Raw) -> int:
@@ -134,7 +140,7 @@ def _mend(store: Writer, at: _Row, raw: Raw | None) -> None:
         slot = at.slot_in(store.current())
         if slot is None:
             return
-        if raw is not None and is_led_to(raw, at.tag) and at.place & KINDS != _kinds_of(raw):
+        if raw is not None and is_led_to(raw, at.tag) and _has_other_kind(at.place, raw):
             store.current().words[slot + 1] = at.place & ~KINDS | _kinds_of(raw)
             return
         store.current().remove(slot)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from vcache.errors import FormatError, StoreUnavailable
+from vcache.hash import digest
 from vcache.store.disk import layout
+from vcache.store.disk.blobs import Blobs
 from vcache.store.disk.index import Table, Word
 from vcache.store.disk.lock import WriterLock
 
@@ -148,3 +150,19 @@ def test_a_damaged_record_is_kept_aside_in_part(tmp_path: Path) -> None:
     layout.keep_aside(tmp_path, 9, view, len(view) + 5)
     sizes = {path.name: path.stat().st_size for path in (tmp_path / "quarantine").iterdir()}
     assert sizes == {f"{7:016x}": 1 << 20, f"{8:016x}": 0, f"{9:016x}": 0}
+
+
+def test_a_lost_index_takes_with_it_what_nobody_holds(tmp_path: Path) -> None:
+    """When an index is replaced, segments and blobs go at once, but for a file that somebody holds."""
+    prepare(tmp_path)
+    blobs = Blobs(tmp_path)
+    bodies = [bytes([number]) * 5000 for number in range(3)]
+    seals = [blobs.write(digest(body), 0, body) for body in bodies]
+    (tmp_path / "segments" / "00000001").write_bytes(bytes(5000))
+    held = blobs.hold(digest(bodies[1]), 0, seals[1])
+    assert held is not None
+    (tmp_path / "index").unlink()
+    prepare(tmp_path)
+    assert held.path.read_bytes() == bodies[1]
+    assert [name for name, _, _ in blobs.walk()] == [digest(bodies[1])]
+    assert list((tmp_path / "segments").iterdir()) == []
