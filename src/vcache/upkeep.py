@@ -31,6 +31,8 @@ _NS: Final = 1_000_000_000
 _FLUSH_EVERY: Final = 1000
 # Beyond this share of its budget a put waits for a collection, so that no writer outruns it.
 _HARD_SHARE: Final = 1.1
+_TRIES: Final = 3
+_REST_S: Final = 1.0
 _PATIENCE_S: Final = 2.0  # for the collection of another process
 _JANITOR: Final = "janitor.lock"
 
@@ -209,6 +211,7 @@ class _Budget:
     def __init__(self, tier: Budgeted, clock: Callable[[], int]) -> None:
         self.tier, self._clock = tier, clock
         self._janitor: Janitor | None = None
+        self._hopeless_until = 0.0  # by the monotonic clock
 
     def keep(self) -> None:
         """Wake the janitor; far over budget, wait for a collection."""
@@ -217,11 +220,23 @@ class _Budget:
             return
         if self._janitor is None:
             self._janitor = self._hire(tier)
-        if is_far:
-            if self._janitor.run_once() is None:
-                self._wait_for_other(tier)
-        else:
+        if not is_far:
             self._janitor.nudge()
+        elif time.monotonic() >= self._hopeless_until:
+            self._make_room(tier, self._janitor)
+
+    def _make_room(self, tier: Collectable, janitor: Janitor) -> None:
+        """Collect, or wait for who is at it: what that one saw may be less than there is by then."""
+        for _ in range(_TRIES):
+            report = janitor.run_once()
+            if report is not None:
+                if not (report.freed_bytes or report.dropped_entries):
+                    # Only pins are left: another survey at the next put would find no more.
+                    self._hopeless_until = time.monotonic() + _REST_S
+                return
+            self._wait_for_other(tier)
+            if not self._is_far_over():
+                return
 
     def _is_far_over(self) -> bool:
         tier, limit, entries = self.tier, self.tier.max_bytes, self.tier.max_entries

@@ -9,6 +9,7 @@ import pytest
 
 from vcache import Cache
 from vcache.errors import UsageError
+from vcache.janitor import Janitor
 from vcache.policy import Limits
 from vcache.store.base import Budgeted, Collectable, Ledger, Verifiable
 from vcache.store.disk import DiskStore
@@ -115,6 +116,26 @@ def test_a_limit_of_entries_is_kept_in_the_background(tmp_path):
             time.sleep(0.005)
     with Cache(where) as cache:
         assert 0 < len(cache) <= 10
+
+
+def test_pins_beyond_the_budget_cost_each_put_nothing(tmp_path, monkeypatch):
+    """Where nothing can be dropped, a collection is not tried again at every put."""
+    collections = []
+    real = Janitor.run_once
+
+    def spy(janitor):
+        collections.append(1)
+        return real(janitor)
+
+    monkeypatch.setattr(Janitor, "run_once", spy)
+    with Cache(f"disk:{tmp_path / 'c'}?max=1MB") as cache:
+        for n in range(5):
+            cache.put(str(n), os.urandom(400_000), pin=True)
+        collections.clear()
+        for n in range(200):
+            cache.put("k", n, pin=True)
+        assert len(collections) < 10
+        assert all(cache.get(str(n)) for n in range(5))
 
 
 def test_a_read_only_tier_is_left_alone(tmp_path):
