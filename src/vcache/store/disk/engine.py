@@ -17,7 +17,7 @@ from vcache.entry import FIXED
 from vcache.errors import StoreClosed, StoreReadOnly
 from vcache.store.disk import layout
 from vcache.store.disk.blobs import Blobs
-from vcache.store.disk.index import LAST_SEGMENT, Table, Word
+from vcache.store.disk.index import LAST_SEGMENT, DamagedIndex, Table, Word
 from vcache.store.disk.lock import WriterLock
 from vcache.store.disk.segments import Raw, Segments, parse
 from vcache.store.disk.trouble import Translated, translate
@@ -58,7 +58,7 @@ class Engine:
         self._closed = False
         with Translated(self.directory):
             self._writable = layout.prepare(self.directory, self.lock, read_only=read_only)
-            self._table = self._open_table()
+            self._table = self._open_or_replace_table()
             if self._writable:
                 self._adopt_boot()
         weakref.finalize(self, self.lock.close, self.segments.close)
@@ -175,6 +175,17 @@ class Engine:
             words[Word.SEGMENT_BYTES] = max(0, segments + words[Word.SEGMENT_BYTES] - before[0])
             words[Word.FILE_BYTES] = max(0, files + words[Word.FILE_BYTES] - before[1])
         return self.disk_bytes()
+
+    def _open_or_replace_table(self) -> Table:
+        """The table of a directory that is opened; an empty one where it is missing or damaged."""
+        try:
+            return self._open_table()
+        except (FileNotFoundError, DamagedIndex):
+            if not self._writable:
+                raise
+        with self.lock:
+            layout.replace_index(self.directory)
+        return self._open_table()
 
     def _open_table(self) -> Table:
         return Table.open(self._index_path, read_only=not self._writable)

@@ -17,6 +17,7 @@ from vcache.store.disk.segments import PREFIX, PREFIX_BYTES, segment_numbers
 
 __all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare", "replace_index"]
 
+_STAMP_MOST: Final = 4096
 FORMAT: Final = "vcache-disk"
 VERSION: Final = 1
 _STAMP: Final = f"{FORMAT} {VERSION}\n"
@@ -38,14 +39,7 @@ def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
         StoreUnavailable: it does not exist and may not or cannot be made.
     """
     if _is_ours(directory):
-        if read_only or not _can_write(directory):
-            return False
-        try:
-            Table.open(directory / "index", read_only=False).close()
-        except (FileNotFoundError, DamagedIndex):
-            with lock:
-                replace_index(directory)
-        return True
+        return not read_only and _can_write(directory)
     if read_only:
         raise StoreUnavailable(f"{directory} holds no cache yet, and read_only asks not to make one")
     _create(directory, lock)
@@ -55,11 +49,15 @@ def prepare(directory: Path, lock: WriterLock, *, read_only: bool) -> bool:
 def _is_ours(directory: Path) -> bool:
     """Whether a directory holds a whole store of this format; False if it holds none."""
     try:
-        text = (directory / "format").read_text("ascii", "replace")
+        fd = os.open(f"{directory}/format", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except NotADirectoryError:
         raise StoreUnavailable(f"{directory} is a file, not a directory: name another one") from None
+    try:
+        text = os.read(fd, _STAMP_MOST).decode("ascii", "replace")
+    finally:
+        os.close(fd)
     if not text.strip("\0 \n"):
         return False  # a power loss took its content: what is there is completed
     name, _, version = text.strip().partition(" ")
@@ -76,9 +74,10 @@ def _is_ours(directory: Path) -> bool:
 
 
 def _can_write(directory: Path) -> bool:
-    return (os.access(directory, os.W_OK) and os.access(directory / "index", os.W_OK | os.F_OK)) or not (
-        directory / "index"
-    ).exists()  # fmt: skip
+    index = f"{directory}/index"
+    if os.access(directory, os.W_OK) and os.access(index, os.W_OK):
+        return True
+    return not os.path.exists(index)
 
 
 def _create(directory: Path, lock: WriterLock) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "is_led_to"]
 
 _TRIES: Final = 4
+_COPIED_BYTES: Final = 8 << 10
+_LENGTHS_BYTES: Final = PREFIX_BYTES - CHECK_BYTES
 _OFFSET = (1 << 26) - 1
 _HEADER_WORDS, _ROW_WORDS = index.HEADER_WORDS, index.ROW_WORDS
 _CHECK_BYTES, _PREFIX_BYTES = CHECK_BYTES, PREFIX_BYTES
@@ -74,7 +76,12 @@ class Reader(Engine):
                             length = head_bytes = 0  # no room for a record: taken for damaged
                         end, body_at = offset + length, offset + _PREFIX_BYTES + head_bytes
                         # A slice past the end is short, so its checksum does not fit.
-                        if body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
+                        if length <= _COPIED_BYTES:  # one copy, cut up: cheaper than three slices
+                            copy = mapping[offset + _CHECK_BYTES : end]
+                            if body_at <= end and checksum(copy) == check:
+                                cut = body_at - offset - _CHECK_BYTES
+                                head, body = copy[_LENGTHS_BYTES:cut], copy[cut:]
+                        elif body_at <= end and checksum(view[offset + _CHECK_BYTES : end]) == check:
                             head, body = mapping[offset + _PREFIX_BYTES : body_at], mapping[body_at:end]
                     if head is None:
                         place, raw = self._look_closer(table, slot, tag)

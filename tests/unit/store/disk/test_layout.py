@@ -97,7 +97,7 @@ def test_those_who_have_a_damaged_index_open_are_sent_to_the_new_one(tmp_path: P
     prepare(tmp_path / "cache")
     table = Table.open(tmp_path / "cache" / "index", read_only=False)
     table.words[Word.MAGIC] = 7
-    prepare(tmp_path / "cache")
+    layout.replace_index(tmp_path / "cache")
     assert table.words[Word.STATE] == 1
     assert Table.open(tmp_path / "cache" / "index", read_only=False).words[Word.STATE] == 0
 
@@ -162,7 +162,7 @@ def test_a_lost_index_takes_with_it_what_nobody_holds(tmp_path: Path) -> None:
     held = blobs.hold(digest(bodies[1]), 0, seals[1])
     assert held is not None
     (tmp_path / "index").unlink()
-    prepare(tmp_path)
+    layout.replace_index(tmp_path)
     assert held.path.read_bytes() == bodies[1]
     assert [name for name, _, _ in blobs.walk()] == [digest(bodies[1])]
     assert list((tmp_path / "segments").iterdir()) == []
