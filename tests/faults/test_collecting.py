@@ -16,6 +16,9 @@ from tests.faults.crew import Child, Gate
 from vcache import Cache
 from vcache.entry import make_key
 from vcache.store.disk import DiskStore
+from vcache.store.disk.collect import _drop_orphan_rows
+from vcache.store.disk.index import REF
+from vcache.store.disk.segments import frame
 from vcache.testing.records import body_of, make_record
 
 BUDGET_BYTES: Final = 12 << 20
@@ -174,10 +177,10 @@ def test_a_collection_spares_the_body_of_a_put_that_is_half_done(tmp_path: Path)
     record = make_record(key, body)
     with store.lock:
         store._share_in_segment(record.entry().digest, 0, body)
-        thread = threading.Thread(target=collector.reclaim)
+        thread = threading.Thread(target=_drop_orphan_rows, args=(collector,))
         thread.start()
         time.sleep(0.2)  # for it to take its survey, if it does not wait for the lock
-        store._put_locked(key, record, None)
+        store._append_entry(key, record.head, frame(record.head, len(key), b""), REF)
     thread.join(20)
     found = store.get(key)
     assert found is not None

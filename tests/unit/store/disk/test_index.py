@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
 from tests.faults.crew import deadline
+from vcache.store.disk import index
 from vcache.store.disk.index import (
     BLOB,
     ENTRY,
@@ -235,3 +239,41 @@ def test_a_table_knows_that_its_file_was_cut(tmp_path: Path, table: Table) -> No
     assert table.is_whole()
     os.truncate(tmp_path / "index", 8192)
     assert not table.is_whole()
+
+
+def at_each_line(act: Callable[[], object], look: Callable[[], object]) -> None:
+    """Run something, and look before each line of it and at its end."""
+
+    def trace(frame: FrameType, _event: str, _arg: object) -> object:
+        look()
+        return trace if frame.f_code.co_filename == index.__file__ else None
+
+    sys.settrace(trace)  # type: ignore[arg-type]
+    try:
+        act()
+    finally:
+        sys.settrace(None)
+    look()
+
+
+@pytest.mark.parametrize("was_dead", [True, False])
+def test_a_reader_sees_a_row_whole_or_not_at_all(table: Table, was_dead: bool) -> None:
+    """At every line of an insertion, a move and a removal, a row is absent, the older or the newer one."""
+    tag, older, newer = tag_of(1), location(1, 8, ENTRY), location(2, 16, ENTRY)
+    if was_dead:
+        table.remove(table.insert(tag, location(9, 9, BLOB), 99, 99, 99))
+    seen: list[list[int]] = []
+
+    def look() -> None:
+        trace = sys.gettrace()
+        sys.settrace(None)
+        seen.append([table.words[slot + 1] for slot in table.slots(tag)])
+        sys.settrace(trace)
+
+    at_each_line(lambda: table.insert(tag, older, 5, 50, 7), look)
+    assert [places for places in seen if places not in ([], [older])] == []
+    slot = table.slots(tag)[0]
+    at_each_line(lambda: table.move(slot, newer, 6, 60, 8), look)
+    at_each_line(lambda: table.remove(slot), look)
+    changes = [places for places, before in zip(seen[1:], seen, strict=False) if places != before]
+    assert changes == [[older], [newer], []]
