@@ -198,14 +198,18 @@ CASES: list[tuple[type[Plain], Callable[..., None], tuple[object, ...]]] = [
 ]
 
 
+_TRIES = 50
+
+
 @pytest.mark.parametrize(("broken", "law", "arguments"), CASES)
 def test_a_broken_store_fails(
     broken: type[Plain], law: Callable[..., None], arguments: tuple[object, ...]
 ) -> None:
     """The law's own test fails for the store that breaks it, and passes for the one that keeps it."""
     law(StoreTests(), Plain(), *arguments)
-    with pytest.raises((AssertionError, KeyError, StoreClosed, pytest.fail.Exception)):
-        law(StoreTests(), broken(), *arguments)
+    with pytest.raises((AssertionError, KeyError, StoreClosed, pytest.fail.Exception)):  # noqa: PT012
+        for _ in range(_TRIES):  # a law about threads may hold by chance once, not every time
+            law(StoreTests(), broken(), *arguments)
 
 
 class TokenStore(MemoryStore):
