@@ -97,10 +97,12 @@ class KeyedCache:
         if memo is None:
             head = record.head
             if head[:2] == _VERBATIM:
-                body = record.body
-                verbatim = body if type(body) is bytes else bytes(body)
-                record.memo = (0, verbatim)
                 counts.hits += 1
+                body = record.body
+                if type(body) is bytes:
+                    return body
+                verbatim = bytes(body)
+                record.memo = (0, verbatim)
                 return verbatim
             try:
                 memo = self._valuables.plain_value(record, self._clock)
@@ -137,7 +139,11 @@ class KeyedCache:
         """The value of a key if it can be had without touching a disk or network, else ABSENT."""
         near = getattr(self.store, "near", None if self.store.info.is_persistent else self._store_get)
         record = None if near is None else near(key)
-        memo = None if record is None else record.memo
+        if record is None:
+            return ABSENT
+        memo = record.memo
+        if memo is None and record.head[:2] == _VERBATIM and type(record.body) is bytes:
+            memo = (0, record.body)
         if memo is None:
             return ABSENT
         self._counts.hits += 1
