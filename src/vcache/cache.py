@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, Typ
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
-from vcache.keyed import KeyedCache
+from vcache.keyed import VERBATIM_HEAD, KeyedCache
 from vcache.kit.units import nanoseconds, seconds, size_bytes
 from vcache.opening import Place, ground
 from vcache.outcome import Hit, Miss
@@ -142,10 +142,21 @@ class Cache(KeyedCache):
         Raises:
             Exception: the remembered one, where the value is an exception (`errors=`).
         """
-        # `key`, spelled out on the hottest path.
-        if type(name) is str and len(name) < _SHORT and name.isascii():
-            return self.get_key(self._prefix + name.encode(), default)
-        return self.get_key(self.key(name), default)
+        # `key` and the start of `get_key`, spelled out on the hottest path: 0.1 of 2 µs.
+        if type(name) is not str or len(name) >= _SHORT or not name.isascii():
+            return self.get_key(self.key(name), default)
+        key = self._prefix + name.encode()
+        try:
+            record = self._store_get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            record = None
+        if record is not None and record.memo is None and record.head[:2] == VERBATIM_HEAD:
+            body = record.body
+            if type(body) is bytes:
+                self._counts.hits += 1
+                return body
+        return self._answer(key, record, default)
 
     def lookup(self, name: str | bytes) -> Hit | Miss:
         """A `Hit` with the value and its entry, or a `Miss` with the reason."""

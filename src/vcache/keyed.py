@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from vcache.fingerprint.digests import FileDigests
     from vcache.fingerprint.observe import Observer
 
-__all__ = ["KeyedCache"]
+__all__ = ["VERBATIM_HEAD", "KeyedCache"]
 
 _DIGESTS: Final = ".digests"
-_VERBATIM: Final = bytes([HEAD_VERSION, VERBATIM])
+VERBATIM_HEAD: Final = bytes([HEAD_VERSION, VERBATIM])
 
 
 class KeyedCache:
@@ -84,19 +84,23 @@ class KeyedCache:
         Raises:
             Exception: the remembered one, where the value is an exception.
         """
-        counts = self._counts
         try:
             record = self._store_get(key)
         except (StoreError, OSError) as error:
             self._fault(error)
             record = None
+        return self._answer(key, record, default)
+
+    def _answer(self, key: Key, record: Record | None, default: object) -> object:
+        """The value of what a store gave, if it may be used, else the default."""
+        counts = self._counts
         if record is None:
             counts.misses += 1
             return default
         memo = record.memo
         if memo is None:
             head = record.head
-            if head[:2] == _VERBATIM:
+            if head[:2] == VERBATIM_HEAD:
                 counts.hits += 1
                 body = record.body
                 if type(body) is bytes:
@@ -142,7 +146,7 @@ class KeyedCache:
         if record is None:
             return ABSENT
         memo = record.memo
-        if memo is None and record.head[:2] == _VERBATIM and type(record.body) is bytes:
+        if memo is None and record.head[:2] == VERBATIM_HEAD and type(record.body) is bytes:
             memo = (0, record.body)
         if memo is None:
             return ABSENT
