@@ -118,7 +118,15 @@ def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
         UnsafePath: a name that leads out of the root: such a result is not to be trusted.
         OSError: a file cannot be written.
     """
-    return all(_put_back(cabinet, artifact) for artifact in artifacts)
+    return _are_artifacts(artifacts) and all(_put_back(cabinet, artifact) for artifact in artifacts)
+
+
+def _are_artifacts(artifacts: Sequence[object]) -> bool:
+    """Whether a stored list is what `collect` made: another program's result is a miss, no crash."""
+    return all(
+        isinstance(artifact, list) and list(map(type, artifact)) == [str, int, bytes]
+        for artifact in artifacts
+    )
 
 
 def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
@@ -127,7 +135,7 @@ def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
     Raises:
         UnsafePath: a name that leads out of the root.
     """
-    return all(_can_put_back(cabinet, artifact) for artifact in artifacts)
+    return _are_artifacts(artifacts) and all(_can_put_back(cabinet, artifact) for artifact in artifacts)
 
 
 def _can_put_back(cabinet: Cabinet, artifact: Artifact) -> bool:

@@ -42,6 +42,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 Duration = float | int | str | timedelta
+_INLINE_BYTES: Final = 4 << 10  # beyond, a head's claim is compared with what is there
 _SHORT: Final = 1000  # characters: what needs none of the checks of `make_key`
 
 
@@ -153,7 +154,7 @@ class Cache(KeyedCache):
             record = None
         if record is not None and record.memo is None and record.head[:2] == VERBATIM_HEAD:
             body = record.body
-            if type(body) is bytes:
+            if type(body) is bytes and len(body) <= _INLINE_BYTES:
                 self._counts.hits += 1
                 return body
         return self._answer(key, record, default)

@@ -100,7 +100,7 @@ class KeyedCache:
         memo = record.memo
         if memo is None:
             head = record.head
-            if head[:2] == VERBATIM_HEAD:
+            if head[:2] == VERBATIM_HEAD and len(record.body) == int.from_bytes(head[36:44], "little"):  # type: ignore[arg-type]
                 counts.hits += 1
                 body = record.body
                 if type(body) is bytes:

@@ -226,7 +226,8 @@ class Valuables:
     def _load(self, codec: str, encoding: int, body: Buffer, size: int) -> object:
         if codec == "pickle" and not self._allow_pickle:
             raise Refused("it is pickled, and this cache was opened without allow_pickle=True")
-        content = body if encoding == 0 else serialize.unpack(Encoding(encoding), body, size_bytes=size)
+        # Also of a body that is not packed: its length must be what the head claims.
+        content = serialize.unpack(Encoding(encoding), body, size_bytes=size)
         return serialize.load(
             codec, content, allow_pickle=self._allow_pickle, allow_imports=self._allow_imports
         )

@@ -141,3 +141,11 @@ def test_names_are_below_the_root(tmp_path, monkeypatch):
     assert output_name(tmp_path, "..b") == "..b"
     with pytest.raises(UsageError):
         output_name(tmp_path, ".")
+
+
+@pytest.mark.parametrize("stored", [["x"], [["name", "0o644", b"d"]], [[1, 2, 3]], [["name", 0o644]], [None]])
+def test_a_list_that_is_none_is_not_put_back(tmp_path, stored):
+    """What another program stored in the place of a file list is a miss, never a crash."""
+    with Cache(tmp_path / "c", root=tmp_path) as cache:
+        assert not put_back(cache, stored)
+        assert not can_put_back(cache, stored)
