@@ -26,7 +26,7 @@ from typing import (
     overload,
 )
 
-from vcache import artifacts, unseen
+from vcache import artifacts, recipes, unseen
 from vcache.calls import Call, Explanation, Known, Words, argument, require_names
 from vcache.discovery import Discovery, begin, named_by_depfile, spec_of
 from vcache.entry import Dep, Key, make_key
@@ -50,9 +50,6 @@ Q = ParamSpec("Q")
 R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
-
-RECIPES: Final = ".recipes"
-"""The namespace in which the manifest of each result is kept, for `why`."""
 
 _log = logging.getLogger("vcache.step")
 
@@ -454,14 +451,14 @@ class Step(Generic[P, R]):
     def _keep_recipe(self, key: Key, manifest: Manifest, blind: Iterable[str]) -> None:
         """Remember what went into a result, so that `why` can compare."""
         name = f"{self.name}:{key[-64:].decode()}"
-        recipe = make_key(name, namespace=RECIPES)
+        recipe = make_key(name, namespace=recipes.NAMESPACE)
         self._keeper.put_key(recipe, manifest.to_bytes(), unseen.conditions(blind))
 
     def _unseen_by(self, manifest: Manifest) -> tuple[str, ...]:
         """What the run of a manifest did out of sight; where it left nothing, what the latest one did."""
         if not self._is_traced:
             return ()
-        kept = unseen.kept_with(self._keeper, make_key(self._name_of(manifest), namespace=RECIPES))
+        kept = unseen.kept_with(self._keeper, make_key(self._name_of(manifest), namespace=recipes.NAMESPACE))
         return self._unseen.latest if kept is None else kept
 
 

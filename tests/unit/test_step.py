@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 from vcache import Cache, Env, File, UsageError, Value
 from vcache.errors import EncodeError, FingerprintError
 from vcache.step import Step
 from vcache.testing import FakeClock
-
-numpy = pytest.importorskip("numpy")
 
 
 @pytest.fixture
@@ -108,8 +107,8 @@ def alike() -> list[object]:
     """Values that are equal, or look or pack alike, and are not the same."""
     return [
         1, 1.0, True, "1", b"1", Colour.RED, Point(1), (1,), [1], {1}, frozenset({1}), {1: 1}, None, "", b"",
-        0, 0.0, -0.0, False, "b'1'", bytearray(b"1"), memoryview(b"1"), numpy.frombuffer(b"1", "u1"),
-        numpy.array([1]), numpy.array([1.0]), numpy.array(1), numpy.int64(1), float("nan"), float("inf"),
+        0, 0.0, -0.0, False, "b'1'", bytearray(b"1"), memoryview(b"1"), np.frombuffer(b"1", "u1"),
+        np.array([1]), np.array([1.0]), np.array(1), np.int64(1), float("nan"), float("inf"),
         Path("1"), complex(1), [[1]], ([1],), [(1,)], {"a": b"1"}, {"a": bytearray(b"1")}, Value("1", 1),
     ]  # fmt: skip
 
@@ -140,11 +139,11 @@ def test_a_buffer_is_not_the_bytes_in_it(cache, first):
 
     for _ in range(2):
         assert kind(first) == type(first).__name__
-        assert kind(numpy.array([1.0])) == "float64"
-        assert kind(numpy.array([1.0]).view("i8")) == "int64"
+        assert kind(np.array([1.0])) == "float64"
+        assert kind(np.array([1.0]).view("i8")) == "int64"
         assert kind(bytes(first)) == "bytes"
         assert kind([bytes(first)]) == "list"
-        assert kind({"a": numpy.array([1.0])}) == "dict"
+        assert kind({"a": np.array([1.0])}) == "dict"
 
 
 def test_files_that_change_places_are_another_call(cache):

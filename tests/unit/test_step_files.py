@@ -12,8 +12,6 @@ import pytest
 from vcache import Cache, Env, File, Glob, UsageError
 from vcache.errors import UnsafePath
 
-pytest.importorskip("fcntl")
-
 
 class Ran(list[object]):
     """The calls that ran: no part of any fingerprint."""
