@@ -4,10 +4,12 @@
     ├── UsageError (ValueError)          a call that cannot mean anything: the value, the place, the remedy
     │   ├── ConfigError                  a setting, a URL or an environment variable
     │   ├── FingerprintError (TypeError) an input or argument that has no fingerprint
+    │   ├── GraphError                   a build file or graph that is wrong: a cycle, an unknown target
     │   └── UnsafePath                   an output name that would leave its target directory
     ├── SerializeError
     │   ├── EncodeError (TypeError)      a value that no codec takes
     │   └── DecodeError                  stored bytes that are not what they claim to be
+    ├── NodeFailed                       a node of a build could not be made
     ├── StoreError                       `.retryable` answers: does trying again help?
     │   ├── StoreClosed                  used after close()
     │   ├── StoreReadOnly                the store takes no writes
@@ -29,6 +31,8 @@ __all__ = [
     "EncodeError",
     "FingerprintError",
     "FormatError",
+    "GraphError",
+    "NodeFailed",
     "SerializeError",
     "StepError",
     "StoreBusy",
@@ -59,6 +63,10 @@ class FingerprintError(UsageError, TypeError):
     """An input or argument without a stable identity. The message names it."""
 
 
+class GraphError(UsageError):
+    """A build file or a graph that is wrong. The message names the place and the remedy."""
+
+
 class UnsafePath(UsageError):
     """An output name that is absolute, climbs out of its root, or passes through a link."""
 
@@ -73,6 +81,10 @@ class EncodeError(SerializeError, TypeError):
 
 class DecodeError(SerializeError):
     """Bytes that are truncated, too large, or not of the format they claim."""
+
+
+class NodeFailed(VcacheError):
+    """A node of a build could not be made. The message names it and says how it failed."""
 
 
 class StoreError(VcacheError):
