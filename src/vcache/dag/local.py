@@ -1,0 +1,195 @@
+"""Commands as processes of this machine: the executor that a build uses unless told otherwise.
+
+It knows nothing of caches and graphs, nor which jobs may run together: whoever starts one says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from vcache.dag.executor import Ended
+from vcache.discovery import begin
+from vcache.kit.child import STDERR, Finished, Leash, run_attached, run_captured
+from vcache.kit.taskpool import TaskPool
+
+if TYPE_CHECKING:
+    from vcache.dag.executor import Executor, Job
+    from vcache.dag.jobserver import Tokens
+
+__all__ = ["LocalExecutor", "default_slots"]
+
+TIMED_OUT: Final = 124  # as timeout(1)
+NOT_FOUND: Final = 127  # as sh(1), for both
+NOT_RUNNABLE: Final = 126
+
+
+class LocalExecutor:
+    """Runs each job in a process group of its own.
+
+    A job's environment is `environ`, then what `tokens` says, then what the command sets. Directories
+    of its outputs, of its depfile and of its response file are made first; a directory that is an
+    output itself, too.
+
+    Args:
+        slots: how many jobs make sense at once; None for what this machine has.
+        tokens: the jobserver that commands are told of. Taking tokens is the runner's part.
+        keeps_rsp: response files stay after a success.
+        environ: the caller's variables; None for this process's own, as they are now.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int | None = None,
+        tokens: Tokens | None = None,
+        keeps_rsp: bool = False,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self._slots = default_slots() if slots is None else slots
+        self._environ = dict(os.environ if environ is None else environ)
+        self._pass_fds: tuple[int, ...] = ()
+        if tokens is not None:
+            self._environ.update(tokens.environment())
+            self._pass_fds = tokens.pass_fds
+        self._keeps_rsp = keeps_rsp
+        self._threads = TaskPool("vcache-run")
+        self._running: dict[Leash, None] = {}  # dict operations are atomic
+
+    @property
+    def slots(self) -> int:
+        return self._slots
+
+    def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
+        """As `Executor.start`."""
+        leash = Leash()
+        self._running[leash] = None
+        self._threads.spawn(lambda: self._run(job, leash, on_end))
+        return leash.pull
+
+    def close(self) -> None:
+        """As `Executor.close`."""
+        for leash in tuple(self._running):
+            leash.pull()
+        self._threads.shutdown()
+
+    def _run(self, job: Job, leash: Leash, on_end: Callable[[Ended], None]) -> None:
+        try:
+            with leash:
+                ended = self._ended(job, leash)
+        except Exception as error:  # such as a NUL in an argument: whoever waits has to be told
+            ended = _failed(error, job)
+        finally:
+            del self._running[leash]
+        on_end(ended)
+
+    def _ended(self, job: Job, leash: Leash) -> Ended:
+        command = job.command
+        _make_room(job)
+        rsp = os.path.join(job.base, command.rspfile) if command.rspfile else ""
+        if rsp:
+            with open(rsp, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(command.rsp_content)
+        began_ns = begin(waits=False)
+        finished = self._finished(job, leash)
+        if rsp and finished.status == 0 and not self._keeps_rsp:
+            with suppress(FileNotFoundError):
+                os.unlink(rsp)
+        return _told(finished, job, began_ns)
+
+    def _finished(self, job: Job, leash: Leash) -> Finished:
+        command = job.command
+        argv = command.argv or ("/bin/sh", "-c", command.shell)
+        cwd = os.path.join(job.base, command.cwd)
+        env = {**self._environ, **command.env} if command.env else self._environ
+        if job.has_terminal:
+            return run_attached(
+                argv, cwd=cwd, env=env, pass_fds=self._pass_fds, timeout_s=command.timeout_s, leash=leash
+            )
+        return run_captured(
+            argv,
+            cwd=cwd,
+            sink=_nobody,
+            env=env,
+            pass_fds=self._pass_fds,
+            timeout_s=command.timeout_s,
+            leash=leash,
+        )
+
+
+def default_slots() -> int:
+    """As ninja: two more than there are processors for this process, three on two, two on one."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # not Linux
+        count = os.cpu_count() or 1
+    return {1: 2, 2: 3}.get(count, count + 2)
+
+
+def _nobody(stream: int, data: bytes) -> None:
+    """What is written is told at the end, whole."""
+
+
+def _make_room(job: Job) -> None:
+    """The directories that the command may write to."""
+    command = job.command
+    extra = (os.path.join(job.base, name) for name in (command.depfile, command.rspfile) if name)
+    for directory in {os.path.dirname(path) for path in (*job.makes, *extra)}:
+        if not os.path.isdir(directory):
+            os.makedirs(directory, exist_ok=True)
+
+
+def _told(finished: Finished, job: Job, began_ns: int) -> Ended:
+    chunks = tuple(
+        (stream, at_ns, data)
+        for (stream, data), at_ns in zip(finished.chunks, finished.times_ns, strict=True)
+    )
+    status = finished.status
+    if finished.is_timed_out:
+        status = TIMED_OUT
+        line = f"vcache: {job.node.name}: stopped after {job.command.timeout_s:g} s, its time limit\n"
+        chunks += ((STDERR, finished.duration_ns, line.encode("utf-8", "surrogateescape")),)
+    return Ended(
+        status=status,
+        chunks=chunks,
+        gap=finished.gap,
+        took_ns=finished.duration_ns,
+        began_ns=began_ns,
+        is_killed=finished.is_stopped,
+    )
+
+
+def _failed(error: Exception, job: Job) -> Ended:
+    """A job that could not begin, in words."""
+    argv0 = job.command.argv[0] if job.command.argv else "/bin/sh"
+    status = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+    line = f"vcache: {job.node.name}: {_reason(error, argv0, job)}\n"
+    return Ended(
+        status=status,
+        chunks=((STDERR, 0, line.encode("utf-8", "surrogateescape")),),
+        began_ns=time.time_ns(),
+    )
+
+
+def _reason(error: Exception, program: str, job: Job) -> str:
+    if not isinstance(error, OSError):
+        return f"cannot run {program!r}: {error}"
+    cwd = os.path.join(job.base, job.command.cwd)
+    if error.filename == cwd:
+        return f"its working directory {cwd!r} cannot be entered: {error.strerror}"
+    if error.filename not in (program, None):
+        return f"{error.filename!r} cannot be made: {error.strerror}"
+    if error.errno == errno.E2BIG:
+        return f"cannot run {program!r}: its arguments are too long; put them into a response file"
+    if isinstance(error, FileNotFoundError):
+        where = "" if "/" in program else " on PATH"
+        return f"cannot run {program!r}: no such program{where}, or the interpreter it names is missing"
+    return f"cannot run {program!r}: {error.strerror}"
+
+
+if TYPE_CHECKING:
+    _: Executor = LocalExecutor()
