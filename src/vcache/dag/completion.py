@@ -1,0 +1,299 @@
+"""What follows a command: what it read is gathered, what it made is kept, what it spoilt is removed.
+
+Runs in the executor's threads, beside the runner. It decides nothing about other nodes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from vcache.action import Published
+from vcache.dag.audit import compare
+from vcache.dag.node import Made
+from vcache.entry import Dep, make_key
+from vcache.errors import FingerprintError, UsageError
+from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
+from vcache.hash import digest
+from vcache.outcome import Hit
+
+if TYPE_CHECKING:
+    from vcache.action import Actions
+    from vcache.dag.evaluate import Evaluator
+    from vcache.dag.executor import Ended
+    from vcache.dag.files import Files
+    from vcache.dag.node import Command, Node
+    from vcache.dag.runner import Options
+    from vcache.dag.task import Task
+    from vcache.making import Keeper
+
+__all__ = ["Completed", "Completion", "log_digest"]
+
+LOGS: Final = ".logs"
+Chunks = tuple[tuple[int, int, bytes], ...]
+
+
+def log_digest(chunks: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """What tells one output from another: streams and bytes, not times; b"" for none."""
+    if not chunks:
+        return b""
+    parts: list[bytes] = []
+    for stream, _, data in chunks:
+        parts += bytes((stream,)), len(data).to_bytes(8, "little"), data
+    return digest(b"".join(parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A command that has ended, and what became of its results.
+
+    Attributes:
+        chunks: what it wrote, for people.
+        log: the digest of that.
+        made: what it left; None when that is not certain, so that it must run again.
+        name: under which its result is kept; "" when it is not.
+        remark: why a success was not kept.
+        notes: more lines for people.
+        error: why a command that ended well failed all the same.
+    """
+
+    task: Task
+    ended: Ended
+    chunks: Chunks = ()
+    log: bytes = b""
+    made: Made | None = None
+    name: str = ""
+    remark: str = ""
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+class Completion:
+    """Completes the commands of one run."""
+
+    def __init__(
+        self, keeper: Keeper, actions: Actions, evaluator: Evaluator, files: Files, *, options: Options
+    ) -> None:
+        self._keeper, self._actions, self._evaluator, self._files = keeper, actions, evaluator, files
+        self._options = options
+
+    def prepare(self, task: Task) -> None:
+        """Remember what is there before a command runs."""
+        task.was = {path: self._files.out(path) for path in task.node.outs}
+        task.before = {path: self._stamp(path) for path in (*task.node.outs, *_transient(task.command))}
+
+    def clean_up(self, done: Completed) -> None:
+        """After a run that was given up: nothing half-written stays. `complete` has done it."""
+
+    def complete(self, task: Task, ended: Ended) -> Completed:
+        """What became of a command."""
+        node, command = task.node, task.command
+        assert command is not None
+        chunks, included = ended.chunks, ()
+        if command.deps == "msvc":
+            chunks, included = _without_includes(chunks, command.msvc_prefix)
+        self._files.made(node.outs)
+        if ended.status or ended.is_killed:
+            self._remove_spoilt(task)
+            return Completed(task=task, ended=ended, chunks=chunks, log=self._keep_log(chunks))
+        log = self._keep_log(chunks)
+        made, name, remark, error, notes = self._succeeded(task, command, ended, chunks, included, log)
+        if error:
+            self._remove_spoilt(task)
+        return Completed(
+            task=task, ended=ended, chunks=chunks, log=log, made=made, name=name, remark=remark, error=error,
+            notes=notes,
+        )  # fmt: skip
+
+    def recall_log(self, log: bytes) -> Chunks:
+        """What a node wrote, by its digest; nothing when that is gone."""
+        found = self._keeper.peek_key(make_key(log.hex(), namespace=LOGS))
+        if not isinstance(found, Hit) or not isinstance(found.value, list):
+            return ()
+        return tuple((int(stream), int(at), bytes(data)) for stream, at, data in found.value)
+
+    # -- after success ---------------------------------------------------------------------------
+
+    def _succeeded(
+        self, task: Task, command: Command, ended: Ended, chunks: Chunks, included: tuple[str, ...], log: bytes
+    ) -> tuple[Made | None, str, str, str, tuple[str, ...]]:
+        """What it left, its name, why it is not kept, why it failed after all, and notes."""
+        node, files = task.node, self._files
+        outs = tuple(files.out(path) for path in node.outs)
+        missing = [path for path, content in zip(node.outs, outs, strict=True) if not content]
+        if missing and self._options.is_strict:
+            return None, "", "", f"{node.name} did not make its output {missing[0]!r}", ()
+        names, remark, error = self._named(command)
+        if error:
+            return None, "", "", error, ()
+        found, changed = self._found(task, command, [*names, *included], ended)
+        notes = self._audited(task, ended, found)
+        changed = changed or self._changed_meanwhile(task, ended)
+        if changed:
+            return None, "", changed, "", (f"{node.name}: {changed}: its result is not kept", *notes)
+        assert task.base is not None
+        made = Made(task.base.fingerprint(), tuple(found), outs, ended.took_ns, "", log)
+        remark = remark or self._unfit(task, ended, missing)
+        if remark:
+            return made, "", remark, "", notes
+        published = self._publish(task, command, found, chunks, ended.took_ns)
+        if isinstance(published, str):
+            return made, "", published, "", notes
+        kept = Made(made.base, made.found, outs, ended.took_ns, published.name, log)
+        # The trace may name more than was found: its place.
+        return kept, published.name, "", "", notes
+
+    def _publish(
+        self, task: Task, command: Command, found: list[Dep], chunks: Chunks, took_ns: int
+    ) -> Published | str:
+        node = task.node
+        outs = [self._files.name(path).rstrip("/") for path in node.outs]
+        assert task.lookup is not None
+        return self._actions.publish(
+            f"dag:{outs[0] if outs else node.name}",
+            task.lookup,
+            found,
+            outs,
+            chunks,
+            cost_ns=took_ns,
+            names_root=self._evaluator.names_root(command),
+        )
+
+    def _unfit(self, task: Task, ended: Ended, missing: list[str]) -> str:
+        """Why a success is not to be kept; "" when it is."""
+        node = task.node
+        if not node.is_kept or task.is_always or self._keeper.is_disabled:
+            return " "
+        if self._keeper.is_read_only:
+            return "the cache is read-only"
+        if ended.gap:
+            return ended.gap
+        if missing:
+            return f"it did not make {missing[0]!r}"
+        outside = next((path for path in node.outs if not self._files.is_below_root(path)), None)
+        return f"its output {outside!r} is outside of the project" if outside else ""
+
+    def _named(self, command: Command) -> tuple[list[str], str, str]:
+        """What a depfile names; why the result is not kept; why the command failed."""
+        if not command.depfile:
+            return [], "", ""
+        path = self._files.full(command.depfile)
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                text = file.read()
+        except FileNotFoundError:
+            words = f"its depfile {command.depfile!r} was promised and not written"
+            return [], words, words if self._options.is_strict else ""
+        try:
+            names = parse_depfile(text)
+        except UsageError as error:
+            return [], "", f"{command.depfile}: {error}"
+        if command.deps == "gcc" and not self._options.keep_depfile:
+            os.unlink(path)
+        return [os.path.join(command.cwd, name) for name in names], "", ""
+
+    def _found(
+        self, task: Task, command: Command, names: Iterable[str], ended: Ended
+    ) -> tuple[list[Dep], str]:
+        """What showed while it ran, as it looks; and what changed meanwhile."""
+        files, node = self._files, task.node
+        known = {files.name(path) for path in (*node.ins, *task.extra_ins, *node.outs, *_transient(command))}
+        known.update(files.name(path) for path in ended.wrote)
+        found: dict[tuple[str, str], Dep] = {}
+        wanted = [("file", files.name(name)) for name in names]
+        wanted += [(kind, files.name(path)) for kind, path in ended.opened or ()]
+        for kind, name in wanted:
+            if name in known or (kind, name) in found:
+                continue
+            deps = files.look(kind, name)
+            if not deps:
+                if kind == "file":
+                    return [], f"{name}, which it read, is gone"
+                continue
+            found[kind, name] = deps[0]
+            if kind == "file" and self._is_newer(name, ended.began_ns):
+                return [], f"{name} changed while it ran"
+        return list(found.values()), ""
+
+    def _changed_meanwhile(self, task: Task, ended: Ended) -> str:
+        outs = set(task.node.outs)
+        for path in (*task.node.ins, *task.extra_ins):
+            if path not in outs and path[-1:] != "/" and self._is_newer(path, ended.began_ns):
+                dep = self._files.input(path)
+                if dep is not None and dep.kind == "file":
+                    self._files.made((path,))
+                    return f"{path} changed while it ran"
+        return ""
+
+    def _is_newer(self, path: str, began_ns: int) -> bool:
+        try:
+            # Whatever changes content changes ctime as well; an mtime may be set to anything.
+            return os.stat(self._absolute(path)).st_ctime_ns >= began_ns
+        except OSError:
+            return False
+
+    def _absolute(self, path: str) -> str:
+        full = self._files.full(path)
+        return full if os.path.lexists(full) else os.path.join(self._keeper.root, path)
+
+    def _audited(self, task: Task, ended: Ended, found: list[Dep]) -> tuple[str, ...]:
+        if self._options.trace != "audit" or ended.opened is None:
+            return ()
+        findings = compare(
+            task.node,
+            opened=ended.opened,
+            wrote=ended.wrote,
+            declared=tuple(map(self._files.full, (*task.node.ins, *task.node.after, *task.extra_ins))),
+            outs=tuple(map(self._files.full, (*task.node.outs, *_transient(task.command)))),
+            root=os.fspath(self._keeper.root),
+        )
+        return tuple(map(str, findings))
+
+    # -- after failure ---------------------------------------------------------------------------
+
+    def _remove_spoilt(self, task: Task) -> None:
+        """Remove outputs that a failed command began to write: they look like results and are none."""
+        for path in (*task.node.outs, *_transient(task.command)):
+            full = self._files.full(path).rstrip("/")
+            if os.path.isdir(full) and not os.path.islink(full):
+                continue
+            if self._stamp(path) != task.before.get(path):
+                try:
+                    os.unlink(full)
+                except OSError:
+                    pass  # it cannot be removed, or somebody else did: the node runs again in any case
+        self._files.made(task.node.outs)
+
+    def _stamp(self, path: str) -> tuple[int, ...]:
+        try:
+            status = os.lstat(self._files.full(path).rstrip("/"))
+        except OSError:
+            return ()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _keep_log(self, chunks: Chunks) -> bytes:
+        log = log_digest(chunks)
+        if log and not self._keeper.is_disabled and not self._keeper.is_read_only:
+            self._keeper.put_key(make_key(log.hex(), namespace=LOGS), [list(chunk) for chunk in chunks])
+        return log
+
+
+def _transient(command: Command | None) -> tuple[str, ...]:
+    """What a command writes that is no output of its node."""
+    if command is None:
+        return ()
+    return tuple(path for path in (command.depfile, command.rspfile) if path)
+
+
+def _without_includes(chunks: Chunks, prefix: str) -> tuple[Chunks, tuple[str, ...]]:
+    """Output without the lines of /showIncludes, and the files they name."""
+    names: list[str] = []
+    left: list[tuple[int, int, bytes]] = []
+    for stream, at, data in chunks:
+        found, rest = parse_show_includes(data, prefix) if prefix else parse_show_includes(data)
+        names += found
+        if rest:
+            left.append((stream, at, rest))
+    return tuple(left), tuple(names)

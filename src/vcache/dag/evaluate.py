@@ -1,0 +1,136 @@
+"""What a node's action is known by: its base manifest (docs/design/build.md, "The action key").
+
+It looks at inputs through `Files`, and knows nothing of caches, nor of what runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vcache.action import RECIPE, portable_text, words_identity
+from vcache.entry import Dep
+from vcache.errors import FingerprintError
+from vcache.fingerprint.compilers import HEEDED, compiler_tools
+from vcache.fingerprint.inputs import Env, Tool
+from vcache.fingerprint.manifest import Manifest
+from vcache.hash import digest
+
+if TYPE_CHECKING:
+    from vcache.dag.files import Files
+    from vcache.dag.node import Command, Node
+    from vcache.fingerprint.observe import Observer
+
+__all__ = ["Evaluator", "words_of"]
+
+_PRESENT: Final = b"1"
+_SHELL: Final = ("/bin/sh", "-c")
+
+
+def words_of(command: Command) -> tuple[str, ...]:
+    """The words that a command starts as."""
+    return command.argv or (*_SHELL, command.shell)
+
+
+class Evaluator:
+    """Makes the base manifests of one run.
+
+    Args:
+        environ_names: further variables of the caller that count for every command.
+    """
+
+    def __init__(
+        self, files: Files, observer: Observer, *, root: str, environ_names: Sequence[str] = ()
+    ) -> None:
+        self._files = files
+        self._observer = observer
+        self._root = root
+        self._environ_names = tuple(environ_names)
+        self._tools: dict[str, tuple[Dep, ...]] = {}
+        self._env: dict[str, Dep] = {}
+        self._recipe = Dep("recipe", "action", RECIPE)
+
+    def base(
+        self, node: Node, command: Command, *, ins: Iterable[str], more: Iterable[Dep] = ()
+    ) -> Manifest | str:
+        """Everything known before it runs; or the path of an input that is not there.
+
+        Args:
+            ins: the paths that count, phony ones resolved.
+            more: dependencies that are no files.
+
+        Raises:
+            FingerprintError: a tool that does not exist, or an input that cannot be read.
+        """
+        deps: list[Dep] = [self._recipe, *self._words(command)]
+        for path in ins:
+            dep = self._files.input(path)
+            if dep is None:
+                return path
+            deps.append(dep)
+        name = self._files.name
+        deps += (Dep("out", name(path), _PRESENT) for path in node.outs)
+        if command.depfile:
+            deps.append(Dep("depfile", name(command.depfile), _PRESENT))
+        deps += more
+        return Manifest(deps)
+
+    def names_root(self, command: Command) -> bool:
+        """Whether a command's own words name the project's place."""
+        return any(self._root in word for word in (*words_of(command), command.rsp_content))
+
+    def _words(self, command: Command) -> Iterable[Dep]:
+        root = self._root
+        words = [portable_text(word, root) for word in words_of(command)]
+        shown = words[-1] if command.shell else shlex.join(words)
+        yield Dep("argv", "argv", words_identity(words), note=shown)
+        cwd = self._files.name(command.cwd or ".")
+        yield Dep("cwd", "cwd", os.fsencode(cwd), note=cwd)
+        for tool in dict.fromkeys((*self._programs(command), *command.tools)):
+            yield from self._tool(tool, command)
+        for variable, value in command.env.items():
+            plain = portable_text(value, root)
+            yield Dep("set", variable, plain.encode("utf-8", "surrogateescape"), note=plain)
+        for variable in (*command.heeds, *self._environ_names):
+            yield self._variable(variable)
+        if command.rspfile:
+            yield Dep("rsp", "rsp", digest(portable_text(command.rsp_content, root).encode("utf-8", "surrogateescape")))
+
+    def _programs(self, command: Command) -> tuple[str, ...]:
+        """The program itself, as far as it is known: a shell line names its own in `tools`."""
+        return command.argv[:1]
+
+    def _tool(self, tool: str, command: Command) -> tuple[Dep, ...]:
+        """A program, and for a compiler what it starts and which variables it heeds."""
+        where = os.path.join(command.cwd, tool) if "/" in tool else tool
+        known = self._tools.get(where)
+        if known is None:
+            known = tuple(self._looked_at(where))
+            if "/" not in where or not self._files.is_below_root(where):  # the build may make it anew
+                self._tools[where] = known
+        return known
+
+    def _looked_at(self, tool: str) -> Iterable[Dep]:
+        path = self._files.full(tool) if "/" in tool else tool
+        try:
+            (dep,) = self._observer.observe(Tool(path))
+        except FingerprintError:
+            # The command says it better, and a shell's builtin is no file.
+            yield Dep("tool", self._files.name(tool) if "/" in tool else tool, b"")
+            return
+        yield dep
+        helpers = compiler_tools(dep.note)
+        if helpers:
+            for helper in helpers:
+                yield from self._observer.observe(Tool(helper))
+            for variable in HEEDED:
+                yield self._variable(variable)
+
+    def _variable(self, name: str) -> Dep:
+        known = self._env.get(name)
+        if known is None:
+            (known,) = self._observer.observe(Env(name))
+            self._env[name] = known
+        return known
