@@ -213,30 +213,19 @@ class Completion:
                     return [], f"{name}, which it read, is gone"
                 continue
             found[kind, name] = deps[0]
-            if kind == "file" and self._is_newer(name, ended.began_ns):
+            if kind == "file" and _is_newer(os.path.join(self._keeper.root, name), ended.began_ns):
                 return [], f"{name} changed while it ran"
         return list(found.values()), ""
 
     def _changed_meanwhile(self, task: Task, ended: Ended) -> str:
         outs = set(task.node.outs)
         for path in (*task.node.ins, *task.extra_ins):
-            if path not in outs and path[-1:] != "/" and self._is_newer(path, ended.began_ns):
+            if path not in outs and path[-1:] != "/" and _is_newer(self._files.full(path), ended.began_ns):
                 dep = self._files.input(path)
                 if dep is not None and dep.kind == "file":
                     self._files.made((path,))
                     return f"{path} changed while it ran"
         return ""
-
-    def _is_newer(self, path: str, began_ns: int) -> bool:
-        try:
-            # Whatever changes content changes ctime as well; an mtime may be set to anything.
-            return os.stat(self._absolute(path)).st_ctime_ns >= began_ns
-        except OSError:
-            return False
-
-    def _absolute(self, path: str) -> str:
-        full = self._files.full(path)
-        return full if os.path.lexists(full) else os.path.join(self._keeper.root, path)
 
     def _audited(self, task: Task, ended: Ended, found: list[Dep]) -> tuple[str, ...]:
         if self._options.trace != "audit" or ended.opened is None:
@@ -297,3 +286,11 @@ def _without_includes(chunks: Chunks, prefix: str) -> tuple[Chunks, tuple[str, .
         if rest:
             left.append((stream, at, rest))
     return tuple(left), tuple(names)
+
+
+def _is_newer(full: str, began_ns: int) -> bool:
+    try:
+        # Whatever changes content changes ctime as well; an mtime may be set to anything.
+        return os.stat(full).st_ctime_ns >= began_ns
+    except OSError:
+        return False

@@ -27,7 +27,7 @@ from vcache.dag.state import State
 from vcache.dag.task import Task
 from vcache.entry import Dep
 from vcache.errors import FingerprintError, GraphError, UsageError, VcacheError
-from vcache.kit.retry import backoff_s
+from vcache.kit.retry import Backoff
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ class Runner:
             raise
         finally:
             self._drain()
-            self._threads.close()
+            self._threads.shutdown()
         if self._stopped_by:
             self.error = self.error or "interrupted"
             return INTERRUPTED
@@ -852,7 +852,8 @@ class Runner:
             )
             return
         assert retry is not None
-        wait_s = backoff_s(task.attempt, base_s=retry.base_s, most_s=retry.most_s)
+        backoff = Backoff(times=retry.times, base_s=retry.base_s, most_s=retry.most_s)
+        wait_s = backoff.wait_s(task.attempt) or 0.0
         self._emit(
             events.Finished(
                 now, task.node, status, ended.took_ns, "", f"{_status_words(status)}; again in {wait_s:.1f} s",

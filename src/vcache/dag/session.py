@@ -1,0 +1,270 @@
+"""One build of one tree: the lock, what earlier runs left, the graph, the run, and what is kept of it.
+
+It joins the rooms below and decides nothing about nodes. It prints nothing: what happens is told as
+events.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from vcache.dag import events
+from vcache.dag.executor import Executor
+from vcache.dag.files import Files
+from vcache.dag.runner import Options, Runner
+from vcache.dag.tree import Tree
+from vcache.errors import GraphError, StoreBusy, VcacheError
+from vcache.kit.eventbus import EventBus
+from vcache.kit.fs_atomic import LockFile
+from vcache.kit.ids import uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vcache.cache import Cache
+    from vcache.dag.jobserver import Tokens
+    from vcache.dag.node import Graph, Node
+    from vcache.entry import Dep
+
+__all__ = ["STATE", "Build", "Options", "run_id"]
+
+STATE: Final = ".vcache"
+"""The directory in a base that holds what a tree remembers."""
+
+_TAG: Final = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# What builds of this directory remember. It may be removed at any time.\n"
+)
+_REGENERATIONS_MOST: Final = 100  # as ninja: a build file that is never up to date must come to an end
+
+
+def run_id() -> str:
+    """A new run's id."""
+    return str(uuid7())
+
+
+class _Targets(Protocol):
+    """A graph that knows what its user calls things."""
+
+    def targets(self, words: Sequence[str]) -> Sequence[Node] | None: ...
+
+
+class Build:
+    """Builds of one base directory.
+
+    Args:
+        cache: opened with the project's root.
+        base: the absolute directory that the build file's paths are relative to.
+        listeners: told what happens, in order.
+        executor: where commands run; None for this machine.
+        run: the id of the run.
+
+    Threads: one; `stop` from any, and from signal handlers.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        base: str,
+        listeners: Sequence[events.Listener] = (),
+        options: Options | None = None,
+        executor: Executor | None = None,
+        run: str = "",
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.run = run or run_id()
+        self._cache, self._base, self._options = cache, base, options or Options()
+        self._executor, self._clock = executor, clock
+        self._bus: EventBus[events.Event] = EventBus()
+        for listener in listeners:
+            self._bus.subscribe(listener.on_event, name=type(listener).__name__)
+        self._runner: Runner | None = None
+        self._stopped_by = 0
+        self._counts = [0, 0, 0, 0, 0]
+        self._error = ""
+        self._started_slots = 0
+
+    def stop(self, signum: int = 2) -> None:
+        """Stop what runs, and start no more."""
+        self._stopped_by = signum
+        if self._runner is not None:
+            self._runner.stop(signum)
+
+    # -- front ends ------------------------------------------------------------------------------
+
+    def ninja(self, file: str = "build.ninja", targets: Sequence[str] = ()) -> events.RunEnded:
+        """Build targets of a ninja file.
+
+        Raises:
+            GraphError: the file is wrong, a target is unknown, or a source is missing.
+        """
+        return self._whole(targets, lambda tree: self._ninja(tree, file, tuple(targets)))
+
+    def vcachefile(
+        self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None
+    ) -> events.RunEnded:
+        """Build targets of a vcachefile.
+
+        Raises:
+            GraphError: the file is wrong, a target is unknown, or a source is missing.
+        """
+        return self._whole(targets, lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}))
+
+    def _whole(self, goals: Sequence[str], work: Callable[[Tree], int]) -> events.RunEnded:
+        """One run from its first event to its last."""
+        os.makedirs(os.path.join(self._base, STATE), exist_ok=True)
+        status = 2
+        with self._executing() as executor:
+            self._executor = executor
+            slots = self._options.jobs or executor.slots
+            self._emit(events.RunStarted(self.run, self._clock(), self._base, tuple(goals), slots))
+            try:
+                with self._locked():
+                    tree = Tree.open(
+                        self._base, root=os.fspath(self._cache.root), digests=self._cache.digests
+                    )
+                    status = work(tree)
+            except GraphError as error:
+                self._error = str(error)
+                raise
+            except VcacheError as error:
+                self._error = str(error)
+                raise
+            finally:
+                ended = events.RunEnded(self._clock(), status, *self._counts, error=self._error)
+                self._emit(ended)
+                self._bus.close()
+        return ended
+
+    # -- ninja -----------------------------------------------------------------------------------
+
+    def _ninja(self, tree: Tree, file: str, targets: tuple[str, ...]) -> int:
+        from vcache.dag.ninja.load import load
+
+        for _ in range(_REGENERATIONS_MOST):
+            graph = load(file, base=self._base)
+            maker = graph.producer(file)
+            if maker is None:
+                break
+            files = self._files()
+            status, runner = self._make(graph, tree, files, [maker])
+            if status:
+                return status
+            task = runner.result(maker)
+            if self._options.is_dry_run or task is None or not task.is_changed:
+                break
+            tree.save(graph=graph, goals=None, wanted=self._wanted(runner), front=(), seen=files.seen)
+        else:
+            raise GraphError(f"{file} is still not up to date after {_REGENERATIONS_MOST} times: check the clock")
+        files = self._files()
+        status, runner = self._make(graph, tree, files, graph.targets(targets))
+        if not self._options.is_dry_run:
+            tree.save(
+                graph=graph,
+                goals=targets if status == 0 else None,
+                wanted=self._wanted(runner),
+                front=self._cache.observer.observe_all(map(self._full, graph.files)),
+                seen=files.seen,
+            )
+        return status
+
+    # -- vcachefile ------------------------------------------------------------------------------
+
+    def _vcachefile(
+        self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]
+    ) -> int:
+        from vcache.dag.loading import load
+
+        loaded = load(self._full(file), cache=self._cache, defines=defines)
+        files = self._files()
+        status, runner = self._make(loaded.graph, tree, files, loaded.graph.targets(targets))
+        if not self._options.is_dry_run:
+            tree.save(
+                graph=None,
+                goals=targets if status == 0 else None,
+                wanted=self._wanted(runner),
+                front=loaded.front,
+                seen=files.seen,
+            )
+        return status
+
+    # -- what both share ---------------------------------------------------------------------------
+
+    def _make(self, graph: Graph, tree: Tree, files: Files, goals: Sequence[Node]) -> tuple[int, Runner]:
+        assert self._executor is not None
+        runner = Runner(
+            graph, self._cache, tree, files, self._executor, emit=self._emit, options=self._options,
+            tokens=self._tokens, clock=self._clock,
+        )  # fmt: skip
+        self._runner = runner
+        if self._stopped_by:
+            runner.stop(self._stopped_by)
+        try:
+            status = runner.run(goals)
+        finally:
+            found = (runner.n_run, runner.n_hit, runner.n_up_to_date, runner.n_failed, runner.saved_ns)
+            self._counts = [mine + more for mine, more in zip(self._counts, found, strict=True)]
+        self._error = runner.error
+        return status, runner
+
+    def _wanted(self, runner: Runner) -> Iterable[Node]:
+        return [task.node for task in runner.tasks]
+
+    def _files(self) -> Files:
+        return Files(
+            self._cache.observer, self._cache.digests, base=self._base, root=self._cache.root
+        )
+
+    def _full(self, path: str) -> str:
+        return os.path.join(self._base, path)
+
+    def _emit(self, event: events.Event) -> None:
+        self._bus.publish(event)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The tree for this run alone: a second one waits for the first."""
+        directory = os.path.join(self._base, STATE)
+        tag = os.path.join(directory, "CACHEDIR.TAG")
+        if not os.path.exists(tag):
+            with open(tag, "w", encoding="utf-8") as file:
+                file.write(_TAG)
+        lock = LockFile(os.path.join(directory, "lock"))
+        if not lock.try_acquire():
+            self._emit(events.Noted(self._clock(), "another build works in this directory: waiting for it"))
+            while not self._stopped_by:
+                try:
+                    lock.acquire(timeout_s=0.5)
+                    break
+                except StoreBusy:
+                    continue
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextmanager
+    def _executing(self) -> Iterator[Executor]:
+        """Where commands run, with the slots of the make above us, or for those below us."""
+        from vcache.dag.jobserver import JobServer, inherited
+        from vcache.dag.local import LocalExecutor, default_slots
+
+        self._tokens: Tokens | None = None
+        if self._executor is not None:
+            yield self._executor
+            return
+        tokens = inherited(os.environ) if self._options.jobs is None else None
+        self._tokens = tokens if tokens is not None else JobServer(self._options.jobs or default_slots())
+        executor = LocalExecutor(
+            slots=self._options.jobs, tokens=self._tokens, keeps_rsp=self._options.keep_rsp
+        )
+        try:
+            yield executor
+        finally:
+            executor.close()
+            self._tokens.close()
