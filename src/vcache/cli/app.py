@@ -32,6 +32,7 @@ _HOMES: Final = {
     "verify": "house",
     "doctor": "doctor",
     "run": "run",
+    "build": "build",
     "why": "why",
     "completion": "completion",
 }

@@ -1,0 +1,298 @@
+"""`vcache build`: make what a vcachefile.py or a build.ninja describes, from the cache where it can be."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from vcache.cli.setup import Setup, shared_options
+from vcache.errors import GraphError, UsageError
+
+if TYPE_CHECKING:
+    from vcache.cache import Cache
+    from vcache.dag.events import Listener, RunEnded
+    from vcache.dag.executor import Executor
+    from vcache.dag.session import Build, Options
+
+__all__ = ["Place", "build", "find_place"]
+
+_VCACHEFILE: Final = "vcachefile.py"
+_NINJA: Final = "build.ninja"
+_HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Spaced(click.Command):
+    """Lets options with an optional value stand before other words: `--trace TARGET` names a target."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, ["--trace=on" if word == "--trace" else word for word in args])
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a build happens, and by which file.
+
+    Attributes:
+        base: the absolute directory of the build file.
+        file: the build file, relative to it.
+        root: the top of the project.
+        is_ninja: it is a ninja file.
+    """
+
+    base: str
+    file: str
+    root: Path
+    is_ninja: bool
+
+
+def find_place(directory: str | None, file: str | None) -> Place:
+    """The build file that is meant: the one given, else vcachefile.py, else build.ninja.
+
+    Raises:
+        UsageError: there is none.
+    """
+    here = os.path.realpath(directory or ".")
+    if not os.path.isdir(here):
+        raise UsageError(f"-C {directory}: there is no such directory")
+    if file is None:
+        file = next((name for name in (_VCACHEFILE, _NINJA) if os.path.exists(os.path.join(here, name))), None)
+        if file is None:
+            raise UsageError(f"there is no {_VCACHEFILE} and no {_NINJA} in {here}: name one with -f")
+    full = os.path.join(here, file)
+    if not os.path.isfile(full):
+        raise UsageError(f"-f {file}: there is no such file (looked for {full})")
+    if not full.endswith(".py"):
+        from vcache.dag.ninja.project import project_root
+
+        # As for ninja: paths in the file are relative to the working directory.
+        return Place(here, file, Path(project_root(here)), is_ninja=True)
+    base = os.path.dirname(full)
+    root = os.environ.get("VCACHE_ROOT") or base
+    return Place(base, os.path.basename(full), Path(os.path.realpath(root)), is_ninja=False)
+
+
+@click.command(cls=_Spaced, short_help="Make the targets of a build file.")
+@click.argument("targets", metavar="[TARGET]...", nargs=-1)
+@click.option("--directory", "-C", metavar="DIR", help="Change to DIR first.")
+@click.option("--file", "-f", metavar="FILE",
+              help="The build file: *.py is a vcachefile, anything else a ninja file.")  # fmt: skip
+@click.option("--jobs", "-j", metavar="N", type=click.IntRange(min=0),
+              help="Run N commands at once; 0 for no bound. By default what the machine has.")  # fmt: skip
+@click.option("--keep-going", "-k", is_flag=True, help="Go on with what does not need what failed.")
+@click.option("--load", "-l", metavar="LOAD", type=float, help="Start no more while the load is above LOAD.")
+@click.option("--memory", metavar="SIZE", help="Start no more than fit into SIZE, by what steps say they take.")
+@click.option("--dry-run", "-n", is_flag=True, help="Only say what would be done.")
+@click.option("--verbose", "-v", count=True, help="Show every command; twice: also what is up to date.")
+@click.option("--define", "-D", "defines", metavar="NAME=VALUE", multiple=True,
+              help="Set an option of the vcachefile.")  # fmt: skip
+@click.option("--env", "-e", "env", metavar="NAME", multiple=True,
+              help="An environment variable that counts for every command.")  # fmt: skip
+@click.option("--trace", metavar="on|audit", type=click.Choice(["on", "audit"]),
+              help="Observe what every command opens, and let it count; audit: name what was not declared.")  # fmt: skip
+@click.option("--force", is_flag=True, help="Run everything, whatever is up to date or in the cache.")
+@click.option("--no-cache", is_flag=True, help="Neither ask the cache nor fill it.")
+@click.option("--executor", metavar="URL", help="Where commands run: local, or dask://HOST:PORT.")
+@click.option("--profile", metavar="FILE", help="Write the run as a trace that Perfetto and Chrome show.")
+@click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")
+@click.option("--spans", metavar="FILE", help="Write a span per step as JSON lines.")
+@click.option("--watch", is_flag=True, help="Build again whenever an input changes, until Ctrl-C.")
+@shared_options(json=True)
+@click.pass_obj
+def build(
+    setup: Setup, targets: tuple[str, ...], *, directory: str | None, file: str | None, jobs: int | None,
+    keep_going: bool, load: float | None, memory: str | None, dry_run: bool, verbose: int,
+    defines: tuple[str, ...], env: tuple[str, ...], trace: str | None, force: bool, no_cache: bool,
+    executor: str | None, profile: str | None, metrics: str | None, spans: str | None, watch: bool,
+) -> int:  # fmt: skip
+    """Make each TARGET, or what the build file makes by default.
+
+    A step whose inputs did not change is not run; one that ran before with the same inputs, here or
+    in another checkout, is restored from the cache. The build file is vcachefile.py, or build.ninja
+    as CMake, Meson and GN write it.
+
+    The exit code is 0 when all is made, 1 when something failed, 2 for a wrong build file or option,
+    130 after Ctrl-C.
+    """
+    from vcache.dag.session import Options
+    from vcache.kit.units import size_bytes
+
+    place = find_place(directory, file)
+    options = Options(
+        jobs=(jobs or 1_000_000) if jobs is not None else None,
+        keep_going=0 if keep_going else 1,
+        load_limit=load,
+        memory_bytes=0 if memory is None else size_bytes(memory),
+        is_dry_run=dry_run,
+        trace=trace or "",
+        is_forced=force,
+        env=env,
+        is_strict=not place.is_ninja,
+    )
+    words = _Words(targets, _defined(defines), verbose, profile, metrics, spans, executor)
+    os.chdir(place.base)
+    with _opened(setup, place, no_cache=no_cache) as cache:
+        if watch:
+            from vcache.cli.watch import watch_and_build
+
+            return watch_and_build(place, cache, lambda: _once(setup, place, cache, options, words))
+        return _once(setup, place, cache, options, words)
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What was asked for besides the runner's own options."""
+
+    targets: tuple[str, ...]
+    defines: dict[str, str]
+    verbosity: int
+    profile: str | None
+    metrics: str | None
+    spans: str | None
+    executor: str | None
+
+
+def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Words) -> int:
+    """One run."""
+    from vcache.dag.session import Build, run_id
+
+    run = run_id()
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, words)]
+        executor = _executor(words.executor, cache, options, stack)
+        work = Build(
+            cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run
+        )
+        with _stopping(work):
+            ended = _carry_out(work, place, words)
+    if setup.is_json:
+        from vcache.cli.show import print_json
+
+        print_json(_as_json(run, ended))
+    return ended.status
+
+
+def _carry_out(work: Build, place: Place, words: _Words) -> RunEnded:
+    if place.is_ninja:
+        if words.defines:
+            raise UsageError(f"-D sets options of a {_VCACHEFILE}: {place.file} has none")
+        return work.ninja(place.file, words.targets)
+    return work.vcachefile(place.file, words.targets, defines=words.defines)
+
+
+def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
+    return {
+        "run": run,
+        "status": ended.status,
+        "run_count": ended.n_run,
+        "hit_count": ended.n_hit,
+        "up_to_date_count": ended.n_up_to_date,
+        "failed_count": ended.n_failed,
+        "saved_s": ended.saved_ns / 1e9,
+        "error": ended.error,
+    }
+
+
+def _listeners(setup: Setup, place: Place, run: str, words: _Words) -> Iterator[Listener]:
+    from vcache.cli import progress
+    from vcache.dag.journal import Journal
+    from vcache.dag.history import durations
+
+    verbosity = -1 if setup.is_quiet else words.verbosity
+    yield progress.listener(
+        sys.stderr if setup.is_json else sys.stdout, verbosity=verbosity, durations=durations(place.base)
+    )
+    yield Journal(place.base, run)
+    if words.profile is not None:
+        from vcache.dag.profile import Profile
+
+        yield Profile(words.profile)
+    if words.metrics is not None or words.spans is not None:
+        from vcache.dag import telemetry
+
+        if words.metrics is not None:
+            yield telemetry.Metering(words.metrics)
+        if words.spans is not None:
+            yield telemetry.Spanning(words.spans)
+
+
+@contextmanager
+def _closing(listener: Listener) -> Iterator[Listener]:
+    try:
+        yield listener
+    finally:
+        close = getattr(listener, "close", None)
+        if close is not None:
+            close()
+
+
+def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> Executor | None:
+    """Where commands run; None for this machine."""
+    if url in (None, "local"):
+        return None
+    scheme = url.partition(":")[0]
+    if scheme != "dask":
+        raise UsageError(f"--executor {url!r}: write local, or dask://HOST:PORT")
+    from vcache.dag.dask import DaskExecutor
+
+    executor = DaskExecutor(url, cache=cache, slots=options.jobs)
+    stack.callback(executor.close)
+    return executor
+
+
+@contextmanager
+def _opened(setup: Setup, place: Place, *, no_cache: bool) -> Iterator[Cache]:
+    """The cache; one that is never asked where it cannot be opened: a build goes on without."""
+    from vcache.errors import ConfigError, StoreError
+
+    if not no_cache:
+        try:
+            cache = setup.open(root=place.root, heeds_disable=True)
+        except ConfigError:
+            raise
+        except StoreError as error:
+            setup.note(f"goes on without a cache: {error}")
+        else:
+            with cache:
+                yield cache
+            return
+    from vcache.cache import Cache
+
+    with Cache(disabled=True, root=place.root) as nothing:
+        yield nothing
+
+
+@contextmanager
+def _stopping(work: Build) -> Iterator[None]:
+    """Signals stop the build: what runs is ended, and what is half-written is removed."""
+    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def stop(signum: int, _frame: FrameType | None) -> None:
+        work.stop(signum)
+
+    for number in _HANDLED:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _defined(defines: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in defines:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise UsageError(f"-D {text}: write NAME=VALUE")
+        pairs[name] = value
+    return pairs
