@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.executor import Ended
@@ -52,13 +54,11 @@ class LocalExecutor:
     ) -> None:
         self._slots = default_slots() if slots is None else slots
         self._environ = dict(os.environ if environ is None else environ)
-        self._pass_fds: tuple[int, ...] = ()
-        if tokens is not None:
-            self._environ.update(tokens.environment())
-            self._pass_fds = tokens.pass_fds
+        self._tokens = tokens
         self._keeps_rsp = keeps_rsp
         self._threads = TaskPool("vcache-run")
-        self._running: dict[Leash, None] = {}  # dict operations are atomic
+        self._lock = threading.Lock()  # guards what runs, and that tokens are settled when nothing does
+        self._running: set[Leash] = set()
 
     @property
     def slots(self) -> int:
@@ -67,13 +67,16 @@ class LocalExecutor:
     def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
         """As `Executor.start`."""
         leash = Leash()
-        self._running[leash] = None
+        with self._lock:
+            self._running.add(leash)
         self._threads.spawn(lambda: self._run(job, leash, on_end))
         return leash.pull
 
     def close(self) -> None:
         """As `Executor.close`."""
-        for leash in tuple(self._running):
+        with self._lock:
+            leashes = tuple(self._running)
+        for leash in leashes:
             leash.pull()
         self._threads.shutdown()
 
@@ -83,8 +86,10 @@ class LocalExecutor:
                 ended = self._ended(job, leash)
         except Exception as error:  # such as a NUL in an argument: whoever waits has to be told
             ended = _failed(error, job)
-        finally:
-            del self._running[leash]
+        with self._lock:
+            self._running.remove(leash)
+            if self._tokens is not None and not self._running:
+                self._tokens.settle()
         on_end(ended)
 
     def _ended(self, job: Job, leash: Leash) -> Ended:
@@ -104,18 +109,19 @@ class LocalExecutor:
     def _finished(self, job: Job, leash: Leash) -> Finished:
         command = job.command
         argv = command.argv or ("/bin/sh", "-c", command.shell)
-        cwd = os.path.join(job.base, command.cwd)
-        env = {**self._environ, **command.env} if command.env else self._environ
-        if job.has_terminal:
-            return run_attached(
-                argv, cwd=cwd, env=env, pass_fds=self._pass_fds, timeout_s=command.timeout_s, leash=leash
-            )
-        return run_captured(
+        tokens, env = self._tokens, self._environ
+        pass_fds: tuple[int, ...] = ()
+        if tokens is not None:
+            env = {**env, **tokens.environment(" ".join(argv))}
+            pass_fds = tokens.pass_fds
+        if command.env:
+            env = {**env, **command.env}
+        run = run_attached if job.has_terminal else partial(run_captured, sink=_nobody)
+        return run(
             argv,
-            cwd=cwd,
-            sink=_nobody,
+            cwd=os.path.join(job.base, command.cwd),
             env=env,
-            pass_fds=self._pass_fds,
+            pass_fds=pass_fds,
             timeout_s=command.timeout_s,
             leash=leash,
         )

@@ -177,9 +177,8 @@ class Scope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         errors: list[BaseException] = []
-        for task in self._tasks:
-            if error is not None and task.cancel():
-                continue
+        wanted = [task for task in self._tasks if error is None or not task.cancel()]
+        for task in wanted:
             try:
                 task.result()
             except BaseException as caught:  # the first is raised below

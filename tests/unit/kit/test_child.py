@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from vcache.kit.child import merged, run_captured
+from vcache.kit.child import Leash, merged, run_attached, run_captured
 
 
 class Ears:
@@ -36,6 +36,80 @@ def test_both_streams_in_order(tmp_path):
     assert list(done.chunks) == wanted == heard
     assert (done.status, done.gap) == (0, "")
     assert done.duration_ns > 0
+
+
+def test_each_chunk_has_its_time(tmp_path):
+    """For every chunk it is known when it began, from the start of the child on"""
+    done, _ = sh("echo a; echo b >&2; sleep 0.1; echo c", tmp_path)
+    assert len(done.times_ns) == len(done.chunks)
+    assert 0 < done.times_ns[0] <= done.times_ns[-1] - 90_000_000 < done.duration_ns - 90_000_000
+    assert list(done.times_ns) == sorted(done.times_ns)
+
+
+def test_its_environment_is_the_given_one(tmp_path):
+    """Nothing of ours is added, and its PATH is what the program is found by"""
+    (tmp_path / "tool").write_text("#!/bin/sh\necho $A\n")
+    (tmp_path / "tool").chmod(0o755)
+    env = {"PATH": str(tmp_path), "A": "1"}
+    assert run_captured(["tool"], cwd="/", sink=Ears(), env=env).chunks == ((1, b"1\n"),)
+    done = run_captured(["/usr/bin/env"], cwd="/", sink=Ears(), env={"B": "2"})
+    assert done.chunks == ((1, b"B=2\n"),)
+
+
+def test_descriptors_that_are_passed(tmp_path):
+    """Only what is asked for is inherited, under the same number"""
+    reads, writes = os.pipe()
+    other = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(other, True)
+    script = f"echo told >/proc/self/fd/{writes}; test -e /proc/self/fd/{other} || echo alone"
+    done, _ = sh(script, tmp_path, pass_fds=(writes,))
+    assert done.chunks == ((1, b"alone\n"),)
+    assert os.read(reads, 10) == b"told\n"
+    for fd in (reads, writes, other):
+        os.close(fd)
+
+
+@pytest.mark.parametrize("hangs", ["sleep 60", "exec >&- 2>&-; sleep 60", "exec sleep 60"])
+def test_a_time_limit(tmp_path, hangs):
+    """Beyond it the group is ended, also when it closed its streams"""
+    done, _ = sh(f"echo a; {hangs}", tmp_path, timeout_s=0.1)
+    assert (done.is_timed_out, done.is_stopped, done.status) == (True, False, 128 + signal.SIGTERM)
+    assert done.chunks == ((1, b"a\n"),)
+    assert done.gap == ""
+    assert sh("echo a", tmp_path, timeout_s=60)[0].is_timed_out is False
+
+
+def test_what_was_asked_to_end_may_clean_up(tmp_path):
+    """A member of the group that outlives its leader has its two seconds"""
+    script = "(trap 'sleep 0.2; echo clean; exit' TERM; echo ready; while :; do sleep 0.01; done) & wait"
+    with Leash() as leash:
+        done = run_captured(["sh", "-c", script], cwd=tmp_path, sink=lambda *_: leash.pull(), leash=leash)
+    assert (done.is_stopped, done.status) == (True, 143)
+    assert b"".join(data for stream, data in done.chunks if stream == 1) == b"ready\nclean\n"
+
+
+def test_a_leash_that_nobody_holds(tmp_path):
+    """Pulling after the end is of no effect; a second child needs a leash of its own"""
+    with Leash() as leash:
+        assert not run_captured(["true"], cwd=tmp_path, sink=Ears(), leash=leash).is_stopped
+    leash.pull()
+    with pytest.raises(ValueError, match="of its own"):
+        run_captured(["true"], cwd=tmp_path, sink=Ears(), leash=leash)
+
+
+@pytest.mark.parametrize("has_pidfd", [True, False])
+def test_on_our_own_streams(tmp_path, monkeypatch, has_pidfd):
+    """An attached child is in our group, and ends like any other, with or without a pidfd"""
+    if not has_pidfd:
+        monkeypatch.setattr("vcache.kit.child._pidfd", lambda pid: -1)
+    groups: list[int] = []
+    done = run_attached(
+        ["sh", "-c", "exit 3"], cwd=tmp_path, on_start=lambda pid: groups.append(os.getpgid(pid))
+    )
+    assert (done.status, done.chunks, groups) == (3, (), [os.getpgid(0)])
+    assert run_attached(["sleep", "60"], cwd=tmp_path, timeout_s=0.05).is_timed_out
+    assert sh("sleep 60", tmp_path, timeout_s=0.05)[0].status == 143
+    assert sh("echo a; exit 2", tmp_path)[0].status == 2
 
 
 def test_large_output_is_whole(tmp_path):
