@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.dag.executor import Ended
 from vcache.discovery import begin
 from vcache.kit.child import STDERR, Finished, Leash, run_attached, run_captured
+from vcache.kit.orphans import OrphanGuard
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class LocalExecutor:
         self._tokens = tokens
         self._keeps_rsp = keeps_rsp
         self._threads = TaskPool("vcache-run")
+        self._guard = OrphanGuard()
         self._lock = threading.Lock()  # guards what runs, and that tokens are settled when nothing does
         self._running: set[Leash] = set()
 
@@ -79,6 +81,7 @@ class LocalExecutor:
         for leash in leashes:
             leash.pull()
         self._threads.shutdown()
+        self._guard.close()
 
     def _run(self, job: Job, leash: Leash, on_end: Callable[[Ended], None]) -> None:
         try:
@@ -116,15 +119,26 @@ class LocalExecutor:
             pass_fds = tokens.pass_fds
         if command.env:
             env = {**env, **command.env}
+        pids: list[int] = []
+
+        def on_start(pid: int) -> None:
+            pids.append(pid)
+            self._guard.watch(pid, is_group=not job.has_terminal)
+
         run = run_attached if job.has_terminal else partial(run_captured, sink=_nobody)
-        return run(
-            argv,
-            cwd=os.path.join(job.base, command.cwd),
-            env=env,
-            pass_fds=pass_fds,
-            timeout_s=command.timeout_s,
-            leash=leash,
-        )
+        try:
+            return run(
+                argv,
+                cwd=os.path.join(job.base, command.cwd),
+                on_start=on_start,
+                env=env,
+                pass_fds=pass_fds,
+                timeout_s=command.timeout_s,
+                leash=leash,
+            )
+        finally:
+            for pid in pids:
+                self._guard.forget(pid, is_group=not job.has_terminal)
 
 
 def default_slots() -> int:
