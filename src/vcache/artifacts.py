@@ -1,35 +1,39 @@
 """Output files as entries: taken in after a run, put back where a hit promises them.
 
-Each output is an entry of its own, so that equal files of different runs are stored once and
-large ones are never read into memory. It knows a small protocol of a cache, and nothing of
-what produced the files.
+Each regular file is an entry of its own, so that equal files of different runs are stored once and
+large ones are never read into memory. Links and empty directories are told by the result itself.
+It knows a small protocol of a cache, and nothing of what produced the files.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 
-from vcache.entry import Entry, Key, make_key
-from vcache.errors import StoreError, UsageError
-from vcache.fingerprint.outputs import restore, safe_target
+from vcache.entry import FIXED, Entry, Key, make_key
+from vcache.errors import FingerprintError, StoreError, UnsafePath, UsageError
+from vcache.fingerprint.outputs import link_at, safe_place, write_at
+from vcache.fingerprint.restoring import Restorer
+from vcache.hash import DIGEST_BYTES
 from vcache.outcome import Hit
+from vcache.pieces import LINK, MODE_BITS, Artifact, Output, Piece, branch_of, planned
 from vcache.store.base import Files, Listing, satisfies
+from vcache.valuables import VERBATIM
 
 if TYPE_CHECKING:
     from vcache.fingerprint.digests import FileDigests
     from vcache.outcome import Miss
-    from vcache.store.base import Store
+    from vcache.store.base import HeldPath, Store
 
-__all__ = ["Artifact", "can_put_back", "collect", "put_back"]
+__all__ = ["Artifact", "can_put_back", "collect", "is_sound", "output_name", "put_back", "put_in_place"]
 
 _OUTPUTS: Final = ".outputs"
-
-Artifact = list[object]
-"""[name below the root with "/", mode bits, BLAKE3 digest]: what a result remembers of a file."""
+_PREFIX: Final = make_key(b"", namespace=_OUTPUTS)
+_LARGE_BYTES: Final = 256 << 10
+_DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
 
 
 class Cabinet(Protocol):
@@ -64,33 +68,211 @@ def output_name(root: Path, path: str | os.PathLike[str]) -> str:
     return name.replace(os.sep, "/")
 
 
-def _key(digest: bytes) -> Key:
-    return make_key(digest, namespace=_OUTPUTS)
+# -- taking in -------------------------------------------------------------------------------------
 
 
 def collect(cabinet: Cabinet, names: Iterable[str]) -> list[Artifact] | None:
-    """Keep the files a run has made; None when a store could not take one.
+    """Keep what a run has made: files, links, directories with all below. None when a store refused.
 
     Raises:
-        UsageError: a promised file is missing or is no regular file.
+        UsageError: a promised output is missing, or is a FIFO, socket or device.
         UnsafePath: a name that leads out of the root.
     """
-    artifacts: list[Artifact] = []
+    artifacts: dict[str, Artifact] = {}
     for name in names:
-        path = safe_target(cabinet.root, name)
-        try:
-            status = os.stat(path)
-        except FileNotFoundError:
-            raise UsageError(f"the output {name!r} was promised and not made (looked for {path})") from None
-        if not stat.S_ISREG(status.st_mode):
-            raise UsageError(f"the output {name!r} is not a regular file: name the files in it")
-        state = cabinet.digests.look(os.fspath(path))
-        if state is None or not state.is_stable:
-            return None  # it is still being written to: nobody knows what it will be
-        if not _has(cabinet, state.digest) and not cabinet.put_file_key(_key(state.digest), path):
+        path = safe_place(cabinet.root, name.rstrip("/"))
+        for artifact in _taken(cabinet, name.rstrip("/"), os.fspath(path)):
+            if artifact is None:
+                return None
+            artifacts[cast("str", artifact[0])] = artifact
+    return list(artifacts.values())
+
+
+def _taken(cabinet: Cabinet, name: str, path: str) -> Iterator[Artifact | None]:
+    """The artifacts of one path; None among them where one cannot be kept."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"the output {name!r} was promised and not made (looked for {path})") from None
+    if stat.S_ISLNK(mode):
+        yield [name, LINK, os.fsencode(os.readlink(path))]
+    elif stat.S_ISREG(mode):
+        yield _taken_file(cabinet, name, path, mode)
+    elif stat.S_ISDIR(mode):
+        below = sorted(os.listdir(path))
+        if not below:
+            yield [name, stat.S_IFDIR | mode & MODE_BITS, b""]
+        for part in below:
+            yield from _taken(cabinet, f"{name}/{part}", os.path.join(path, part))
+    else:
+        raise UsageError(f"the output {name!r} is not a file, link or directory: it has no content to keep")
+
+
+def _taken_file(cabinet: Cabinet, name: str, path: str, mode: int) -> Artifact | None:
+    state = cabinet.digests.look(path)
+    if state is None or not state.is_stable:
+        return None  # it is still being written to: nobody knows what it will be
+    if not _has(cabinet, state.digest) and not cabinet.put_file_key(_key(state.digest), Path(path)):
+        return None
+    return [name, mode & MODE_BITS, state.digest]
+
+
+# -- putting back ----------------------------------------------------------------------------------
+
+
+def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact], outs: Sequence[str] | None = None) -> bool:
+    """Make the root hold these outputs; False when one of them cannot be had. See `put_in_place`."""
+    return put_in_place(cabinet, artifacts, outs) is not None
+
+
+def put_in_place(
+    cabinet: Cabinet,
+    artifacts: Sequence[Artifact],
+    outs: Sequence[str] | None = None,
+    *,
+    restorer: Restorer | None = None,
+) -> tuple[str, ...] | None:
+    """Make the root hold these outputs; the names that were written, or None when one cannot be had.
+
+    What already has the content and mode is left alone, with its modification time. A directory
+    output holds afterwards what it held, and nothing else.
+
+    Args:
+        outs: the names the outputs go by; None when each artifact is one.
+        restorer: of the root, where many results are put back.
+
+    Raises:
+        UnsafePath: a name that leads out of the root: such a result is not to be trusted.
+        OSError: something cannot be written.
+    """
+    outputs = planned(artifacts, outs)
+    if outputs is None:
+        return None
+    restorer = restorer or Restorer(cabinet.root)
+    if len(outputs) == 1 and not outputs[0].is_tree:
+        return _put_one(cabinet, restorer, outputs[0].pieces[0])
+    if not _can_put_back(cabinet, restorer, outputs):
+        return None  # known before anything is written
+    written: list[str] = []
+    for output in outputs:
+        if output.is_tree:
+            one = _put_tree(cabinet, restorer, output)
+        else:
+            one = _put_one(cabinet, restorer, output.pieces[0])
+        if one is None:
             return None
-        artifacts.append([name, status.st_mode & _MODE_BITS, state.digest])
-    return artifacts
+        written += one
+    return tuple(written)
+
+
+def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact], outs: Sequence[str] | None = None) -> bool:
+    """Whether `put_back` would find each of these outputs in place or in a store.
+
+    Raises:
+        UnsafePath: a name that leads out of the root.
+    """
+    outputs = planned(artifacts, outs)
+    return outputs is not None and _can_put_back(cabinet, Restorer(cabinet.root), outputs)
+
+
+def is_sound(artifacts: object, outs: Sequence[str]) -> bool:
+    """Whether something stored is a list of artifacts for exactly these outputs."""
+    try:
+        return isinstance(artifacts, list) and planned(artifacts, outs) is not None
+    except UnsafePath:
+        return False
+
+
+# -- one output ------------------------------------------------------------------------------------
+
+
+def _put_one(cabinet: Cabinet, restorer: Restorer, piece: Piece) -> tuple[str, ...] | None:
+    spot = restorer.find(piece.name)
+    if spot is not None and _is_in_place(cabinet, piece, spot.directory.fd, spot.last):
+        return ()
+    if piece.is_link:
+        restorer.link(spot or restorer.make(piece.name), piece.content)
+        return (piece.name,)
+    with _Source(cabinet, piece.content) as source:
+        if source.content is None:
+            return None
+        spot = spot or restorer.make(piece.name)
+        restorer.write(spot, source.content, mode=piece.mode, link=True)
+    return (piece.name,)
+
+
+def _put_tree(cabinet: Cabinet, restorer: Restorer, output: Output) -> tuple[str, ...] | None:
+    """Put a directory back, with all below it."""
+    by_name = {piece.name: piece for piece in output.pieces}
+    written: list[str] = []
+    for fd, directory, leaves, is_changed in restorer.tree(output.name, branch_of(output)):
+        if is_changed:
+            written.append(directory)
+        empty = by_name.get(directory)
+        if empty is not None and stat.S_IMODE(os.fstat(fd).st_mode) & MODE_BITS != empty.mode & MODE_BITS:
+            os.fchmod(fd, empty.mode & MODE_BITS)
+            written += () if is_changed else (directory,)
+        for leaf in leaves:
+            piece = by_name[f"{directory}/{leaf}"]
+            if _is_in_place(cabinet, piece, fd, leaf):
+                continue
+            if not _write_leaf(cabinet, piece, fd, leaf):
+                return None
+            written.append(piece.name)
+    return tuple(written)
+
+
+def _write_leaf(cabinet: Cabinet, piece: Piece, fd: int, leaf: str) -> bool:
+    if piece.is_link:
+        link_at(fd, leaf, piece.content)
+        return True
+    with _Source(cabinet, piece.content) as source:
+        if source.content is None:
+            return False
+        write_at(fd, leaf, source.content, mode=piece.mode, link=True)
+    return True
+
+
+def _can_put_back(cabinet: Cabinet, restorer: Restorer, outputs: Sequence[Output]) -> bool:
+    for output in outputs:
+        for piece in output.pieces:
+            spot = None if _is_behind_link(cabinet, output, piece) else restorer.find(piece.name)
+            is_there = spot is not None and _is_in_place(cabinet, piece, spot.directory.fd, spot.last)
+            if piece.is_file and not is_there and not _has(cabinet, piece.content):
+                return False
+    return True
+
+
+def _is_behind_link(cabinet: Cabinet, output: Output, piece: Piece) -> bool:
+    """Whether a link stands where a directory output had a directory: it will not stay."""
+    if not output.is_tree:
+        return False
+    path = os.path.join(cabinet.root, output.name)
+    for part in piece.name[len(output.name) + 1 :].split("/"):
+        if os.path.islink(path):
+            return True
+        path = os.path.join(path, part)
+    return False
+
+
+def _is_in_place(cabinet: Cabinet, piece: Piece, dir_fd: int, last: str) -> bool:
+    try:
+        mode = os.stat(last, dir_fd=dir_fd, follow_symlinks=False).st_mode
+        if piece.is_link:
+            return stat.S_ISLNK(mode) and os.readlink(os.fsencode(last), dir_fd=dir_fd) == piece.content
+        if not (stat.S_ISREG(mode) and piece.is_file and mode & MODE_BITS == piece.mode):
+            return False
+        state = cabinet.digests.look(os.path.join(cabinet.root, piece.name))
+    except (OSError, FingerprintError):
+        return False
+    return state is not None and state.digest == piece.content
+
+
+# -- what the cache holds --------------------------------------------------------------------------
+
+
+def _key(digest: bytes) -> Key:
+    return _PREFIX + digest
 
 
 def _has(cabinet: Cabinet, digest: bytes) -> bool:
@@ -109,83 +291,54 @@ def _entry(cabinet: Cabinet, digest: bytes) -> Entry | None:
         return None
 
 
-def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
-    """Make the root hold these files; False when one of them cannot be had.
+class _Source:
+    """The content of a file while it is written: bytes, or a file of the store that is held.
 
-    A file that already has the content and mode is left alone, with its modification time.
-
-    Raises:
-        UnsafePath: a name that leads out of the root: such a result is not to be trusted.
-        OSError: a file cannot be written.
+    Attributes:
+        content: None when no store has it.
     """
-    return _are_artifacts(artifacts) and all(_put_back(cabinet, artifact) for artifact in artifacts)
+
+    __slots__ = ("_held", "content")
+
+    def __init__(self, cabinet: Cabinet, digest: bytes) -> None:
+        self._held: HeldPath | None = None
+        self.content: bytes | Path | None = None
+        entry = _entry(cabinet, digest)
+        if entry is None or entry.digest != digest:
+            return
+        files = cabinet.files() if entry.size_bytes > _LARGE_BYTES else None
+        self._held = None if files is None else files.hold(_key(digest))
+        self.content = _whole(cabinet, digest) if self._held is None else self._held.path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held is not None:
+            self._held.release()
 
 
-def _are_artifacts(artifacts: Sequence[object]) -> bool:
-    """Whether a stored list is what `collect` made: another program's result is a miss, no crash."""
-    return all(
-        isinstance(artifact, list) and list(map(type, artifact)) == [str, int, bytes]
-        for artifact in artifacts
-    )
-
-
-def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact]) -> bool:
-    """Whether `put_back` would find each of these files in place or in a store.
-
-    Raises:
-        UnsafePath: a name that leads out of the root.
-    """
-    return _are_artifacts(artifacts) and all(_can_put_back(cabinet, artifact) for artifact in artifacts)
-
-
-def _can_put_back(cabinet: Cabinet, artifact: Artifact) -> bool:
-    name, mode, digest = artifact
-    assert isinstance(name, str)
-    assert isinstance(mode, int)
-    assert isinstance(digest, bytes)
-    return _is_in_place(cabinet, safe_target(cabinet.root, name), mode, digest) or _has(cabinet, digest)
-
-
-def _put_back(cabinet: Cabinet, artifact: Artifact) -> bool:
-    name, mode, digest = artifact
-    assert isinstance(name, str)
-    assert isinstance(mode, int)
-    assert isinstance(digest, bytes)
-    target = safe_target(cabinet.root, name)
-    if _is_in_place(cabinet, target, mode, digest):
-        return True
+def _whole(cabinet: Cabinet, digest: bytes) -> bytes | None:
+    """The content of a small file, or of one that no tier has as a file."""
+    key = _key(digest)
     files = cabinet.files()
-    held = None if files is None else files.hold(_key(digest)) if _is_large(cabinet, digest) else None
-    if held is not None:
-        try:
-            restore(cabinet.root, name, held.path, mode=mode, link=True)
-        finally:
-            held.release()
-        return True
-    found = cabinet.peek_key(_key(digest))
+    if files is not None and (content := _verbatim(files, key, digest)) is not None:
+        return content
+    found = cabinet.peek_key(key)
     if not isinstance(found, Hit) or found.entry.digest != digest:
-        return False
-    content = found.value
-    assert isinstance(content, bytes)
-    restore(cabinet.root, name, content, mode=mode, link=False)
-    return True
+        return None
+    return found.value if isinstance(found.value, bytes) else None
 
 
-_MODE_BITS: Final = 0o777  # set-uid and its kin are never given back: see `outputs.restore`
-_LARGE_BYTES: Final = 256 << 10
-
-
-def _is_large(cabinet: Cabinet, digest: bytes) -> bool:
-    entry = _entry(cabinet, digest)
-    return entry is not None and entry.size_bytes > _LARGE_BYTES and entry.digest == digest
-
-
-def _is_in_place(cabinet: Cabinet, target: Path, mode: int, digest: bytes) -> bool:
+def _verbatim(files: Files, key: Key, digest: bytes) -> bytes | None:
+    """What the tier of files has, as it is: not copied to the tiers above, which gain nothing by it."""
+    store = cast("Store", files)
+    if not store.info.is_trusted:
+        return None
     try:
-        status = os.lstat(target)
-    except OSError:
-        return False
-    if not stat.S_ISREG(status.st_mode) or status.st_mode & _MODE_BITS != mode & _MODE_BITS:
-        return False
-    state = cabinet.digests.look(os.fspath(target))
-    return state is not None and state.digest == digest
+        record = store.get(key)
+    except (StoreError, OSError):
+        return None
+    if record is None or record.head[1] != VERBATIM or record.head[_DIGEST] != digest:
+        return None
+    return bytes(record.body)

@@ -20,16 +20,24 @@ from vcache.fingerprint import inputs
 from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.globs import escape
 from vcache.fingerprint.manifest import Manifest
-from vcache.outcome import Hit
 
 if TYPE_CHECKING:
     from vcache.entry import Dep
     from vcache.fingerprint.observe import Observer
-    from vcache.outcome import Miss
+    from vcache.outcome import Hit, Miss
 
-__all__ = ["Discovery", "begin", "named_by_depfile", "spec_of"]
+__all__ = [
+    "Discovery",
+    "begin",
+    "found_files",
+    "learn_names",
+    "named_by_depfile",
+    "seen_key",
+    "sets_of",
+    "spec_of",
+]
 
-_SEEN: Final = ".seen"
+_SEEN: Final = make_key(b"", namespace=".seen")
 # Several branches of one project alternate in one cache: that many sets are kept per recipe.
 _MOST_SETS: Final = 16
 
@@ -47,9 +55,30 @@ class Shelf(Protocol):
 
     def peek_key(self, key: Key) -> Hit | Miss: ...
 
+    def glance_key(self, key: Key) -> tuple[int, object]: ...
+
     def get_key(self, key: Key, default: object = None) -> object: ...
 
     def put_key(self, key: Key, value: object) -> bool: ...
+
+
+def seen_key(base: bytes) -> Key:
+    """Where the sets of names lie that were seen for a base of this fingerprint."""
+    return _SEEN + base
+
+
+def sets_of(shelf: Shelf, key: Key) -> list[Names]:
+    """The sets of names that earlier runs saw, the latest first: each a sorted list of [kind, name]."""
+    found = shelf.glance_key(key)[1]  # a look-up on the way to one: not counted
+    return found if isinstance(found, list) else []
+
+
+def learn_names(shelf: Shelf, key: Key, deps: Iterable[Dep]) -> None:
+    """Remember what a run saw, as the latest of the sets."""
+    names = sorted([dep.kind, dep.name] for dep in deps)
+    known = sets_of(shelf, key)
+    if known[:1] != [names]:
+        shelf.put_key(key, [names, *(other for other in known if other != names)][:_MOST_SETS])
 
 
 class Discovery:
@@ -63,12 +92,12 @@ class Discovery:
     def __init__(self, shelf: Shelf, base: Manifest) -> None:
         self._shelf = shelf
         self._base = base
-        self._key = make_key(base.fingerprint(), namespace=_SEEN)
+        self._key = seen_key(base.fingerprint())
 
     def candidates(self) -> Iterator[Manifest]:
         """The full manifests that earlier runs would have now, the latest first."""
         looked_at: dict[tuple[str, str], tuple[Dep, ...] | None] = {}
-        for names in self._sets():
+        for names in sets_of(self._shelf, self._key):
             deps: list[Dep] = []
             for kind, name in names:
                 if (kind, name) not in looked_at:
@@ -82,14 +111,8 @@ class Discovery:
 
     def learn(self, deps: Sequence[Dep]) -> Manifest:
         """Remember what a run saw; its full manifest."""
-        names = sorted([dep.kind, dep.name] for dep in deps)
-        others = [known for known in self._sets() if known != names]
-        self._shelf.put_key(self._key, [names, *others][:_MOST_SETS])
+        learn_names(self._shelf, self._key, deps)
         return Manifest((*self._base, *deps))
-
-    def _sets(self) -> list[Names]:
-        found = self._shelf.peek_key(self._key)  # a look-up on the way to one: not counted
-        return found.value if isinstance(found, Hit) and isinstance(found.value, list) else []
 
     def _look(self, kind: str, name: str) -> tuple[Dep, ...] | None:
         """The state of a name now; None when it cannot be what an earlier run saw."""
@@ -122,31 +145,45 @@ _LAG_MOST_S: Final = 0.05  # a clock that was set back is not waited for
 _FILE_CLOCK: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME  # CLOCK_REALTIME_COARSE
 
 
-def named_by_depfile(shelf: Shelf, depfile: str, *, outs: Iterable[str], began_ns: int) -> list[Dep] | str:
+def named_by_depfile(
+    shelf: Shelf, depfile: str, *, outs: Iterable[str], began_ns: int, cwd: str | None = None
+) -> list[Dep] | str:
     """What a depfile below the root names, or why that is not certain.
 
     Args:
-        outs: names below the root that are made, and no inputs.
-        began_ns: what changed since is not known to be what was read.
+        outs, began_ns, cwd: as `found_files`.
 
     Raises:
         UsageError: it was not written, or is none.
     """
-    root = shelf.root
     try:
-        with open(os.path.join(root, depfile), encoding="utf-8", errors="surrogateescape") as file:
+        with open(os.path.join(shelf.root, depfile), encoding="utf-8", errors="surrogateescape") as file:
             names = parse_depfile(file.read())
     except FileNotFoundError:
         raise UsageError(f"the depfile {depfile!r} was promised and not written") from None
     except UsageError as error:
         raise UsageError(f"{depfile!r}: {error}") from None
+    return found_files(shelf, names, outs=outs, began_ns=began_ns, cwd=cwd)
+
+
+def found_files(
+    shelf: Shelf, names: Iterable[str], *, outs: Iterable[str], began_ns: int, cwd: str | None = None
+) -> list[Dep] | str:
+    """The files that a run said it had read, or why they are not certain.
+
+    Args:
+        outs: names below the root that are made, and no inputs.
+        began_ns: what changed since is not known to be what was read.
+        cwd: where it ran. None where only this process knows: here, or in the project's root.
+    """
+    root = shelf.root
     made = {os.path.join(root, name) for name in outs}
     found: list[Dep] = []
     for name in names:
-        # A name is relative to where the compiler ran: here, or in the project's root.
-        here = os.path.abspath(name)
-        full = here if os.path.exists(here) else os.path.normpath(os.path.join(root, name))
-        if full in made:
+        full = os.path.join(cwd or os.getcwd(), name)
+        if cwd is None and not os.path.exists(full):
+            full = os.path.join(root, name)
+        if os.path.normpath(full) in made:
             continue
         try:
             # Whatever changes content changes ctime as well; an mtime may be set to anything.

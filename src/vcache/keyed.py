@@ -167,6 +167,24 @@ class KeyedCache:
             return Miss(Reason.ABSENT, "nothing is stored under this key")
         return self._judge(key, record, tier)
 
+    def glance_key(self, key: Key) -> tuple[int, object]:
+        """(what it took to make, value) of a value that may be used as it is, else (0, ABSENT).
+
+        Not counted; an exception that was kept, and what has dependencies of its own, is none.
+        """
+        try:
+            record = None if self.is_disabled else self._store_get(key)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            record = None
+        if record is None:
+            return 0, ABSENT
+        try:
+            return record.memo or self._valuables.plain_value(record, self._clock)
+        except DecodeError as error:
+            self._unreadable(key, error)
+            return 0, ABSENT
+
     def lookup_key(self, key: Key) -> Hit | Miss:
         """`peek_key`, counted; a damaged record is told from an absent one."""
         damaged = self._damaged()

@@ -151,6 +151,9 @@ _NOUNS: Final = {
     "list": "names in",
     "mtime": "time of file",
     "out": "output",
+    "place": "root",
+    "rsp": "response file",
+    "set": "set variable",
 }
 
 

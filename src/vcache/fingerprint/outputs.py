@@ -9,24 +9,34 @@ the same in the kernel, but Python has no way to call it.)
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from vcache.errors import UnsafePath
 
-__all__ = ["open_below", "restore", "safe_target"]
+__all__ = [
+    "DIRECTORY",
+    "Walk",
+    "in_the_way",
+    "link_at",
+    "open_below",
+    "parts_of",
+    "restore",
+    "safe_place",
+    "safe_target",
+    "write_at",
+]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h: share the blocks of a whole file
 _LINKS_MAX: Final = 40  # as the kernel's MAXSYMLINKS
 _COPY_BYTES: Final = 1 << 30
 _CHUNK_BYTES: Final = 1 << 20
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # An entry may come from a stranger: it decides on reading, writing and running, never on set-uid.
 _MODE_MASK: Final = 0o777
 
@@ -38,12 +48,27 @@ def safe_target(root: str | os.PathLike[str], name: str) -> Path:
         UnsafePath: the name is empty, absolute, holds `.`, `..`, an empty part or a NUL, or a link on the
             way leads out of the root.
     """
-    parts = _parts(name)
-    with _Walk(root, name) as walk:
+    parts = parts_of(name)
+    with Walk(root, name) as walk:
         try:
             walk.enter_all_but_last(parts)
         except FileNotFoundError:
             pass  # what does not exist yet leads nowhere
+    return Path(root, *parts)
+
+
+def safe_place(root: str | os.PathLike[str], name: str) -> Path:
+    """The path of an output that may itself be a link to anywhere: only the way to it is checked.
+
+    Raises:
+        UnsafePath: as `safe_target`.
+    """
+    parts = parts_of(name)
+    with Walk(root, name) as walk:
+        try:
+            walk.enter(parts[:-1])
+        except FileNotFoundError:
+            pass
     return Path(root, *parts)
 
 
@@ -54,8 +79,8 @@ def open_below(root: str | os.PathLike[str], name: str) -> BinaryIO:
         UnsafePath: as `safe_target`, or not a regular file.
         OSError: it is missing or cannot be read.
     """
-    parts = _parts(name)
-    with _Walk(root, name) as walk:
+    parts = parts_of(name)
+    with Walk(root, name) as walk:
         last = walk.enter_all_but_last(parts)
         # O_NONBLOCK: a FIFO in the place of an output must not hang the build.
         fd = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=walk.fd)
@@ -82,21 +107,64 @@ def restore(
         UnsafePath: as `safe_target`, or a directory is in the way.
         OSError: the file cannot be written; an older one is intact.
     """
-    parts = _parts(name)
-    with _Walk(root, name) as walk:
+    parts = parts_of(name)
+    with Walk(root, name) as walk:
         walk.enter(parts[:-1], make=True)
-        with _temporary(walk.fd) as (fd, temporary):
+        try:
+            write_at(walk.fd, parts[-1], source, mode=mode, link=link)
+        except IsADirectoryError:
+            raise in_the_way(root, name) from None
+
+
+def in_the_way(root: str | os.PathLike[str], name: str) -> UnsafePath:
+    """The error for a file that would take the place of a directory."""
+    return UnsafePath(f"output {name!r}: a directory is in the way below {os.fspath(root)!r}")
+
+
+def write_at(dir_fd: int, last: str, source: Path | bytes | memoryview, *, mode: int, link: bool) -> None:
+    """Write a file in an open directory, in one step; see `restore`.
+
+    Raises:
+        OSError: it cannot be written; an older one is intact.
+    """
+    temporary = _temporary_name()
+    fd = os.open(temporary, _NEW, 0o600, dir_fd=dir_fd)
+    try:
+        try:
             _fill(fd, source, link=link)
             os.fchmod(fd, mode & _MODE_MASK)
-            try:
-                os.replace(temporary, parts[-1], src_dir_fd=walk.fd, dst_dir_fd=walk.fd)
-            except IsADirectoryError:
-                raise UnsafePath(
-                    f"output {name!r}: a directory is in the way below {os.fspath(root)!r}"
-                ) from None
+        finally:
+            os.close(fd)
+        os.replace(temporary, last, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        raise
 
 
-class _Walk:
+def link_at(dir_fd: int, last: str, target: bytes) -> None:
+    """Make a symbolic link in an open directory, in place of whatever file or link is there.
+
+    Raises:
+        OSError: it cannot be made, or a directory is in its place.
+    """
+    temporary = _temporary_name()
+    os.symlink(target, temporary, dir_fd=dir_fd)
+    try:
+        os.replace(temporary, last, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+    except BaseException:
+        os.unlink(temporary, dir_fd=dir_fd)
+        raise
+
+
+def _temporary_name() -> str:
+    return f".vcache-{os.urandom(8).hex()}.tmp"
+
+
+_NEW: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Walk:
     """A position below a root, held by descriptors."""
 
     def __init__(self, root: str | os.PathLike[str], name: str) -> None:
@@ -142,13 +210,13 @@ class _Walk:
     def _down(self, part: str, *, make: bool) -> list[str]:
         """Enter one directory; the parts to walk instead if it is a link, last one first."""
         try:
-            self._fds.append(os.open(part, _DIRECTORY, dir_fd=self.fd))
+            self._fds.append(os.open(part, DIRECTORY, dir_fd=self.fd))
             return []
         except FileNotFoundError:
             if not make:
                 raise
         except OSError as error:
-            # A link gives ENOTDIR with O_DIRECTORY on Linux, ELOOP elsewhere.
+            # A link gives ENOTDIR with ODIRECTORY on Linux, ELOOP elsewhere.
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
             target = self._link(part)
@@ -190,7 +258,7 @@ class _Walk:
         return UnsafePath(f"output {self._name!r} passes through a link to {target!r}, out of {self._root!r}")
 
 
-def _parts(name: str) -> list[str]:
+def parts_of(name: str) -> list[str]:
     """The parts of an output name.
 
     Raises:
@@ -200,22 +268,6 @@ def _parts(name: str) -> list[str]:
     if "\0" in name or any(part in ("", ".", "..") for part in parts):
         raise UnsafePath(f"output {name!r}: a name is relative, without '.', '..', empty parts and NUL")
     return parts
-
-
-@contextmanager
-def _temporary(dir_fd: int) -> Iterator[tuple[int, str]]:
-    """A new file beside the target, removed again unless it was renamed."""
-    name = f".vcache-{os.urandom(8).hex()}.tmp"
-    fd = os.open(
-        name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=dir_fd
-    )
-    try:
-        yield fd, name
-    except BaseException:
-        os.unlink(name, dir_fd=dir_fd)
-        raise
-    finally:
-        os.close(fd)
 
 
 def _fill(fd: int, source: Path | bytes | memoryview, *, link: bool) -> None:
