@@ -1,1 +1,41 @@
-"""Builds: a graph of cached nodes. The names that a vcachefile uses, each loaded on first use."""
+"""Builds: a graph of cached nodes, with the words that a vcachefile is written in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vcache.dag.capture import Record
+    from vcache.dag.front.build import Build, build
+    from vcache.dag.front.targets import Target, need
+    from vcache.dag.front.words import Cmd, cmd, sh
+    from vcache.fingerprint.inputs import Dir, Env, File, Glob
+
+__all__ = ["Build", "Cmd", "Dir", "Env", "File", "Glob", "Record", "Target", "build", "cmd", "need", "sh"]
+
+# Loaded on first use: the clean path of a build imports this package, and no front end.
+_HOMES = {
+    "Build": "dag.front.build",
+    "Cmd": "dag.front.words",
+    "Record": "dag.capture",
+    "Target": "dag.front.targets",
+    "build": "dag.front.build",
+    "cmd": "dag.front.words",
+    "need": "dag.front.targets",
+    "sh": "dag.front.words",
+} | dict.fromkeys(("Dir", "Env", "File", "Glob"), "fingerprint.inputs")
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vcache.dag' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"vcache.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
