@@ -1,0 +1,398 @@
+"""How a build looks while it runs: a live display on a terminal, plain lines in CI and in a file.
+
+`listener` picks one. Output of nodes is printed whole and one after the other, above the display. It
+must not know how a build works: it sees its events.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final, TextIO
+
+from vcache.cli.ansi import Paint, is_live, safe_text, terminal_size, wants_colour, write
+from vcache.cli.frame import Forecast, Tally, frame, span, title
+from vcache.dag.events import (
+    Finished,
+    Hit,
+    Missed,
+    Noted,
+    Output,
+    Planned,
+    RunEnded,
+    RunStarted,
+    Skipped,
+    Started,
+    UpToDate,
+)
+from vcache.dag.node import CONSOLE
+
+if TYPE_CHECKING:
+    from vcache.dag.events import Event
+    from vcache.dag.node import Node
+    from vcache.kit.clock import Clock
+
+__all__ = ["QUIET", "VERBOSE", "Lines", "Live", "listener", "summary"]
+
+QUIET: Final = -1
+VERBOSE: Final = 1
+
+_FIRST_PAINT_S: Final = 0.3  # a build that is quicker is told by its last line alone
+_PAINT_S: Final = 0.1
+_MOST_FAILED: Final = 10
+
+
+def listener(
+    stream: TextIO,
+    *,
+    verbosity: int = 0,
+    durations: Mapping[str, int] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Lines:
+    """The display that fits a stream. It is to be closed.
+
+    Args:
+        verbosity: `QUIET` for failures only, 0, or `VERBOSE` for hits, reasons and whole commands.
+        durations: by name of a node, how many nanoseconds it last took (`vcache.dag.durations.load`).
+    """
+    paint = Paint(is_on=wants_colour(stream, environ))
+    if verbosity > QUIET and is_live(stream, environ):
+        return Live(stream, paint, verbosity=verbosity, durations=durations or {})
+    return Lines(stream, paint, verbosity=verbosity)
+
+
+class Lines:
+    """A line for each node that ran, and what nodes wrote."""
+
+    def __init__(self, stream: TextIO, paint: Paint, *, verbosity: int = 0) -> None:
+        self._stream = stream
+        self._paint = paint
+        self._verbosity = verbosity
+        self._tally = Tally()
+        self._reasons: dict[Node, str] = {}
+        self._words: dict[Node, str] = {}
+        self._early: dict[Node, Output] = {}  # output that came before the news of its node's end
+        self._has_console: Node | None = None
+        self._held: list[str] = []  # said while a node has the terminal for itself
+        self._steps: dict[type, Callable[..., None]] = {
+            RunStarted: self._run_started,
+            Planned: self._planned,
+            UpToDate: self._up_to_date,
+            Hit: self._hit,
+            Missed: self._missed,
+            Started: self._started,
+            Output: self._output,
+            Finished: self._finished,
+            Skipped: self._skipped,
+            Noted: self._noted,
+            RunEnded: self._run_ended,
+        }
+
+    def on_event(self, event: Event) -> None:
+        """Show an event."""
+        self._steps[type(event)](event)
+
+    def close(self) -> None:
+        """Say what is still to be said."""
+        self._release()
+
+    # --- counts ------------------------------------------------------------------------------
+
+    def _run_started(self, event: RunStarted) -> None:
+        self._tally.started_ns = event.at_ns
+        self._tally.slots = event.slots
+
+    def _planned(self, event: Planned) -> None:
+        self._tally.planned = event.count
+
+    def _up_to_date(self, event: UpToDate) -> None:
+        self._tally.n_fresh += 1
+
+    def _missed(self, event: Missed) -> None:
+        if self._verbosity >= VERBOSE:
+            self._reasons[event.node] = event.reason
+
+    def _started(self, event: Started) -> None:
+        self._tally.running.setdefault(event.node, event.at_ns)
+        self._words[event.node] = event.words
+        if event.node.pool == CONSOLE:
+            if self._verbosity > QUIET:
+                self._say(self._line(event.node, ""))
+            self._has_console = event.node
+
+    # --- what is said ------------------------------------------------------------------------
+
+    def _hit(self, event: Hit) -> None:
+        self._tally.n_hit += 1
+        self._tally.saved_ns += event.saved_ns
+        if self._verbosity >= VERBOSE:
+            self._say(
+                self._line(event.node, self._paint("32", f"from the cache, {span(event.saved_ns)} saved"))
+            )
+
+    def _output(self, event: Output) -> None:
+        if event.node in self._tally.running:
+            self._early[event.node] = event
+        elif self._verbosity > QUIET or (event.node in self._tally.failed and not event.is_replayed):
+            self._say(self._block(event))
+
+    def _finished(self, event: Finished) -> None:
+        node = event.node
+        self._tally.running.pop(node, None)
+        words, reason = self._words.pop(node, ""), self._reasons.pop(node, "")
+        if event.status and not event.will_retry:
+            self._tally.n_failed += 1
+            self._tally.failed.append(node)
+        elif not event.will_retry:
+            self._tally.n_ran += 1
+        if node is self._has_console:
+            self._release()
+        if text := self._end_of(event, words, reason):
+            self._say(text)
+        if (output := self._early.pop(node, None)) is not None:
+            self._output(output)
+
+    def _end_of(self, event: Finished, words: str, reason: str) -> str:
+        took = span(event.took_ns)
+        if event.will_retry:
+            if self._verbosity <= QUIET:
+                return ""
+            head = f"{event.remark or _status_words(event.status)} after {took}; it is tried again"
+            return self._line(event.node, self._paint("33", head))
+        if event.status:
+            head = f"{self._paint('1;31', 'FAILED')} {_shown(event.node.name)}: "
+            return f"{head}{event.remark or _status_words(event.status)} after {took}\n{_shown(words)}\n"
+        if self._verbosity <= QUIET:
+            return ""
+        text = "" if event.node.pool == CONSOLE else self._done(event, took, reason, words)
+        if event.remark:
+            text += f"{self._paint('33', 'note:')} {_shown(event.node.name)}: {_shown(event.remark)}\n"
+        return text
+
+    def _done(self, event: Finished, took: str, reason: str, words: str) -> str:
+        text = self._line(event.node, self._paint("2", took))
+        if self._verbosity >= VERBOSE:
+            text += f"    {_shown(reason)}\n" if reason else ""
+            text += f"    {_shown(words)}\n" if words else ""
+        return text
+
+    def _skipped(self, event: Skipped) -> None:
+        self._tally.n_skipped += 1
+        if self._verbosity >= VERBOSE:
+            self._say(self._line(event.node, self._paint("33", f"not tried: {_shown(event.because)}")))
+
+    def _noted(self, event: Noted) -> None:
+        if self._verbosity > QUIET:
+            name = "" if event.node is None else f"{_shown(event.node.name)}: "
+            self._say(f"{self._paint('33', 'note:')} {name}{_shown(event.text)}\n")
+
+    def _run_ended(self, event: RunEnded) -> None:
+        self._release()
+        tally = self._tally
+        text = ""
+        if len(tally.failed) > 1 or (tally.failed and tally.n_skipped):
+            names = [_shown(node.name) for node in tally.failed[:_MOST_FAILED]]
+            more = [f"and {len(tally.failed) - len(names)} more"] if len(tally.failed) > len(names) else []
+            text = f"{self._paint('1;31', 'failed:')} {', '.join(names + more)}\n"
+        if self._verbosity > QUIET:
+            text += (
+                summary(event, event.at_ns - tally.started_ns, self._paint, n_skipped=tally.n_skipped) + "\n"
+            )
+        if text:
+            self._say(text)
+
+    def _line(self, node: Node, tail: str) -> str:
+        tally = self._tally
+        total = f"{tally.total}"
+        return f"[{tally.n_done:>{len(total)}}/{total}] {title(node)}{'  ' if tail else ''}{tail}\n"
+
+    def _block(self, event: Output) -> str:
+        text = safe_text(b"".join(data for _, _, data in event.chunks), keeps_colour=self._paint.is_on)
+        if event.is_replayed and text:
+            head = self._paint("2", f"{_shown(event.node.name)}, as it was when it was built:")
+            text = f"{head}\n{text}"
+        return text if text.endswith("\n") or not text else text + "\n"
+
+    def _say(self, text: str) -> None:
+        if self._has_console is not None:
+            self._held.append(text)
+        else:
+            self._print(text)
+
+    def _release(self) -> None:
+        """The terminal is ours again."""
+        self._has_console = None
+        held, self._held = "".join(self._held), []
+        if held:
+            self._print(held)
+
+    def _print(self, text: str) -> None:
+        write(self._stream, text)
+
+
+class Live(Lines):
+    """A display that is painted ten times a second by a thread of its own, below what nodes wrote.
+
+    Args:
+        clock: what the running nodes' times are measured with; the same as the events'.
+    """
+
+    def __init__(
+        self, stream: TextIO, paint: Paint, *, verbosity: int = 0, durations: Mapping[str, int],
+        clock: Clock = time.time_ns, size: Callable[[TextIO], tuple[int, int]] = terminal_size,
+    ) -> None:  # fmt: skip
+        super().__init__(stream, paint, verbosity=verbosity)
+        self._forecast = Forecast(durations)
+        self._clock = clock
+        self._size = size
+        self._is_ascii = not (stream.encoding or "").lower().replace("-", "").startswith("utf")
+        self._painted: list[str] = []
+        # Guards the terminal and the counts: what is printed and what is painted must not mix.
+        self._lock = threading.Lock()
+        self._is_over = threading.Event()
+        self._painter: threading.Thread | None = None
+
+    def on_event(self, event: Event) -> None:
+        """Show an event."""
+        if self._painter is None and isinstance(event, (Hit, Started)):
+            self._painter = threading.Thread(target=self._keep_painting, name="vcache-display", daemon=True)
+            self._painter.start()
+        with self._lock:
+            super().on_event(event)
+
+    def close(self) -> None:
+        """Take the display away."""
+        self._is_over.set()
+        if self._painter is not None and self._painter is not threading.current_thread():
+            self._painter.join()
+        with self._lock:
+            self._clear()
+            super().close()
+
+    def paint(self) -> None:
+        """Bring the display up to date."""
+        with self._lock:
+            if self._has_console is not None or not self._tally.started_ns or self._is_over.is_set():
+                return
+            lines = self._frame()
+            if lines != self._painted:
+                self._repaint("", lines)
+
+    def _keep_painting(self) -> None:
+        wait_s = _FIRST_PAINT_S
+        while not self._is_over.wait(wait_s):
+            wait_s = _PAINT_S
+            try:
+                self.paint()
+            except (OSError, ValueError):  # the terminal went away, or was closed under us
+                return
+
+    def _frame(self) -> list[str]:
+        columns, rows = self._size(self._stream)
+        return frame(
+            self._tally, self._forecast, self._clock(), columns=columns, rows=rows, paint=self._paint,
+            is_ascii=self._is_ascii,
+        )  # fmt: skip
+
+    def _up_to_date(self, event: UpToDate) -> None:
+        super()._up_to_date(event)
+        self._forecast.spared(event.node.name)
+
+    def _hit(self, event: Hit) -> None:
+        self._forecast.spared(event.node.name, event.saved_ns)
+        super()._hit(event)
+
+    def _started(self, event: Started) -> None:
+        super()._started(event)
+        if self._has_console is not None:
+            self._clear()
+
+    def _end_of(self, event: Finished, words: str, reason: str) -> str:
+        if not event.will_retry:
+            self._forecast.ran(event.node.name, event.took_ns)
+        return super()._end_of(event, words, reason)
+
+    def _done(self, event: Finished, took: str, reason: str, words: str) -> str:
+        # The display has shown it; a line stays only where somebody wants to read it later.
+        return super()._done(event, took, reason, words) if self._verbosity >= VERBOSE else ""
+
+    def _block(self, event: Output) -> str:
+        text = super()._block(event)
+        if not text or event.is_replayed or event.node in self._tally.failed or self._verbosity >= VERBOSE:
+            return text
+        return f"{self._paint('1', title(event.node))}\n{text}"
+
+    def _run_ended(self, event: RunEnded) -> None:
+        self._is_over.set()
+        self._clear()
+        super()._run_ended(event)
+
+    def _print(self, text: str) -> None:
+        self._repaint(text, self._painted)
+
+    def _clear(self) -> None:
+        if self._painted:
+            self._repaint("", [])
+
+    def _repaint(self, text: str, lines: list[str]) -> None:
+        """Put text where the display was, and the display below it, in one write: nothing flickers."""
+        parts = []
+        if self._painted:
+            parts.append(f"\x1b[{len(self._painted)}F")  # to the beginning of its first line
+            if text or not lines:
+                parts.append("\x1b[J")
+        parts.append(text)
+        # No wrapping while it is painted: a terminal that has just been made narrower would scroll.
+        parts += ["\x1b[?7l", *(f"{line}\x1b[K\n" for line in lines), "\x1b[J\x1b[?7h"] if lines else []
+        self._painted = lines
+        write(self._stream, "".join(parts))
+
+
+def summary(event: RunEnded, took_ns: int, paint: Paint, *, n_skipped: int = 0) -> str:
+    """A run in a line: "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved"."""
+    done = []
+    if event.n_run:
+        done.append(f"built {event.n_run:,}")
+    if event.n_hit:
+        done.append(paint("32", f"{event.n_hit:,} from the cache"))
+    if event.n_up_to_date:
+        done.append(f"{event.n_up_to_date:,} up to date")
+    if n_skipped:
+        done.append(f"{n_skipped:,} not tried")
+    text = ", ".join(done)
+    if not event.status and not event.n_run and not event.n_hit:
+        return f"nothing to do{': ' if text else ''}{text}"
+    text = f"{text or 'nothing was built'} in {span(took_ns)}"
+    if event.saved_ns >= 100_000_000:
+        text += f"; {span(event.saved_ns)} saved"
+    if not event.status:
+        return text
+    if event.status == 130:
+        head = "interrupted"
+    elif event.n_failed:
+        head = f"{event.n_failed:,} failed"
+    else:
+        head = f"stopped: {_shown(event.error)}" if event.error else "stopped"
+    return f"{paint('1;31', head)}; {text}"
+
+
+def _status_words(status: int) -> str:
+    if status == 124:
+        return "timed out"
+    if status > 128:
+        import signal
+
+        try:
+            return f"ended by {signal.Signals(status - 128).name}"
+        except ValueError:
+            pass
+    return f"exit status {status}"
+
+
+def _shown(text: str) -> str:
+    """Text of a build file: nothing but text, on its lines."""
+    if text.isprintable():
+        return text
+    return safe_text(text.encode("utf-8", "surrogateescape"), keeps_colour=False)
