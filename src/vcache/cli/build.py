@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from vcache.cli.setup import Setup, shared_options
-from vcache.errors import GraphError, UsageError
+from vcache.errors import UsageError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
@@ -64,7 +64,9 @@ def find_place(directory: str | None, file: str | None) -> Place:
     if not os.path.isdir(here):
         raise UsageError(f"-C {directory}: there is no such directory")
     if file is None:
-        file = next((name for name in (_VCACHEFILE, _NINJA) if os.path.exists(os.path.join(here, name))), None)
+        file = next(
+            (name for name in (_VCACHEFILE, _NINJA) if os.path.exists(os.path.join(here, name))), None
+        )
         if file is None:
             raise UsageError(f"there is no {_VCACHEFILE} and no {_NINJA} in {here}: name one with -f")
     full = os.path.join(here, file)
@@ -89,7 +91,9 @@ def find_place(directory: str | None, file: str | None) -> Place:
               help="Run N commands at once; 0 for no bound. By default what the machine has.")  # fmt: skip
 @click.option("--keep-going", "-k", is_flag=True, help="Go on with what does not need what failed.")
 @click.option("--load", "-l", metavar="LOAD", type=float, help="Start no more while the load is above LOAD.")
-@click.option("--memory", metavar="SIZE", help="Start no more than fit into SIZE, by what steps say they take.")
+@click.option(
+    "--memory", metavar="SIZE", help="Start no more than fit into SIZE, by what steps say they take."
+)
 @click.option("--dry-run", "-n", is_flag=True, help="Only say what would be done.")
 @click.option("--verbose", "-v", count=True, help="Show every command; twice: also what is up to date.")
 @click.option("--define", "-D", "defines", metavar="NAME=VALUE", multiple=True,
@@ -168,9 +172,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
     with ExitStack() as stack:
         listeners = [stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, words)]
         executor = _executor(words.executor, cache, options, stack)
-        work = Build(
-            cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run
-        )
+        work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
         with _stopping(work):
             ended = _carry_out(work, place, words)
     if setup.is_json:
@@ -203,8 +205,8 @@ def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
 
 def _listeners(setup: Setup, place: Place, run: str, words: _Words) -> Iterator[Listener]:
     from vcache.cli import progress
-    from vcache.dag.journal import Journal
     from vcache.dag.history import durations
+    from vcache.dag.journal import Journal
 
     verbosity = -1 if setup.is_quiet else words.verbosity
     yield progress.listener(

@@ -14,7 +14,7 @@ from vcache.action import Published
 from vcache.dag.audit import compare
 from vcache.dag.node import Made
 from vcache.entry import Dep, make_key
-from vcache.errors import FingerprintError, UsageError
+from vcache.errors import UsageError
 from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
 from vcache.hash import digest
 from vcache.outcome import Hit
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from vcache.dag.evaluate import Evaluator
     from vcache.dag.executor import Ended
     from vcache.dag.files import Files
-    from vcache.dag.node import Command, Node
+    from vcache.dag.node import Command
     from vcache.dag.runner import Options
     from vcache.dag.task import Task
     from vcache.making import Keeper
@@ -117,7 +117,13 @@ class Completion:
     # -- after success ---------------------------------------------------------------------------
 
     def _succeeded(
-        self, task: Task, command: Command, ended: Ended, chunks: Chunks, included: tuple[str, ...], log: bytes
+        self,
+        task: Task,
+        command: Command,
+        ended: Ended,
+        chunks: Chunks,
+        included: tuple[str, ...],
+        log: bytes,
     ) -> tuple[Made | None, str, str, str, tuple[str, ...]]:
         """What it left, its name, why it is not kept, why it failed after all, and notes."""
         node, files = task.node, self._files
@@ -213,19 +219,23 @@ class Completion:
                     return [], f"{name}, which it read, is gone"
                 continue
             found[kind, name] = deps[0]
-            if kind == "file" and _is_newer(os.path.join(self._keeper.root, name), ended.began_ns):
+            full = os.path.join(self._keeper.root, name)
+            if kind == "file" and not self._is_same(task, full, ended):
                 return [], f"{name} changed while it ran"
         return list(found.values()), ""
 
     def _changed_meanwhile(self, task: Task, ended: Ended) -> str:
         outs = set(task.node.outs)
         for path in (*task.node.ins, *task.extra_ins):
-            if path not in outs and path[-1:] != "/" and _is_newer(self._files.full(path), ended.began_ns):
+            if path not in outs and path[-1:] != "/" and not self._is_same(task, path, ended):
                 dep = self._files.input(path)
                 if dep is not None and dep.kind == "file":
                     self._files.made((path,))
                     return f"{path} changed while it ran"
         return ""
+
+    def _is_same(self, task: Task, path: str, ended: Ended) -> bool:
+        return self._files.is_same_since(path, began_ns=ended.began_ns, started_ns=task.started_ns)
 
     def _audited(self, task: Task, ended: Ended, found: list[Dep]) -> tuple[str, ...]:
         if self._options.trace != "audit" or ended.opened is None:
@@ -286,11 +296,3 @@ def _without_includes(chunks: Chunks, prefix: str) -> tuple[Chunks, tuple[str, .
         if rest:
             left.append((stream, at, rest))
     return tuple(left), tuple(names)
-
-
-def _is_newer(full: str, began_ns: int) -> bool:
-    try:
-        # Whatever changes content changes ctime as well; an mtime may be set to anything.
-        return os.stat(full).st_ctime_ns >= began_ns
-    except OSError:
-        return False

@@ -6,17 +6,27 @@ It looks at inputs through `Files`, and knows nothing of caches, nor of what run
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vcache.action import RECIPE, portable_text, words_identity
 from vcache.entry import Dep
 from vcache.errors import FingerprintError
 from vcache.fingerprint.compilers import HEEDED, compiler_tools
 from vcache.fingerprint.inputs import Env, Tool
 from vcache.fingerprint.manifest import Manifest
-from vcache.hash import digest
+from vcache.portable import (
+    RECIPE,
+    argv_dep,
+    cwd_dep,
+    depfile_dep,
+    names_root,
+    out_dep,
+    portable_text,
+    rsp_dep,
+    set_dep,
+    shell_words,
+    words_identity,
+)
 
 if TYPE_CHECKING:
     from vcache.dag.files import Files
@@ -25,13 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Evaluator", "words_of"]
 
-_PRESENT: Final = b"1"
-_SHELL: Final = ("/bin/sh", "-c")
-
 
 def words_of(command: Command) -> tuple[str, ...]:
     """The words that a command starts as."""
-    return command.argv or (*_SHELL, command.shell)
+    return command.argv or shell_words(command.shell)
 
 
 class Evaluator:
@@ -48,9 +55,9 @@ class Evaluator:
         self._observer = observer
         self._root = root
         self._environ_names = tuple(environ_names)
+        self._cwd = files.name("") or "."
         self._tools: dict[str, tuple[Dep, ...]] = {}
         self._env: dict[str, Dep] = {}
-        self._recipe = Dep("recipe", "action", RECIPE)
 
     def base(
         self, node: Node, command: Command, *, ins: Iterable[str], more: Iterable[Dep] = ()
@@ -64,39 +71,40 @@ class Evaluator:
         Raises:
             FingerprintError: a tool that does not exist, or an input that cannot be read.
         """
-        deps: list[Dep] = [self._recipe, *self._words(command)]
+        deps: list[Dep] = [RECIPE, *self._words(command)]
         for path in ins:
             dep = self._files.input(path)
             if dep is None:
                 return path
             deps.append(dep)
         name = self._files.name
-        deps += (Dep("out", name(path), _PRESENT) for path in node.outs)
+        deps += (out_dep(name(path).rstrip("/")) for path in node.outs)
         if command.depfile:
-            deps.append(Dep("depfile", name(command.depfile), _PRESENT))
+            deps.append(depfile_dep(name(command.depfile)))
         deps += more
         return Manifest(deps)
 
     def names_root(self, command: Command) -> bool:
         """Whether a command's own words name the project's place."""
-        return any(self._root in word for word in (*words_of(command), command.rsp_content))
+        return names_root((*words_of(command), command.rsp_content, *command.env.values()), self._root)
 
     def _words(self, command: Command) -> Iterable[Dep]:
         root = self._root
-        words = [portable_text(word, root) for word in words_of(command)]
-        shown = words[-1] if command.shell else shlex.join(words)
-        yield Dep("argv", "argv", words_identity(words), note=shown)
-        cwd = self._files.name(command.cwd or ".")
-        yield Dep("cwd", "cwd", os.fsencode(cwd), note=cwd)
+        if command.shell:
+            line = portable_text(command.shell, root)
+            # The line alone is shown: word by word, as its author wrote it.
+            yield Dep("argv", "argv", words_identity(shell_words(line)), note=line)
+        else:
+            yield argv_dep(command.argv, root)
+        yield cwd_dep(self._files.name(command.cwd) if command.cwd else self._cwd)
         for tool in dict.fromkeys((*self._programs(command), *command.tools)):
             yield from self._tool(tool, command)
         for variable, value in command.env.items():
-            plain = portable_text(value, root)
-            yield Dep("set", variable, plain.encode("utf-8", "surrogateescape"), note=plain)
+            yield set_dep(variable, value, root)
         for variable in (*command.heeds, *self._environ_names):
             yield self._variable(variable)
         if command.rspfile:
-            yield Dep("rsp", "rsp", digest(portable_text(command.rsp_content, root).encode("utf-8", "surrogateescape")))
+            yield rsp_dep(command.rsp_content, root)
 
     def _programs(self, command: Command) -> tuple[str, ...]:
         """The program itself, as far as it is known: a shell line names its own in `tools`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from vcache.entry import Dep
 from vcache.errors import FingerprintError
 from vcache.fingerprint.inputs import Dir
 from vcache.hash import digest
+from vcache.portable import PLACE, place_dep, portable_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +52,8 @@ class Files:
         self._looks: dict[tuple[str, str], tuple[Dep, ...] | None] = {}
         self._names: dict[str, str] = {}
         self.seen: dict[str, FileState] = {}
+        # When what was seen had first been seen so.
+        self._seen_ns: dict[str, int] = {}
 
     def full(self, path: str) -> str:
         """The absolute form of a graph's path."""
@@ -61,8 +65,7 @@ class Files:
         known = self._names.get(path)
         if known is None:
             full = os.path.normpath(self.full(path))
-            below = full.startswith(self._root)
-            known = self._names[path] = full[len(self._root) :] if below else full
+            known = self._names[path] = portable_name(full, self._root[:-1] or "/")
         return known
 
     def is_below_root(self, path: str) -> bool:
@@ -99,14 +102,18 @@ class Files:
             return Dep("list", self.name(path), digest("\0".join(sorted(os.listdir(full))).encode()))
         if state is None:
             return None
-        self.seen[full] = state
+        self._note(full, state)
         return Dep("file", self.name(path), state.digest, state.hint)
 
     def _tree(self, path: str, full: str) -> Dep | None:
         if not os.path.isdir(full):
             return None
-        parts = [part for dep in self._observer.observe(Dir(full)) for part in (dep.name.encode(), dep.identity)]
-        return Dep("dir", self.name(path), digest(b"".join(len(part).to_bytes(4, "little") + part for part in parts)))
+        parts = [
+            part for dep in self._observer.observe(Dir(full)) for part in (dep.name.encode(), dep.identity)
+        ]
+        return Dep(
+            "dir", self.name(path), digest(b"".join(len(part).to_bytes(4, "little") + part for part in parts))
+        )
 
     def look(self, kind: str, name: str) -> tuple[Dep, ...] | None:
         """How a discovered input looks, by its portable name; None when it cannot be seen again."""
@@ -120,9 +127,8 @@ class Files:
             return found
 
     def _look(self, kind: str, name: str) -> tuple[Dep, ...] | None:
-        if kind == "place":
-            root = os.fsencode(self._root.rstrip("/"))
-            return (Dep("place", name, root, note=os.fsdecode(root)),)
+        if (kind, name) == PLACE:
+            return (place_dep(self._root[:-1] or "/"),)
         from pathlib import Path
 
         spec = spec_of(kind, name, Path(self._root))
@@ -142,6 +148,32 @@ class Files:
             self.seen.pop(full, None)
         # New ones, since other threads may be looking things up in these.
         self._others, self._looks = {}, {}
+
+    def _note(self, full: str, state: FileState) -> None:
+        before = self.seen.get(full)
+        if before is None or before.digest != state.digest:
+            self._seen_ns[full] = time.time_ns()
+        self.seen[full] = state
+
+    def is_same_since(self, path: str, *, began_ns: int, started_ns: int) -> bool:
+        """Whether a file holds what it held when something began to run.
+
+        Args:
+            began_ns: by the clock of files. What is older has not changed.
+            started_ns: by the fine clock. What was seen before that is known by its content.
+        """
+        full = self.full(path)
+        try:
+            # Whatever changes content changes ctime as well; an mtime may be set to anything.
+            if os.stat(full).st_ctime_ns < began_ns:
+                return True
+            before = self.seen.get(full)
+            if before is None or self._seen_ns[full] >= started_ns:
+                return False
+            state = self._digests.look(full)
+        except (OSError, FingerprintError):
+            return False
+        return state is not None and state.digest == before.digest
 
     def pretend(self, path: str, content: bytes) -> None:
         """In a dry run: take a path as if it held content of this digest."""
@@ -168,10 +200,14 @@ class Files:
             parts = [_DIRECTORY]
             for name in sorted(os.listdir(full)):
                 raw = os.fsencode(name)
-                parts += len(raw).to_bytes(4, "little"), raw, self._out(os.path.join(full, name)).ljust(32, b"\0")
+                parts += (
+                    len(raw).to_bytes(4, "little"),
+                    raw,
+                    self._out(os.path.join(full, name)).ljust(32, b"\0"),
+                )
             return digest(b"".join(parts))
         state = self._digests.look(full)
         if state is None:
             return b""
-        self.seen[full] = state
+        self._note(full, state)
         return state.digest

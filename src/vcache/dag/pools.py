@@ -115,9 +115,7 @@ class Pools:
 
     def clear(self) -> list[Task]:
         """Take all who wait."""
-        return [
-            task for account in (self._run, *self._pools.values()) for task in account.waiting.clear()
-        ]
+        return [task for account in (self._run, *self._pools.values()) for task in account.waiting.clear()]
 
     def _accounts(self, task: Task) -> list[_Account]:
         own = self._pools.get(task.node.pool)

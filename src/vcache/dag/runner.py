@@ -206,9 +206,7 @@ class Runner:
                 self._kill_all()
             self._plan_said()
             self._dispatch()
-            if self._running or self._calls:
-                self._take_in(block=True)
-            elif self._timers and not self._stopped_by:
+            if self._running or self._calls or (self._timers and not self._stopped_by):
                 self._take_in(block=True)
             elif self._ready:
                 continue
@@ -485,7 +483,7 @@ class Runner:
                 self._inbox.put(_Called(task, value, is_hit, "", took))
             except VcacheError as error:
                 self._inbox.put(_Called(task, None, False, str(error), 0))
-            except BaseException as error:  # noqa: BLE001 - the user's own code: shown as Python would
+            except BaseException as error:
                 self._inbox.put(_Called(task, None, False, _traceback(error), 0))
 
         task.move(State.RUNNING)
@@ -561,8 +559,12 @@ class Runner:
         place = f"{task.node.place}: " if task.node.place else ""
         producer = self._graph.producer(path)
         if producer is not None:
-            raise GraphError(f"{place}{path!r}, needed by {task.node.name!r}, was not made by {producer.name!r}")
-        raise GraphError(f"{place}{path!r}, needed by {task.node.name!r}, missing and no known rule to make it")
+            raise GraphError(
+                f"{place}{path!r}, needed by {task.node.name!r}, was not made by {producer.name!r}"
+            )
+        raise GraphError(
+            f"{place}{path!r}, needed by {task.node.name!r}, missing and no known rule to make it"
+        )
 
     def _owner(self, node: Node) -> str:
         return f"dag:{self._files.name(node.outs[0]) if node.outs else node.name}"
@@ -679,8 +681,8 @@ class Runner:
     # -- slots ---------------------------------------------------------------------------------
 
     def _enqueue(self, task: Task) -> None:
-        task.move(State.QUEUED)
         self._pools.push(task)
+        task.move(State.QUEUED)
 
     def _may_start(self) -> bool:
         limit = self._options.keep_going
@@ -751,8 +753,12 @@ class Runner:
         """In a thread of the executor: what needs hashing and storing is done beside the runner."""
         try:
             completed = self._completion.complete(task, ended)
-        except BaseException as error:  # noqa: BLE001 - a thread's fault must reach the runner, not the log
-            completed = Completed(task=task, ended=ended, error=str(error) if isinstance(error, VcacheError) else _traceback(error))
+        except BaseException as error:
+            completed = Completed(
+                task=task,
+                ended=ended,
+                error=str(error) if isinstance(error, VcacheError) else _traceback(error),
+            )
         self._inbox.put(completed)
 
     # -- what comes back -------------------------------------------------------------------------
@@ -762,7 +768,11 @@ class Runner:
         timeout = self._patience() if block else 0.0
         while True:
             try:
-                item = self._inbox.get(timeout=timeout) if timeout is None or timeout > 0 else self._inbox.get_nowait()
+                item = (
+                    self._inbox.get(timeout=timeout)
+                    if timeout is None or timeout > 0
+                    else self._inbox.get_nowait()
+                )
             except Empty:
                 break
             if isinstance(item, Completed):
@@ -827,9 +837,7 @@ class Runner:
             content != last.get(path) for path, content in zip(node.outs, done.made.outs, strict=False)
         )
         self._emit(
-            events.Finished(
-                now, node, 0, ended.took_ns, done.name, done.remark, done.log, lane=task.lane
-            )
+            events.Finished(now, node, 0, ended.took_ns, done.name, done.remark, done.log, lane=task.lane)
         )
         self._say(events.Output(now, node, done.chunks, is_replayed=False))
         self._flush()
@@ -848,7 +856,11 @@ class Runner:
         )
         if not again:
             self._fail(
-                task, done.remark or _status_words(status), status=status, took_ns=ended.took_ns, chunks=done.chunks
+                task,
+                done.remark or _status_words(status),
+                status=status,
+                took_ns=ended.took_ns,
+                chunks=done.chunks,
             )
             return
         assert retry is not None
@@ -882,9 +894,7 @@ class Runner:
         self._tree.forget(task.node.name)
         self.error = self.error or why
         now = self._clock()
-        self._emit(
-            events.Finished(now, task.node, status, took_ns, "", why, task.log, lane=task.lane)
-        )
+        self._emit(events.Finished(now, task.node, status, took_ns, "", why, task.log, lane=task.lane))
         if chunks:
             self._say(events.Output(now, task.node, chunks, is_replayed=False))
         self._settle(task, State.FAILED)

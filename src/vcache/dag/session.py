@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph, Node
-    from vcache.entry import Dep
 
 __all__ = ["STATE", "Build", "Options", "run_id"]
 
@@ -160,7 +159,9 @@ class Build:
                 break
             tree.save(graph=graph, goals=None, wanted=self._wanted(runner), front=(), seen=files.seen)
         else:
-            raise GraphError(f"{file} is still not up to date after {_REGENERATIONS_MOST} times: check the clock")
+            raise GraphError(
+                f"{file} is still not up to date after {_REGENERATIONS_MOST} times: check the clock"
+            )
         files = self._files()
         status, runner = self._make(graph, tree, files, graph.targets(targets))
         if not self._options.is_dry_run:
@@ -175,9 +176,7 @@ class Build:
 
     # -- vcachefile ------------------------------------------------------------------------------
 
-    def _vcachefile(
-        self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]
-    ) -> int:
+    def _vcachefile(self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]) -> int:
         from vcache.dag.loading import load
 
         loaded = load(self._full(file), cache=self._cache, defines=defines)
@@ -216,9 +215,7 @@ class Build:
         return [task.node for task in runner.tasks]
 
     def _files(self) -> Files:
-        return Files(
-            self._cache.observer, self._cache.digests, base=self._base, root=self._cache.root
-        )
+        return Files(self._cache.observer, self._cache.digests, base=self._base, root=self._cache.root)
 
     def _full(self, path: str) -> str:
         return os.path.join(self._base, path)
