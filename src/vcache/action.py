@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vcache import artifacts, discovery
@@ -21,7 +21,7 @@ from vcache.fingerprint.manifest import MAGIC, Manifest
 from vcache.fingerprint.restoring import Restorer
 from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
-from vcache.pieces import LINK, Artifact
+from vcache.pieces import LINK, Artifact, Output
 from vcache.portable import PLACE, is_told_by, place_dep
 from vcache.valuables import ABSENT, Conditions
 
@@ -42,6 +42,7 @@ _Row: TypeAlias = tuple[str, str, bytes, bytes]  # kind, name, identity; all of 
 _U32: Final = struct.Struct("<I")
 _pack = _U32.pack
 _ROWS_MOST: Final = 1 << 17
+_SHARED: Final = frozenset(("recipe", "tool", "env", "set"))
 _NOT_FOUND: Final = Miss(Reason.ABSENT)
 # What a run discovers, and `why` therefore looks at again.
 _DISCOVERED: Final = frozenset(("file", "absent", "list"))
@@ -57,7 +58,8 @@ class Result:
         files: its outputs, as `artifacts` has them.
         found: what the run discovered, as it is, and was then.
         cost_ns: how long the run took.
-        outs: the names its outputs go by.
+        plan: the files by output, as they are put back.
+        size_bytes: of its files together; -1 when unknown.
     """
 
     name: str
@@ -65,7 +67,8 @@ class Result:
     files: tuple[Artifact, ...]
     found: tuple[Dep, ...]
     cost_ns: int
-    outs: tuple[str, ...] = ()
+    plan: tuple[Output, ...] = field(default=(), repr=False)
+    size_bytes: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class Actions:
         self._restorer = Restorer(keeper.root)
         self._place = place_dep(keeper.root)
         self._rows: dict[int, tuple[object, tuple[_Row, ...]]] = {}
+        self._last: tuple[Manifest, bytes, list[_Row]] | None = None
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -113,6 +117,10 @@ class Actions:
                 return result
         return None
 
+    def fingerprint(self, base: Manifest) -> bytes:
+        """`base.fingerprint()`; found again by a `find` that follows."""
+        return self._of(base)[1]
+
     def name(self, owner: str, base: Manifest) -> str:
         """Under which a result is, or would be, kept, as far as it is known before a run."""
         return f"{owner}:{next(self._traces(base))[0].hex()}"
@@ -120,7 +128,7 @@ class Actions:
     def has(self, result: Result) -> bool:
         """Whether its outputs are in place or can be put there."""
         try:
-            return artifacts.can_put_back(self._keeper, result.files, result.outs)
+            return artifacts.can_put_in_place(self._keeper, result.plan, restorer=self._restorer)
         except (UnsafePath, OSError):
             return False
 
@@ -130,8 +138,11 @@ class Actions:
         None when one cannot be had or written, so that the result is none: a run finds the same
         obstacle, and names it in its own words.
         """
+        is_small = 0 <= result.size_bytes <= artifacts.LARGE_BYTES
         try:
-            return artifacts.put_in_place(self._keeper, result.files, result.outs, restorer=self._restorer)
+            return artifacts.put_in_place(
+                self._keeper, result.plan, restorer=self._restorer, is_small=is_small
+            )
         except (UnsafePath, StoreError, OSError):
             return None
 
@@ -176,19 +187,22 @@ class Actions:
             files = artifacts.collect(keeper, outs)
             if files is None:
                 return "the cache could not take its outputs"
-            is_bound = self._tells_place(files, chunks, names_root=names_root)
+            paths = [self._path(file) for file in files if file[2] and file[1] != LINK]
+            size_bytes = sum(os.lstat(path).st_size for path in paths)
+            texts = [content for _, mode, content in files if mode == LINK]
+            is_bound = self._is_bound(paths, cast("list[bytes]", texts), chunks, names_root=names_root)
         except (UsageError, UnsafePath, FingerprintError, OSError) as error:
             return str(error)
         found = (*found, self._place) if is_bound else tuple(found)
         manifest = Manifest((*base, *found))
         name = f"{owner}:{manifest.fingerprint().hex()}"
         conditions = Conditions(ttl_ns=ttl_ns, cost_ns=cost_ns, tags=tags)
-        content = {"value": [list(chunk) for chunk in chunks], "files": files}
+        content = {"value": [list(chunk) for chunk in chunks], "files": files, "bytes": size_bytes}
         try:
             if not keeper.put_key(keeper.key(name), content, conditions):
                 return "the cache could not take it"
             if found or has_discovery:
-                discovery.learn_names(keeper, discovery.seen_key(base.fingerprint()), found)
+                discovery.learn_names(keeper, discovery.seen_key(self._of(base)[1]), found)
         except EncodeError as error:
             return str(error)
         from vcache import recipes
@@ -196,15 +210,15 @@ class Actions:
         recipes.keep(keeper, name, manifest)
         return Published(name, found, tuple(files))
 
-    def _tells_place(self, files: Iterable[Artifact], chunks: Iterable[Chunk], *, names_root: bool) -> bool:
+    def _is_bound(
+        self, paths: list[str], texts: list[bytes], chunks: Sequence[Chunk], *, names_root: bool
+    ) -> bool:
         """Whether a result is true in this place only; see docs/design/build.md."""
-        paths, texts = [], [b"".join(chunk[2] for chunk in chunks if chunk[0] == stream) for stream in (1, 2)]
-        for name, mode, content in files:
-            if mode == LINK:
-                texts.append(cast("bytes", content))
-            elif content:
-                paths.append(os.path.join(self._keeper.root, cast("str", name)))
-        return is_told_by(self._keeper.root, files=paths, texts=texts, is_named=names_root)
+        words = [b"".join(data for number, _, data in chunks if number == stream) for stream in (1, 2)]
+        return is_told_by(self._keeper.root, files=paths, texts=(*texts, *words), is_named=names_root)
+
+    def _path(self, file: Artifact) -> str:
+        return os.path.join(self._keeper.root, cast("str", file[0]))
 
     # -- explaining ------------------------------------------------------------------------------
 
@@ -243,8 +257,7 @@ class Actions:
 
     def _traces(self, base: Manifest) -> Iterator[tuple[bytes, tuple[Dep, ...]]]:
         """The fingerprints under which a result may be kept, and what was discovered, the latest first."""
-        rows = [_row(dep) for dep in base.deps]
-        fingerprint = _fingerprint(rows)
+        _, fingerprint, rows = self._of(base)
         is_tried = False
         for names in discovery.sets_of(self._keeper, discovery.seen_key(fingerprint)):
             if not names:
@@ -256,6 +269,19 @@ class Actions:
                 yield _fingerprint(sorted(rows + seen[1])), tuple(seen[0])
         if not is_tried:
             yield fingerprint, ()
+
+    def _of(self, base: Manifest) -> tuple[Manifest, bytes, list[_Row]]:
+        """A base with its fingerprint and rows, kept until the next one is asked for."""
+        known = self._last
+        if known is None or known[0] is not base:
+            # Tools and variables are the same objects in the bases of many nodes, if the caller sees to it.
+            rows = [self._row_of(dep) if dep.kind in _SHARED else _row(dep) for dep in base.deps]
+            known = self._last = base, _fingerprint(rows), rows
+        return known
+
+    def _row_of(self, dep: Dep) -> _Row:
+        known = self._rows.get(id(dep))
+        return known[1][0] if known is not None and known[0] is dep else self._rows_of(dep, (dep,))[0]
 
     def _seen(self, names: object) -> tuple[list[Dep], list[_Row]] | None:
         """What a set of names is now; None when it cannot be what an earlier run saw."""
@@ -269,33 +295,33 @@ class Actions:
                     return None
                 deps += found
                 row = known.get(id(found))
-                rows += row[1] if row is not None and row[0] is found else self._rows_of(found)
+                rows += row[1] if row is not None and row[0] is found else self._rows_of(found, found)
         except (TypeError, ValueError):
             return None  # another program's: no pairs of text
         return deps, rows
 
-    def _rows_of(self, found: tuple[Dep, ...]) -> tuple[_Row, ...]:
-        """The rows of inputs, kept as long as these objects: a caller's look gives them again and again."""
+    def _rows_of(self, owner: object, found: tuple[Dep, ...]) -> tuple[_Row, ...]:
+        """The rows of inputs, kept with an object that the caller gives again and again."""
         if len(self._rows) >= _ROWS_MOST:
             self._rows.clear()
         rows = tuple(map(_row, found))
-        self._rows[id(found)] = found, rows
+        self._rows[id(owner)] = owner, rows
         return rows
 
     def _result(self, name: str, outs: tuple[str, ...], found: tuple[Dep, ...]) -> Result | None:
         cost_ns, content = self._keeper.glance_key(self._keeper.key(name))
         if content is ABSENT or not isinstance(content, dict):
             return None
-        chunks, files = content.get("value"), content.get("files")
-        if not isinstance(chunks, list) or not artifacts.is_sound(files, outs):
+        chunks, files, size_bytes = content.get("value"), content.get("files"), content.get("bytes", -1)
+        plan = artifacts.plan(files, outs)
+        if plan is None or not isinstance(chunks, list) or not isinstance(size_bytes, int):
             return None
         if not all(
             isinstance(chunk, list) and list(map(type, chunk)) == [int, int, bytes] for chunk in chunks
         ):
             return None
-        return Result(
-            name, tuple(map(tuple, chunks)), tuple(cast("list[Artifact]", files)), found, cost_ns, outs
-        )
+        files = tuple(cast("list[Artifact]", files))
+        return Result(name, tuple(map(tuple, chunks)), files, found, cost_ns, tuple(plan), size_bytes)
 
     def _observe(self, kind: str, name: str) -> tuple[Dep, ...] | None:
         spec = discovery.spec_of(kind, name, self._keeper.root)
@@ -308,12 +334,19 @@ class Actions:
 
 
 def _row(dep: Dep) -> _Row:
-    kind, name, identity = dep.kind.encode(), dep.name.encode("utf-8", "surrogatepass"), dep.identity
-    packed = (_pack(len(kind)), kind, _pack(len(name)), name, _pack(len(identity)), identity)
-    return dep.kind, dep.name, identity, b"".join(packed)
+    kind, identity = dep.kind, dep.identity
+    name = dep.name.encode("utf-8", "surrogatepass")
+    head = _heads.get(kind)
+    if head is None:
+        packed = kind.encode()
+        head = _heads[kind] = _pack(len(packed)) + packed
+    return kind, dep.name, identity, b"".join((head, _pack(len(name)), name, _pack(len(identity)), identity))
+
+
+_heads: dict[str, bytes] = {}
 
 
 def _fingerprint(rows: Sequence[_Row]) -> bytes:
     """`Manifest.fingerprint` of sorted rows, each of which counts once."""
-    packed = list(dict.fromkeys(row[3] for row in rows))
+    packed = list(dict.fromkeys([row[3] for row in rows]))
     return digest(b"".join((MAGIC, _pack(len(packed)), *packed)))

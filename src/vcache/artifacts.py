@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, Self, cast
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from vcache.entry import FIXED, Entry, Key, make_key
 from vcache.errors import FingerprintError, StoreError, UnsafePath, UsageError
@@ -28,11 +28,22 @@ if TYPE_CHECKING:
     from vcache.outcome import Miss
     from vcache.store.base import HeldPath, Store
 
-__all__ = ["Artifact", "can_put_back", "collect", "is_sound", "output_name", "put_back", "put_in_place"]
+__all__ = [
+    "LARGE_BYTES",
+    "Artifact",
+    "can_put_back",
+    "can_put_in_place",
+    "collect",
+    "output_name",
+    "plan",
+    "put_back",
+    "put_in_place",
+]
 
 _OUTPUTS: Final = ".outputs"
 _PREFIX: Final = make_key(b"", namespace=_OUTPUTS)
-_LARGE_BYTES: Final = 256 << 10
+LARGE_BYTES: Final = 256 << 10
+"""From here on a file is cloned or copied by the kernel, not read into memory."""
 _DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
 
 
@@ -121,48 +132,17 @@ def _taken_file(cabinet: Cabinet, name: str, path: str, mode: int) -> Artifact |
 
 
 def put_back(cabinet: Cabinet, artifacts: Sequence[Artifact], outs: Sequence[str] | None = None) -> bool:
-    """Make the root hold these outputs; False when one of them cannot be had. See `put_in_place`."""
-    return put_in_place(cabinet, artifacts, outs) is not None
-
-
-def put_in_place(
-    cabinet: Cabinet,
-    artifacts: Sequence[Artifact],
-    outs: Sequence[str] | None = None,
-    *,
-    restorer: Restorer | None = None,
-) -> tuple[str, ...] | None:
-    """Make the root hold these outputs; the names that were written, or None when one cannot be had.
-
-    What already has the content and mode is left alone, with its modification time. A directory
-    output holds afterwards what it held, and nothing else.
+    """Make the root hold these outputs; False when one of them cannot be had. See `put_in_place`.
 
     Args:
         outs: the names the outputs go by; None when each artifact is one.
-        restorer: of the root, where many results are put back.
 
     Raises:
         UnsafePath: a name that leads out of the root: such a result is not to be trusted.
         OSError: something cannot be written.
     """
     outputs = planned(artifacts, outs)
-    if outputs is None:
-        return None
-    restorer = restorer or Restorer(cabinet.root)
-    if len(outputs) == 1 and not outputs[0].is_tree:
-        return _put_one(cabinet, restorer, outputs[0].pieces[0])
-    if not _can_put_back(cabinet, restorer, outputs):
-        return None  # known before anything is written
-    written: list[str] = []
-    for output in outputs:
-        if output.is_tree:
-            one = _put_tree(cabinet, restorer, output)
-        else:
-            one = _put_one(cabinet, restorer, output.pieces[0])
-        if one is None:
-            return None
-        written += one
-    return tuple(written)
+    return outputs is not None and put_in_place(cabinet, outputs) is not None
 
 
 def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact], outs: Sequence[str] | None = None) -> bool:
@@ -172,36 +152,100 @@ def can_put_back(cabinet: Cabinet, artifacts: Sequence[Artifact], outs: Sequence
         UnsafePath: a name that leads out of the root.
     """
     outputs = planned(artifacts, outs)
-    return outputs is not None and _can_put_back(cabinet, Restorer(cabinet.root), outputs)
+    return outputs is not None and can_put_in_place(cabinet, outputs)
 
 
-def is_sound(artifacts: object, outs: Sequence[str]) -> bool:
-    """Whether something stored is a list of artifacts for exactly these outputs."""
+def plan(artifacts: object, outs: Sequence[str]) -> list[Output] | None:
+    """What is to be put back, if something stored is a list of artifacts for exactly these outputs."""
     try:
-        return isinstance(artifacts, list) and planned(artifacts, outs) is not None
+        return planned(artifacts, outs) if isinstance(artifacts, list) else None
     except UnsafePath:
-        return False
+        return None
+
+
+def put_in_place(
+    cabinet: Cabinet,
+    outputs: Sequence[Output],
+    *,
+    restorer: Restorer | None = None,
+    is_small: bool = False,
+) -> tuple[str, ...] | None:
+    """Make the root hold these outputs; the names that were written, or None when one cannot be had.
+
+    What already has the content and mode is left alone, with its modification time. A directory
+    output holds afterwards what it held, and nothing else.
+
+    Args:
+        restorer: of the root, where many results are put back.
+        is_small: all of it can be read into memory.
+
+    Raises:
+        UnsafePath: a link leads out of the root, or a directory is in a file's place.
+        OSError: something cannot be written.
+    """
+    restorer = restorer or Restorer(cabinet.root)
+    source = _whole if is_small else _source_of
+    if len(outputs) == 1 and not outputs[0].is_tree:
+        return _put_one(cabinet, restorer, outputs[0].pieces[0], source)
+    if not can_put_in_place(cabinet, outputs, restorer=restorer):
+        return None  # known before anything is written
+    written: list[str] = []
+    for output in outputs:
+        if output.is_tree:
+            one = _put_tree(cabinet, restorer, output, source)
+        else:
+            one = _put_one(cabinet, restorer, output.pieces[0], source)
+        if one is None:
+            return None
+        written += one
+    return tuple(written)
+
+
+def can_put_in_place(
+    cabinet: Cabinet, outputs: Sequence[Output], *, restorer: Restorer | None = None
+) -> bool:
+    """Whether `put_in_place` would find each of these outputs in place or in a store.
+
+    Raises:
+        UnsafePath: a link leads out of the root.
+    """
+    restorer = restorer or Restorer(cabinet.root)
+    for output in outputs:
+        for piece in output.pieces:
+            spot = None if _is_cut_off(cabinet, output, piece) else restorer.find(piece.name)
+            is_there = spot is not None and _is_in_place(cabinet, piece, spot.directory.fd, spot.last)
+            if piece.is_file and not is_there and not _has(cabinet, piece.content):
+                return False
+    return True
 
 
 # -- one output ------------------------------------------------------------------------------------
 
 
-def _put_one(cabinet: Cabinet, restorer: Restorer, piece: Piece) -> tuple[str, ...] | None:
+def _put_one(cabinet: Cabinet, restorer: Restorer, piece: Piece, source: _Source) -> tuple[str, ...] | None:
     spot = restorer.find(piece.name)
     if spot is not None and _is_in_place(cabinet, piece, spot.directory.fd, spot.last):
         return ()
     if piece.is_link:
         restorer.link(spot or restorer.make(piece.name), piece.content)
         return (piece.name,)
-    with _Source(cabinet, piece.content) as source:
-        if source.content is None:
-            return None
-        spot = spot or restorer.make(piece.name)
-        restorer.write(spot, source.content, mode=piece.mode, link=True)
+    content = source(cabinet, piece.content)
+    if content is None:
+        return None
+    spot = spot or restorer.make(piece.name)
+    if isinstance(content, bytes):
+        restorer.write(spot, content, mode=piece.mode, link=False)
+        return (piece.name,)
+    try:
+        restorer.write(spot, content.path, mode=piece.mode, link=True)
+    finally:
+        content.release()
     return (piece.name,)
 
 
-def _put_tree(cabinet: Cabinet, restorer: Restorer, output: Output) -> tuple[str, ...] | None:
+def _put_tree(
+    cabinet: Cabinet, restorer: Restorer, output: Output, source: _Source
+) -> tuple[str, ...] | None:
     """Put a directory back, with all below it."""
     by_name = {piece.name: piece for piece in output.pieces}
     written: list[str] = []
@@ -216,40 +260,36 @@ def _put_tree(cabinet: Cabinet, restorer: Restorer, output: Output) -> tuple[str
             piece = by_name[f"{directory}/{leaf}"]
             if _is_in_place(cabinet, piece, fd, leaf):
                 continue
-            if not _write_leaf(cabinet, piece, fd, leaf):
+            if not _write_leaf(cabinet, piece, fd, leaf, source):
                 return None
             written.append(piece.name)
     return tuple(written)
 
 
-def _write_leaf(cabinet: Cabinet, piece: Piece, fd: int, leaf: str) -> bool:
+def _write_leaf(cabinet: Cabinet, piece: Piece, fd: int, leaf: str, source: _Source) -> bool:
     if piece.is_link:
         link_at(fd, leaf, piece.content)
         return True
-    with _Source(cabinet, piece.content) as source:
-        if source.content is None:
-            return False
-        write_at(fd, leaf, source.content, mode=piece.mode, link=True)
+    content = source(cabinet, piece.content)
+    if content is None:
+        return False
+    if isinstance(content, bytes):
+        write_at(fd, leaf, content, mode=piece.mode, link=False)
+        return True
+    try:
+        write_at(fd, leaf, content.path, mode=piece.mode, link=True)
+    finally:
+        content.release()
     return True
 
 
-def _can_put_back(cabinet: Cabinet, restorer: Restorer, outputs: Sequence[Output]) -> bool:
-    for output in outputs:
-        for piece in output.pieces:
-            spot = None if _is_behind_link(cabinet, output, piece) else restorer.find(piece.name)
-            is_there = spot is not None and _is_in_place(cabinet, piece, spot.directory.fd, spot.last)
-            if piece.is_file and not is_there and not _has(cabinet, piece.content):
-                return False
-    return True
-
-
-def _is_behind_link(cabinet: Cabinet, output: Output, piece: Piece) -> bool:
-    """Whether a link stands where a directory output had a directory: it will not stay."""
+def _is_cut_off(cabinet: Cabinet, output: Output, piece: Piece) -> bool:
+    """Whether something else stands where a directory output had a directory: it will not stay."""
     if not output.is_tree:
         return False
     path = os.path.join(cabinet.root, output.name)
     for part in piece.name[len(output.name) + 1 :].split("/"):
-        if os.path.islink(path):
+        if os.path.islink(path) or not os.path.isdir(path):
             return True
         path = os.path.join(path, part)
     return False
@@ -291,31 +331,18 @@ def _entry(cabinet: Cabinet, digest: bytes) -> Entry | None:
         return None
 
 
-class _Source:
-    """The content of a file while it is written: bytes, or a file of the store that is held.
+_Source: TypeAlias = "Callable[[Cabinet, bytes], bytes | HeldPath | None]"
+"""The content of a file by its digest: bytes, a file of the store that is held, or None."""
 
-    Attributes:
-        content: None when no store has it.
-    """
 
-    __slots__ = ("_held", "content")
-
-    def __init__(self, cabinet: Cabinet, digest: bytes) -> None:
-        self._held: HeldPath | None = None
-        self.content: bytes | Path | None = None
-        entry = _entry(cabinet, digest)
-        if entry is None or entry.digest != digest:
-            return
-        files = cabinet.files() if entry.size_bytes > _LARGE_BYTES else None
-        self._held = None if files is None else files.hold(_key(digest))
-        self.content = _whole(cabinet, digest) if self._held is None else self._held.path
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._held is not None:
-            self._held.release()
+def _source_of(cabinet: Cabinet, digest: bytes) -> bytes | HeldPath | None:
+    """The content of a file of whatever size."""
+    entry = _entry(cabinet, digest)
+    if entry is None or entry.digest != digest:
+        return None
+    files = cabinet.files() if entry.size_bytes > LARGE_BYTES else None
+    held = None if files is None else files.hold(_key(digest))
+    return _whole(cabinet, digest) if held is None else held
 
 
 def _whole(cabinet: Cabinet, digest: bytes) -> bytes | None:

@@ -7,43 +7,33 @@ caller brings. It knows the protocol of a cache that `making` names, and nothing
 from __future__ import annotations
 
 import os
-import shlex
-import struct
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from vcache import artifacts
-from vcache.discovery import Discovery
+from vcache.action import Actions
+from vcache.discovery import begin, named_by_depfile
 from vcache.entry import Dep
-from vcache.errors import FingerprintError, UsageError
+from vcache.errors import UsageError
 from vcache.fingerprint import inputs
-from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.globs import escape, has_magic
 from vcache.fingerprint.manifest import Manifest
-from vcache.fingerprint.outputs import safe_target
-from vcache.hash import digest
-from vcache.outcome import Hit, Miss, Reason
-from vcache.valuables import Conditions
+from vcache.fingerprint.outputs import safe_place
+from vcache.portable import RECIPE, argv_dep, cwd_dep, depfile_dep, names_root, out_dep
 
 # A hit is a process of its own, a hundred times in a build: it loads nothing that only a run needs.
 if TYPE_CHECKING:
+    from vcache.action import Chunk as Stamped
+    from vcache.action import Result
     from vcache.kit.child import Chunk, Finished, Sink
     from vcache.making import Keeper
     from vcache.recipes import Why
 
-__all__ = ["STAMP_CLOCK", "CachedCommand", "Command", "Done", "spec_of"]
-
-RECIPE_VERSION: Final = b"1"
-_COUNT: Final = struct.Struct("<I")
-# What file systems stamp with lags behind the precise clock by up to a tick: linux/time.h's
-# CLOCK_REALTIME_COARSE, which Python has no name for. Elsewhere stamps are precise.
-STAMP_CLOCK: Final = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
-_NOT_FOUND: Final = Miss(Reason.ABSENT)
+__all__ = ["CachedCommand", "Command", "Done", "spec_of"]
 
 OnStart = Callable[[int], object]
 
@@ -144,11 +134,12 @@ class CachedCommand:
         program = os.path.basename(command.argv[0])
         self.owner = ":".join(["run", program, *named[:1]])
         self.base = Manifest(self._observe())
+        self._actions = Actions(keeper)
 
     @property
     def name(self) -> str:
         """Under which the result is kept, as far as it is known before a run."""
-        return self._name_of(next(self._manifests(), self.base))
+        return self._actions.name(self.owner, self.base)
 
     def __call__(
         self, sink: Sink, *, on_start: OnStart = _unattended, may_keep: Callable[[], bool] = _always
@@ -170,7 +161,7 @@ class CachedCommand:
             return self.run(sink, on_start=on_start, may_keep=may_keep)
         if (done := self._replayed(sink)) is not None:
             return done
-        lead = keeper.flight.lead(keeper.key(self._name_of(self.base)))
+        lead = keeper.flight.lead(keeper.key(f"{self.owner}:{self._actions.fingerprint(self.base).hex()}"))
         with nullcontext() if lead is None else lead:
             # Somebody may have run it while this caller waited.
             return self._replayed(sink, is_second=True) or self.run(
@@ -178,13 +169,9 @@ class CachedCommand:
             )
 
     def find(self) -> Done | None:
-        """The remembered result with its outputs put back, or None. Not counted.
-
-        Raises:
-            UnsafePath: an output that was turned into a link out of the root since.
-        """
-        found = self._find()
-        return None if found is None else found[1]
+        """The remembered result with its outputs put back, or None. Not counted."""
+        result = self._find()
+        return None if result is None else _done(result)
 
     def run(
         self, sink: Sink, *, on_start: OnStart = _unattended, may_keep: Callable[[], bool] = _always
@@ -192,46 +179,33 @@ class CachedCommand:
         """A run, kept if it succeeded and nothing changed meanwhile."""
         from vcache.kit.child import run_captured
 
-        began_ns = time.clock_gettime_ns(STAMP_CLOCK)
-        finished = run_captured(self.command.argv, cwd=self._cwd, sink=sink, on_start=on_start)
+        began_ns = begin(waits=self._depfile is not None)
+        timed = _Timed(sink)
+        finished = run_captured(self.command.argv, cwd=self._cwd, sink=timed, on_start=on_start)
         done = Done(finished.status, finished.chunks, is_hit=False)
         if finished.status or self._keeper.is_disabled:
             return done
-        missing = tuple(name for name in self.outs if not os.path.exists(self._full(name)))
+        missing = tuple(name for name in self.outs if not os.path.lexists(self._full(name)))
         if missing:
             return replace(done, missing=missing)
         if not may_keep():
             return replace(done, remark="it was sent a signal")
-        name, remark = self._keep(finished, began_ns)
+        name, remark = self._keep(finished, timed.stamped(finished.chunks), began_ns)
         return replace(done, name=name, remark=remark)
 
     def explain(self) -> Why:
         """What is different from the nearest earlier run of the same command."""
-        from vcache import recipes
-
-        for manifest in self._manifests():
-            name = self._name_of(manifest)
-            if self._keeper.peek_key(self._keeper.key(name)):
-                return recipes.Why(name, is_hit=True)
-        seen_by = self._as_seen_by
-        nearest = recipes.compare(recipes.earlier(self._keeper, self.owner), seen_by)
-        if nearest is None:  # other outputs: any earlier run of the program is better than none
-            program = ":".join(self.owner.split(":")[:2])
-            nearest = recipes.compare(recipes.earlier(self._keeper, f"{program}:"), seen_by)
-        if nearest is None:
-            return recipes.Why(self.name, is_hit=False)
-        recipe, changes = nearest
-        return recipes.Why(self.name, is_hit=False, nearest=recipe.name, changes=changes)
+        program = ":".join(self.owner.split(":")[:2])
+        return self._actions.explain(self.owner, self.base, like=f"{program}:")
 
     # -- what identifies it --------------------------------------------------------------------
 
     def _observe(self) -> Iterator[Dep]:
         """Everything known before it runs, by names that are equal in every checkout."""
         command, observer = self.command, self._keeper.observer
-        yield Dep("recipe", "command", RECIPE_VERSION)
-        packed = b"".join(_COUNT.pack(len(word)) + word for word in map(os.fsencode, command.argv))
-        yield Dep("argv", "argv", digest(packed), note=shlex.join(command.argv))
-        yield Dep("cwd", "cwd", os.fsencode(self._cwd_name()), note=self._cwd_name())
+        yield RECIPE
+        yield argv_dep(command.argv, os.fspath(self._keeper.root))
+        yield cwd_dep(self._cwd_name())
         if command.is_bound_to_cwd:
             yield Dep("cwd", "absolute", os.fsencode(self._cwd), note=os.fspath(self._cwd))
         for tool in dict.fromkeys((command.argv[0], *command.tools)):
@@ -239,9 +213,9 @@ class CachedCommand:
             yield from observer.observe(inputs.Tool(path))
         yield from observer.observe_all(command.inputs)
         yield from observer.observe_all(inputs.Env(name) for name in command.env)
-        yield from (Dep("out", name, b"1") for name in self.outs)
+        yield from map(out_dep, self.outs)
         if self._depfile is not None:
-            yield Dep("depfile", self._depfile, b"1")
+            yield depfile_dep(self._depfile)
 
     def _cwd_name(self) -> str:
         name = os.path.relpath(self._cwd, self._keeper.root)
@@ -250,80 +224,35 @@ class CachedCommand:
     def _out(self, path: str) -> str:
         """An output's name below the root, checked as it stands now."""
         name = artifacts.output_name(self._keeper.root, os.path.join(self._cwd, path))
-        safe_target(self._keeper.root, name)
+        safe_place(self._keeper.root, name)
         return name
 
     def _full(self, name: str) -> str:
         return os.path.join(self._keeper.root, name)
 
-    def _manifests(self) -> Iterator[Manifest]:
-        """The full manifests under which a result may be kept."""
-        if self._depfile is None:
-            return iter((self.base,))
-        return Discovery(self._keeper, self.base).candidates()
-
-    def _name_of(self, manifest: Manifest) -> str:
-        return f"{self.owner}:{manifest.fingerprint().hex()}"
-
-    def _as_seen_by(self, older: Manifest) -> Manifest:
-        """The present manifest, with what an earlier run discovered looked at now."""
-        if self._depfile is None:
-            return self.base
-        known = {(dep.kind, dep.name) for dep in self.base}
-        found = [
-            dep
-            for old in older
-            if old.kind == "file" and (old.kind, old.name) not in known
-            for dep in self._look(self._full(old.name))
-        ]
-        return Manifest((*self.base, *found))
-
-    def _look(self, full: str) -> tuple[Dep, ...]:
-        try:
-            return self._keeper.observer.observe(inputs.File(full))
-        except FingerprintError:
-            return ()  # gone, which the difference shows
-
     # -- from the cache ------------------------------------------------------------------------
 
     def _replayed(self, sink: Sink, *, is_second: bool = False) -> Done | None:
-        found = self._find()
-        if found is None:
+        result = self._find()
+        if result is None:
             if not is_second:  # one look-up of two
-                self._keeper.count(_NOT_FOUND)
+                self._actions.count(None)
             return None
-        hit, done = found
-        self._keeper.count(hit)
+        self._actions.count(result)
+        done = _done(result)
         for stream, data in done.chunks:
             sink(stream, data)
         return done
 
-    def _find(self) -> tuple[Hit, Done] | None:
-        for manifest in self._manifests():
-            name = self._name_of(manifest)
-            found = self._keeper.peek_key(self._keeper.key(name))
-            if not isinstance(found, Hit) or found.is_expired:
-                continue
-            result = _result(found.value, self.outs)
-            if result is None:
-                continue
-            chunks, files = result
-            try:
-                is_restored = artifacts.put_back(self._keeper, files)
-            except OSError:
-                continue  # a run finds the same obstacle, and names it in its own words
-            if is_restored:
-                done = Done(0, chunks, is_hit=True, name=name, saved_ns=found.entry.cost_ns)
-                return found, done
-        return None
+    def _find(self) -> Result | None:
+        result = self._actions.find(self.owner, self.base)
+        return None if result is None or self._actions.put_back(result) is None else result
 
     # -- into the cache ------------------------------------------------------------------------
 
-    def _keep(self, finished: Finished, began_ns: int) -> tuple[str, str]:
+    def _keep(self, finished: Finished, chunks: Sequence[Stamped], began_ns: int) -> tuple[str, str]:
         """The name of the kept result, or why it was not kept."""
-        from vcache import recipes
-
-        keeper = self._keeper
+        keeper, command = self._keeper, self.command
         if keeper.is_read_only:
             return "", "the cache is read-only"
         if finished.gap:
@@ -331,48 +260,29 @@ class CachedCommand:
         stale = keeper.observer.first_stale(self.base)
         if stale is not None:
             return "", f"{stale.dep.kind} {stale.dep.name} {stale.reason} while it ran{self._hint(stale.dep)}"
-        manifest = self.base
-        if self._depfile is not None:
-            found = self._discovered(began_ns)
-            if isinstance(found, str):
-                return "", found
-            manifest = Discovery(keeper, self.base).learn(found)
-        files = artifacts.collect(keeper, self.outs)
-        if files is None:
-            return "", "the cache could not take its outputs"
-        name = self._name_of(manifest)
-        command = self.command
-        conditions = Conditions(ttl_ns=command.ttl_ns, cost_ns=finished.duration_ns, tags=command.tags)
-        content = {"value": [list(chunk) for chunk in finished.chunks], "files": files}
-        if not keeper.put_key(keeper.key(name), content, conditions):
-            return "", "the cache could not take it"
-        recipes.keep(keeper, name, manifest)
-        return name, ""
+        found = self._discovered(began_ns)
+        if isinstance(found, str):
+            return "", found
+        kept = self._actions.publish(
+            self.owner,
+            self.base,
+            found,
+            self.outs,
+            chunks,
+            cost_ns=finished.duration_ns,
+            tags=command.tags,
+            ttl_ns=command.ttl_ns,
+            names_root=names_root(command.argv, os.fspath(keeper.root)),
+            has_discovery=self._depfile is not None,
+        )
+        return ("", kept) if isinstance(kept, str) else (kept.name, "")
 
     def _discovered(self, began_ns: int) -> list[Dep] | str:
         """What the depfile names, or why that is not certain."""
-        assert self._depfile is not None
-        with open(self._full(self._depfile), encoding="utf-8", errors="surrogateescape") as file:
-            names = parse_depfile(file.read())
-        outs = {self._full(name) for name in self.outs}
-        deps: list[Dep] = []
-        for name in names:
-            full = os.path.normpath(os.path.join(self._cwd, name))
-            if full in outs:
-                continue
-            try:
-                status = os.stat(full)
-            except OSError as error:
-                return f"{name}, which its depfile names, cannot be read ({error.strerror})"
-            # What was declared is compared by content; of these nobody knows what they held before.
-            # By ctime: anybody may set an mtime, also to the future.
-            if status.st_ctime_ns >= began_ns:
-                return f"{name} changed while it ran"
-            try:
-                deps += self._keeper.observer.observe(inputs.File(full))
-            except FingerprintError as error:
-                return str(error)
-        return deps
+        if self._depfile is None:
+            return []
+        cwd = os.fspath(self._cwd)
+        return named_by_depfile(self._keeper, self._depfile, outs=self.outs, began_ns=began_ns, cwd=cwd)
 
     def _hint(self, dep: Dep) -> str:
         """For the usual slip: an input directory that the outputs are written to."""
@@ -382,15 +292,25 @@ class CachedCommand:
         return f" (it holds the output {inside[0]}: name the inputs more closely)" if inside else ""
 
 
-def _result(
-    content: object, outs: Iterable[str]
-) -> tuple[tuple[Chunk, ...], list[artifacts.Artifact]] | None:
-    """The words and files of a kept result; None for anything else, such as a stranger's."""
-    if not isinstance(content, dict):
-        return None
-    chunks, files = content.get("value"), content.get("files")
-    if not isinstance(chunks, list) or not isinstance(files, list):
-        return None
-    if sorted(file[0] for file in files) != sorted(outs):
-        return None
-    return tuple((stream, data) for stream, data in chunks), files
+class _Timed:
+    """Passes on what a command writes, and notes when each run of one stream began."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._started_ns = time.perf_counter_ns()
+        self._stream, self._times = 0, list[int]()
+
+    def __call__(self, stream: int, data: bytes) -> None:
+        if stream != self._stream:
+            self._stream = stream
+            self._times.append(time.perf_counter_ns() - self._started_ns)
+        self._sink(stream, data)
+
+    def stamped(self, chunks: Iterable[Chunk]) -> list[Stamped]:
+        """The chunks, neighbours of one stream joined, with their times."""
+        return [(stream, at, data) for (stream, data), at in zip(chunks, self._times, strict=False)]
+
+
+def _done(result: Result) -> Done:
+    chunks = tuple((stream, data) for stream, _, data in result.chunks)
+    return Done(0, chunks, is_hit=True, name=result.name, saved_ns=result.cost_ns)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from vcache.entry import FOREVER, HEAD_VERSION, Entry, Key, Record, make_key
 from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
@@ -64,6 +64,9 @@ class KeyedCache:
         self._valuables = valuables
         self._store_get = store.get
         self._staging = first(store, Staging)
+        quick = cast("Store | None", first(store, Files))
+        is_quick = quick is not None and quick.info.is_trusted
+        self._quick_get: Callable[[Key], Record | None] = quick.get if quick and is_quick else _nothing
         places = (getattr(tier, "directory", None) for tier in (store, *getattr(store, "tiers", ())))
         self.directory: Path | None = next(filter(None, places), None)
         # Where nothing may be written, processes cannot wait for each other: rather twice than never.
@@ -170,10 +173,13 @@ class KeyedCache:
     def glance_key(self, key: Key) -> tuple[int, object]:
         """(what it took to make, value) of a value that may be used as it is, else (0, ABSENT).
 
-        Not counted; an exception that was kept, and what has dependencies of its own, is none.
+        Not counted; an exception that was kept, and what has dependencies of its own, is none. What
+        the trusted tier of files has is not copied to the tiers above it.
         """
+        if self.is_disabled:
+            return 0, ABSENT
         try:
-            record = None if self.is_disabled else self._store_get(key)
+            record = self._quick_get(key) or self._store_get(key)
         except (StoreError, OSError) as error:
             self._fault(error)
             record = None
@@ -447,6 +453,10 @@ class KeyedCache:
         if not self._has_warned:  # once: a build prints thousands of lines of its own
             self._has_warned = True
             _log().warning("the cache does not serve as it should, work goes on without it: %s", error)
+
+
+def _nothing(_: Key) -> None:
+    return None
 
 
 class _Refs(threading.local):

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from vcache.fingerprint.outputs import parts_of
 from vcache.hash import DIGEST_BYTES
@@ -31,8 +30,7 @@ and the bytes of its target; for an empty directory 0o040000 with its permission
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One artifact, typed."""
 
     name: str
@@ -52,8 +50,7 @@ class Piece:
         return self.mode > MODE_BITS and self.mode != LINK
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """One declared output: a file or link, or a directory with all below it."""
 
     name: str

@@ -201,7 +201,7 @@ class Step(Generic[P, R]):
                 late = late or (found, manifest)
             elif not call.outs or found.entry.is_error:
                 return found, manifest
-            elif self._has_files(found, peek=peek):
+            elif self._has_files(found, call.outs, peek=peek):
                 return Hit(found.tier, found.entry, _value_of(found)), manifest
             else:
                 miss = Miss(Reason.ABSENT, "files that the result stands for are not kept", entry=found.entry)
@@ -425,12 +425,12 @@ class Step(Generic[P, R]):
     def _key_of(self, manifest: Manifest) -> Key:
         return self._keeper.key(self._name_of(manifest))
 
-    def _has_files(self, hit: Hit, *, peek: bool) -> bool:
+    def _has_files(self, hit: Hit, outs: tuple[str, ...], *, peek: bool) -> bool:
         """Whether the files of a result are where they belong; they are put there unless only peeking."""
         content = hit.value
         if not isinstance(content, dict) or not isinstance(content.get("files"), list):
             return False
-        return (artifacts.can_put_back if peek else artifacts.put_back)(self._keeper, content["files"])
+        return (artifacts.can_put_back if peek else artifacts.put_back)(self._keeper, content["files"], outs)
 
     def _private_places(self) -> tuple[str, ...]:
         directory = getattr(self._keeper, "directory", None)

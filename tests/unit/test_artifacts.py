@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from vcache import Cache, UsageError
-from vcache.artifacts import can_put_back, collect, output_name, put_back
+from vcache.artifacts import can_put_back, collect, output_name, plan, put_back, put_in_place
 from vcache.errors import StoreFull, UnsafePath
 from vcache.hash import digest
 from vcache.store.memory import MemoryStore
@@ -110,8 +111,8 @@ def test_what_is_no_output_is_said(cache, tmp_path):
     """Missing files, directories, and names that lead out of the root."""
     with pytest.raises(UsageError, match="'absent' was promised and not made"):
         collect(cache, ["absent"])
-    Path("d").mkdir()
-    with pytest.raises(UsageError, match="not a regular file"):
+    os.mkfifo("d")
+    with pytest.raises(UsageError, match="not a file, link or directory"):
         collect(cache, ["d"])
     Path("link").symlink_to(tmp_path)
     for name in ("../o", "/etc/passwd", "link/o", "a//b", "a/./b", "", "a\0b"):
@@ -149,3 +150,189 @@ def test_a_list_that_is_none_is_not_put_back(tmp_path, stored):
     with Cache(tmp_path / "c", root=tmp_path) as cache:
         assert not put_back(cache, stored)
         assert not can_put_back(cache, stored)
+
+
+def tree(path: Path) -> dict[str, object]:
+    """Everything below a path: what links lead to, what files hold, modes of files and empty directories."""
+    found: dict[str, object] = {}
+    for each in sorted(path.rglob("*")):
+        mode = each.lstat().st_mode & 0o777
+        name = str(each.relative_to(path))
+        if each.is_symlink():
+            found[name] = os.readlink(each)
+        elif each.is_dir():
+            found[name] = mode if not list(each.iterdir()) else "directory"
+        else:
+            found[name] = (mode, each.read_bytes())
+    return found
+
+
+@pytest.fixture
+def grown(cache) -> dict[str, object]:
+    """A directory with a bit of everything."""
+    Path("gen/a/b").mkdir(parents=True)
+    Path("gen/empty").mkdir(mode=0o750)
+    Path("gen/a/x").write_bytes(b"x" * 300_000)
+    Path("gen/a/b/y").write_text("y")
+    Path("gen/a/b/y").chmod(0o555)
+    Path("gen/link").symlink_to("a/b/y")
+    Path("gen/dangling").symlink_to("/nowhere/at all")
+    return tree(Path("gen"))
+
+
+SPOILS = {
+    "gone": lambda: shutil.rmtree("gen"),
+    "one is gone": lambda: Path("gen/a/x").unlink(),
+    "one is different": lambda: Path("gen/a/x").write_text("z"),
+    "extra file": lambda: Path("gen/a/extra").write_text("z"),
+    "extra directory": lambda: Path("gen/more/deep").mkdir(parents=True),
+    "extra link out": lambda: Path("gen/out").symlink_to(Path("src").absolute()),
+    "another mode": lambda: Path("gen/a/b/y").chmod(0o644),
+    "another mode of the empty one": lambda: Path("gen/empty").chmod(0o700),
+    "no longer empty": lambda: Path("gen/empty/z").write_text("z"),
+    "a file for a directory": lambda: (shutil.rmtree("gen/a"), Path("gen/a").write_text("z")),
+    "a directory for a file": lambda: (Path("gen/a/x").unlink(), Path("gen/a/x/z").mkdir(parents=True)),
+    "a link for a directory": lambda: (shutil.rmtree("gen/a"), Path("gen/a").symlink_to("../src")),
+    "a link for a file": lambda: (Path("gen/a/x").unlink(), Path("gen/a/x").symlink_to("../../src/s")),
+    "a file for a link": lambda: (Path("gen/link").unlink(), Path("gen/link").write_text("y")),
+    "another link": lambda: (Path("gen/link").unlink(), Path("gen/link").symlink_to("a/x")),
+    "a file for all": lambda: (shutil.rmtree("gen"), Path("gen").write_text("z")),
+    "a link for all": lambda: (shutil.rmtree("gen"), Path("gen").symlink_to("src")),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
+def test_a_directory_is_put_back_whole(cache, grown, spoil):
+    """Whatever was done to it, it holds what it held and nothing else; nothing beside it is touched."""
+    Path("src").mkdir()
+    Path("src/s").write_text("source")
+    before = tree(Path("src"))
+    artifacts = collect(cache, ["gen"])
+    assert artifacts is not None
+    SPOILS[spoil]()
+    assert can_put_back(cache, artifacts, ["gen/"])
+    assert put_back(cache, artifacts, ["gen/"])
+    assert not Path("gen").is_symlink()
+    assert tree(Path("gen")) == grown
+    assert tree(Path("src")) == before
+
+
+def test_what_is_in_place_below_a_directory_stays(cache, grown):
+    """Only what is different is written, and named."""
+    artifacts = collect(cache, ["gen"])
+    outputs = plan(artifacts, ["gen"])
+    assert outputs is not None
+    assert put_in_place(cache, outputs) == ()
+    before = os.stat("gen/a/x")
+    Path("gen/a/b/y").unlink()
+    assert put_in_place(cache, outputs) == ("gen/a/b/y",)
+    assert (os.stat("gen/a/x").st_ino, os.stat("gen/a/x").st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    Path("gen/more").touch()
+    assert put_in_place(cache, outputs) == ("gen",)
+
+
+def test_an_empty_directory_is_an_output(cache):
+    """It comes back with its mode."""
+    Path("d").mkdir(mode=0o710)
+    artifacts = collect(cache, ["d/"])
+    assert artifacts == [["d", 0o040710, b""]]
+    Path("d").rmdir()
+    assert put_back(cache, artifacts, ["d/"])
+    assert Path("d").stat().st_mode & 0o777 == 0o710
+
+
+@pytest.mark.parametrize("target", ["o", "nowhere", "/etc/passwd", "../outside", "d"])
+def test_a_link_is_an_output(cache, target):
+    """It is kept by what it says, wherever that leads, and takes the place of a file or link in one step."""
+    Path("o").write_text("o")
+    Path("d").mkdir()
+    Path("l").symlink_to(target)
+    artifacts = collect(cache, ["l"])
+    assert artifacts == [["l", 0o120000, target.encode()]]
+    for spoil in (lambda: None, Path("l").touch, lambda: Path("l").symlink_to("another")):
+        if spoil is not None and os.path.lexists("l"):
+            Path("l").unlink()
+        spoil()
+        assert put_back(cache, artifacts)
+        assert os.readlink("l") == target
+    inode = os.lstat("l").st_ino
+    assert put_back(cache, artifacts)
+    assert os.lstat("l").st_ino == inode
+    assert Path("o").read_text() == "o"
+
+
+def test_a_directory_is_no_file_s_to_replace(cache):
+    """What a file output would cover is not removed: that is no hit."""
+    Path("o").write_text("o")
+    artifacts = collect(cache, ["o"])
+    assert artifacts is not None
+    Path("o").unlink()
+    Path("o").mkdir()
+    Path("o/precious").touch()
+    with pytest.raises(UnsafePath, match="in the way"):
+        put_back(cache, artifacts)
+    assert Path("o/precious").exists()
+
+
+DIGEST = bytes(32)
+HOSTILE = [
+    [["other", 0o644, DIGEST]],
+    [["out", 0o644, DIGEST], ["other", 0o644, DIGEST]],
+    [["out", 0o644, DIGEST], ["out", 0o644, DIGEST]],
+    [["out", 0o120000, b"../src"], ["out/s", 0o644, DIGEST]],
+    [["out/l", 0o120000, b"../../src"], ["out/l/s", 0o644, DIGEST]],
+    [["out/d", 0o040755, b""], ["out/d/s", 0o644, DIGEST]],
+    [["out/../src/s", 0o644, DIGEST]],
+    [["out//s", 0o644, DIGEST]],
+    [["/out", 0o644, DIGEST]],
+    [["out", 0o644, DIGEST[:31]]],
+    [["out", 0o4755, DIGEST]],
+    [["out", 0o100644, DIGEST]],
+    [["out", 0o120777, b"x"]],
+    [["out", 0o120000, b""]],
+    [["out", 0o120000, b"a\0b"]],
+    [["out", 0o120000, b"a" * 4096]],
+    [["out", 0o040755, b"x"]],
+    [["out", 0o060644, b""]],
+    [["out", -1, DIGEST]],
+    [["out", True, DIGEST]],
+    [["outside", 0o644, DIGEST]],
+    [],
+    "out",
+    None,
+    {"out": 1},
+]
+
+
+@pytest.mark.parametrize("stored", HOSTILE, ids=range(len(HOSTILE)))
+def test_what_is_no_list_of_these_outputs_has_no_plan(stored):
+    """Names beside the outputs, twice, below links, wrong modes and contents: such a result is none."""
+    assert plan(stored, ["out"]) is None
+
+
+def test_a_plan_wants_all_outputs():
+    """One that is missing makes the result none; one within another is part of it."""
+    files = [["gen/a", 0o644, DIGEST], ["gen/b/c", 0o644, DIGEST]]
+    for outs in (["gen", "o"], ["gen/a"], ["gen/a", "gen/b", "gen/d"]):
+        assert plan(files, outs) is None
+    for outs in (["gen"], ["gen/", "gen/a"], ["gen/a", "gen/b"], ["gen/a", "gen/b/c"]):
+        assert plan(files, outs) is not None
+
+
+def test_nothing_is_written_when_a_part_is_missing(cache, grown):
+    """One file that no store has makes all of them stay as they are."""
+    Path("o").write_text("o")
+    artifacts = collect(cache, ["o", "gen"])
+    assert artifacts is not None
+    y = next(artifact for artifact in artifacts if artifact[0] == "gen/a/b/y")
+    assert cache.store.delete(b".outputs\0b" + y[2])
+    Path("o").unlink()
+    Path("gen/a/b/y").unlink()
+    assert not can_put_back(cache, artifacts, ["o", "gen"])
+    assert not put_back(cache, artifacts, ["o", "gen"])
+    assert not Path("o").exists()
+    Path("gen/a/b/y").write_text("y")
+    Path("gen/a/b/y").chmod(0o555)
+    assert put_back(cache, artifacts, ["o", "gen"])  # in place, if nowhere else
+    assert Path("o").exists()
+    assert tree(Path("gen")) == grown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from vcache import recipes
 from vcache.cache import Cache
-from vcache.command import STAMP_CLOCK, CachedCommand, Command, Done, spec_of
+from vcache.command import CachedCommand, Command, Done, spec_of
 from vcache.errors import FingerprintError, UnsafePath, UsageError
 from vcache.fingerprint.inputs import Dir, File, Glob
 
@@ -206,14 +205,12 @@ def test_a_depfile_finds_what_was_not_declared(cache, root):
     (root / "b.h").write_text("b")
     os.utime(root / "b.h", (4e9, 4e9))  # a time that somebody set is no change
     command = Command(argv=("sh", "-c", DEPS), outs=("out",), depfile="out.d")
-    _settle()
     assert CachedCommand(cache, command)(Ears()).name
     (root / "out").unlink()
     (root / "out.d").unlink()
     assert CachedCommand(cache, command)(Ears()).is_hit
     assert (root / "out.d").exists()
     (root / "b.h").write_text("B")
-    _settle()
     cached = CachedCommand(cache, command)
     why = cached.explain()
     assert [words for each in why.changes for words in recipes.in_words(each)] == ["changed file b.h"]
@@ -223,24 +220,16 @@ def test_a_depfile_finds_what_was_not_declared(cache, root):
     assert runs(root) == 2
 
 
-def _settle() -> None:
-    """Until what was written is older than whatever begins next, by the clock that stamps files."""
-    written_ns = time.time_ns()
-    while time.clock_gettime_ns(STAMP_CLOCK) <= written_ns:
-        os.sched_yield()
-
-
 @pytest.mark.parametrize(
     ("script", "remark"),
     [
         ("printf 'out: a.c\\n' > out.d; echo 2 > a.c", "a.c changed while it ran"),
-        ("printf 'out: gone.h\\n' > out.d", "gone.h, which its depfile names, cannot be read"),
+        ("printf 'out: gone.h\\n' > out.d", "its depfile names gone.h: [Errno 2]"),
     ],
 )
 def test_discovered_inputs_that_are_not_certain(cache, root, script, remark):
     """A discovered input that changed, or is gone, is named and nothing is kept"""
     (root / "a.c").write_text("1")
-    _settle()
     done = sh(cache, script, depfile="out.d")
     assert (done.status, done.name) == (0, "")
     assert remark in done.remark

@@ -114,15 +114,32 @@ def test_an_output_that_was_promised_and_not_made_is_said(cache):
     assert len(ran) == 2
 
 
-def test_an_output_that_is_no_file_is_said(cache):
-    """A directory is refused with the remedy."""
+def test_an_output_that_has_no_content_is_said(cache):
+    """A FIFO is refused."""
 
     @cache.step(outs=["d"])
     def make():
-        Path("d").mkdir(exist_ok=True)
+        os.mkfifo("d")
 
-    with pytest.raises(UsageError, match="not a regular file"):
+    with pytest.raises(UsageError, match="not a file, link or directory"):
         make()
+
+
+def test_a_directory_is_an_output(cache):
+    """All that is below it comes back, and nothing else stays."""
+
+    @cache.step(outs=["d"])
+    def make():
+        ran.append(1)
+        Path("d/e").mkdir(parents=True)
+        Path("d/e/f").write_text("f")
+
+    make()
+    Path("d/e/f").unlink()
+    Path("d/more").write_text("")
+    make()
+    assert len(ran) == 1
+    assert sorted(map(str, Path("d").rglob("*"))) == ["d/e", "d/e/f"]
 
 
 @pytest.mark.parametrize("out", ["../a", "/etc/passwd", "x/../../a"])

@@ -216,7 +216,7 @@ class Walk:
             if not make:
                 raise
         except OSError as error:
-            # A link gives ENOTDIR with ODIRECTORY on Linux, ELOOP elsewhere.
+            # A link gives ENOTDIR with O_DIRECTORY on Linux, ELOOP elsewhere.
             if error.errno not in (errno.ENOTDIR, errno.ELOOP):
                 raise
             target = self._link(part)
