@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.executor import Ended
 from vcache.discovery import begin
+from vcache.errors import UsageError
 from vcache.kit.child import STDERR, Finished, Leash, run_attached, run_captured
 from vcache.kit.orphans import OrphanGuard
 from vcache.kit.taskpool import TaskPool
@@ -102,16 +104,31 @@ class LocalExecutor:
         if rsp:
             with open(rsp, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 file.write(command.rsp_content)
+        argv = command.argv or ("/bin/sh", "-c", command.shell)
         began_ns = begin(waits=False)
-        finished = self._finished(job, leash)
-        if rsp and finished.status == 0 and not self._keeps_rsp:
+        if command.is_traced:
+            ended = self._run_traced(argv, job, leash, began_ns)
+        else:
+            ended = _told(self._finished(argv, job, leash), job, began_ns)
+        if rsp and ended.status == 0 and not self._keeps_rsp:
             with suppress(FileNotFoundError):
                 os.unlink(rsp)
-        return _told(finished, job, began_ns)
+        return ended
 
-    def _finished(self, job: Job, leash: Leash) -> Finished:
+    def _run_traced(self, argv: tuple[str, ...], job: Job, leash: Leash, began_ns: int) -> Ended:
+        from tempfile import NamedTemporaryFile  # 5 ms, which nobody needs who traces nothing
+
+        from vcache.dag.strace import read_trace, tidied, under_strace
+
+        cwd = _cwd(job)
+        _check_program(argv[0], cwd, {**self._environ, **job.command.env})
+        with NamedTemporaryFile("r", prefix="vcache-", encoding="ascii", errors="surrogateescape") as file:
+            ended = _told(self._finished(under_strace(argv, file.name), job, leash), job, began_ns)
+            traced = tidied(read_trace(file, cwd), base=job.base, outs={*job.makes, *_extra(job)})
+        return replace(ended, opened=traced.opened, wrote=traced.wrote, gap=ended.gap or traced.doubt)
+
+    def _finished(self, argv: tuple[str, ...], job: Job, leash: Leash) -> Finished:
         command = job.command
-        argv = command.argv or ("/bin/sh", "-c", command.shell)
         tokens, env = self._tokens, self._environ
         pass_fds: tuple[int, ...] = ()
         if tokens is not None:
@@ -129,7 +146,7 @@ class LocalExecutor:
         try:
             return run(
                 argv,
-                cwd=os.path.join(job.base, command.cwd),
+                cwd=_cwd(job),
                 on_start=on_start,
                 env=env,
                 pass_fds=pass_fds,
@@ -150,17 +167,37 @@ def default_slots() -> int:
     return {1: 2, 2: 3}.get(count, count + 2)
 
 
+def _cwd(job: Job) -> str:
+    return os.path.join(job.base, job.command.cwd)
+
+
+def _check_program(name: str, cwd: str, env: Mapping[str, str]) -> None:
+    """Say as a plain run does that a program is not there: strace says it in its own way."""
+    import shutil  # 8 ms: with all that it could unpack
+
+    if not os.path.isdir(cwd):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), cwd)
+    path = os.path.join(cwd, name) if "/" in name else shutil.which(name, path=env.get("PATH"))
+    if path is None or not os.path.exists(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    if not os.access(path, os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+
 def _nobody(stream: int, data: bytes) -> None:
     """What is written is told at the end, whole."""
 
 
 def _make_room(job: Job) -> None:
     """The directories that the command may write to."""
-    command = job.command
-    extra = (os.path.join(job.base, name) for name in (command.depfile, command.rspfile) if name)
-    for directory in {os.path.dirname(path) for path in (*job.makes, *extra)}:
+    for directory in {os.path.dirname(path) for path in (*job.makes, *_extra(job))}:
         if not os.path.isdir(directory):
             os.makedirs(directory, exist_ok=True)
+
+
+def _extra(job: Job) -> list[str]:
+    """Files that come and go with the command, besides its outputs."""
+    return [os.path.join(job.base, name) for name in (job.command.depfile, job.command.rspfile) if name]
 
 
 def _told(finished: Finished, job: Job, began_ns: int) -> Ended:
@@ -196,9 +233,11 @@ def _failed(error: Exception, job: Job) -> Ended:
 
 
 def _reason(error: Exception, program: str, job: Job) -> str:
+    if isinstance(error, UsageError):
+        return str(error)
     if not isinstance(error, OSError):
         return f"cannot run {program!r}: {error}"
-    cwd = os.path.join(job.base, job.command.cwd)
+    cwd = _cwd(job)
     if error.filename == cwd:
         return f"its working directory {cwd!r} cannot be entered: {error.strerror}"
     if error.filename not in (program, None):
