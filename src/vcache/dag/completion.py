@@ -20,16 +20,14 @@ from vcache.hash import digest
 from vcache.outcome import Hit
 
 if TYPE_CHECKING:
-    from vcache.action import Actions
     from vcache.dag.evaluate import Evaluator
     from vcache.dag.executor import Ended
     from vcache.dag.files import Files
     from vcache.dag.node import Command
-    from vcache.dag.runner import Options
+    from vcache.dag.run import Run
     from vcache.dag.task import Task
-    from vcache.making import Keeper
 
-__all__ = ["Completed", "Completion", "log_digest"]
+__all__ = ["Completed", "Completion", "log_digest", "owner_of"]
 
 LOGS: Final = ".logs"
 Chunks = tuple[tuple[int, int, bytes], ...]
@@ -43,6 +41,11 @@ def log_digest(chunks: Sequence[tuple[int, int, bytes]]) -> bytes:
     for stream, _, data in chunks:
         parts += bytes((stream,)), len(data).to_bytes(8, "little"), data
     return digest(b"".join(parts))
+
+
+def owner_of(node: Node, files: Files) -> str:
+    """What the names of a node's results begin with."""
+    return f"dag:{files.name(node.outs[0]).rstrip('/') if node.outs else node.name}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +76,14 @@ class Completed:
 class Completion:
     """Completes the commands of one run."""
 
-    def __init__(
-        self, keeper: Keeper, actions: Actions, evaluator: Evaluator, files: Files, *, options: Options
-    ) -> None:
-        self._keeper, self._actions, self._evaluator, self._files = keeper, actions, evaluator, files
-        self._options = options
+    def __init__(self, run: Run, evaluator: Evaluator) -> None:
+        self._run, self._evaluator = run, evaluator
+        self._keeper, self._files, self._options = run.keeper, run.files, run.options
 
     def prepare(self, task: Task) -> None:
         """Remember what is there before a command runs."""
         task.was = {path: self._files.out(path) for path in task.node.outs}
         task.before = {path: self._stamp(path) for path in (*task.node.outs, *_transient(task.command))}
-
-    def clean_up(self, done: Completed) -> None:
-        """After a run that was given up: nothing half-written stays. `complete` has done it."""
 
     def complete(self, task: Task, ended: Ended) -> Completed:
         """What became of a command."""
@@ -157,8 +155,8 @@ class Completion:
         node = task.node
         outs = [self._files.name(path).rstrip("/") for path in node.outs]
         assert task.lookup is not None
-        return self._actions.publish(
-            f"dag:{outs[0] if outs else node.name}",
+        return self._run.actions.publish(
+            owner_of(node, self._files),
             task.lookup,
             found,
             outs,

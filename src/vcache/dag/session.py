@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from vcache.dag import events
 from vcache.dag.executor import Executor
 from vcache.dag.files import Files
-from vcache.dag.runner import Options, Runner
+from vcache.dag.run import Options, Tally
+from vcache.dag.runner import Runner
 from vcache.dag.tree import Tree
 from vcache.errors import GraphError, StoreBusy, VcacheError
 from vcache.kit.eventbus import EventBus
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph, Node
+    from vcache.dag.stored import Nodes, StoredGraph
+    from vcache.dag.tree import Whole
 
 __all__ = ["STATE", "Build", "Options", "run_id"]
 
@@ -44,12 +47,6 @@ _REGENERATIONS_MOST: Final = 100  # as ninja: a build file that is never up to d
 def run_id() -> str:
     """A new run's id."""
     return str(uuid7())
-
-
-class _Targets(Protocol):
-    """A graph that knows what its user calls things."""
-
-    def targets(self, words: Sequence[str]) -> Sequence[Node] | None: ...
 
 
 class Build:
@@ -84,9 +81,7 @@ class Build:
             self._bus.subscribe(listener.on_event, name=type(listener).__name__)
         self._runner: Runner | None = None
         self._stopped_by = 0
-        self._counts = [0, 0, 0, 0, 0]
-        self._error = ""
-        self._started_slots = 0
+        self._tally = Tally()
 
     def stop(self, signum: int = 2) -> None:
         """Stop what runs, and start no more."""
@@ -128,14 +123,15 @@ class Build:
                         self._base, root=os.fspath(self._cache.root), digests=self._cache.digests
                     )
                     status = work(tree)
-            except GraphError as error:
-                self._error = str(error)
-                raise
             except VcacheError as error:
-                self._error = str(error)
+                self._tally.error = str(error)
                 raise
             finally:
-                ended = events.RunEnded(self._clock(), status, *self._counts, error=self._error)
+                tally = self._tally
+                ended = events.RunEnded(
+                    self._clock(), status, tally.n_run, tally.n_hit, tally.n_up_to_date, tally.n_failed,
+                    tally.saved_ns, tally.error,
+                )  # fmt: skip
                 self._emit(ended)
                 self._bus.close()
         return ended
@@ -143,6 +139,35 @@ class Build:
     # -- ninja -----------------------------------------------------------------------------------
 
     def _ninja(self, tree: Tree, file: str, targets: tuple[str, ...]) -> int:
+        stored = tree.graph()
+        if stored is not None:
+            goals = stored.targets(targets)
+            maker = stored.targets((file,))
+            if goals is not None:
+                return self._again(tree, stored, file, targets, goals, maker)
+        return self._anew(tree, file, targets)
+
+    def _again(
+        self,
+        tree: Tree,
+        stored: StoredGraph,
+        file: str,
+        targets: tuple[str, ...],
+        goals: Nodes,
+        maker: Nodes | None,
+    ) -> int:
+        """Over the graph of the last run: only what may have changed is looked at."""
+        changed = tree.changes()
+        if maker is not None and stored.affected(changed, maker):
+            return self._anew(tree, file, targets)
+        affected = stored.affected(changed, goals)
+        files = self._files()
+        status, runner = self._make(stored, tree, files, affected)
+        self._save(tree, runner, files, graph=stored, goals=targets if not status else None, file=file)
+        return status
+
+    def _anew(self, tree: Tree, file: str, targets: tuple[str, ...]) -> int:
+        """Over the file itself, made anew first if it says how."""
         from vcache.dag.ninja.load import load
 
         for _ in range(_REGENERATIONS_MOST):
@@ -155,41 +180,40 @@ class Build:
             if status:
                 return status
             task = runner.result(maker)
-            if self._options.is_dry_run or task is None or not task.is_changed:
+            if self._options.is_dry_run or task is None or not task.is_run:
                 break
-            tree.save(graph=graph, goals=None, wanted=self._wanted(runner), front=(), seen=files.seen)
+            self._cache.digests.forget()
         else:
             raise GraphError(
                 f"{file} is still not up to date after {_REGENERATIONS_MOST} times: check the clock"
             )
         files = self._files()
         status, runner = self._make(graph, tree, files, graph.targets(targets))
-        if not self._options.is_dry_run:
-            tree.save(
-                graph=graph,
-                goals=targets if status == 0 else None,
-                wanted=self._wanted(runner),
-                front=self._cache.observer.observe_all(map(self._full, graph.files)),
-                seen=files.seen,
-            )
+        front = tuple(self._cache.observer.observe_all(map(self._full, graph.files)))
+        self._save(
+            tree, runner, files, graph=graph, goals=targets if not status else None, front=front, file=file
+        )
         return status
 
     # -- vcachefile ------------------------------------------------------------------------------
 
     def _vcachefile(self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]) -> int:
-        from vcache.dag.loading import load
+        from vcache.dag.loading import inside, load
 
-        loaded = load(self._full(file), cache=self._cache, defines=defines)
+        loaded = load(self._full(file), cache=self._cache, options=defines)
         files = self._files()
-        status, runner = self._make(loaded.graph, tree, files, loaded.graph.targets(targets))
-        if not self._options.is_dry_run:
-            tree.save(
-                graph=None,
-                goals=targets if status == 0 else None,
-                wanted=self._wanted(runner),
-                front=loaded.front,
-                seen=files.seen,
-            )
+        with inside(self._base):
+            status, runner = self._make(loaded.graph, tree, files, loaded.targets(targets))
+        words = (*targets, *(f"-D{name}={value}" for name, value in sorted(defines.items())))
+        self._save(
+            tree,
+            runner,
+            files,
+            graph=None,
+            goals=words if not status else None,
+            front=loaded.deps(self._cache) if not status else (),
+            file=file,
+        )
         return status
 
     # -- what both share ---------------------------------------------------------------------------
@@ -206,13 +230,45 @@ class Build:
         try:
             status = runner.run(goals)
         finally:
-            found = (runner.n_run, runner.n_hit, runner.n_up_to_date, runner.n_failed, runner.saved_ns)
-            self._counts = [mine + more for mine, more in zip(self._counts, found, strict=True)]
-        self._error = runner.error
+            self._add(runner.tally)
         return status, runner
 
-    def _wanted(self, runner: Runner) -> Iterable[Node]:
-        return [task.node for task in runner.tasks]
+    def _add(self, tally: Tally) -> None:
+        """Several runs, as where a build file is made first, count as one."""
+        mine = self._tally
+        mine.n_run += tally.n_run
+        mine.n_hit += tally.n_hit
+        mine.n_up_to_date += tally.n_up_to_date
+        mine.n_failed += tally.n_failed
+        mine.saved_ns += tally.saved_ns
+        mine.error = mine.error or tally.error
+
+    def _save(
+        self,
+        tree: Tree,
+        runner: Runner,
+        files: Files,
+        *,
+        graph: StoredGraph | Whole | None,
+        goals: tuple[str, ...] | None,
+        front: Sequence[Dep] = (),
+        file: str,
+    ) -> None:
+        """Keep what the run brought. A directory that takes no files costs the next run its speed."""
+        if self._options.is_dry_run:
+            return
+        try:
+            tree.save(
+                graph=graph,
+                goals=goals,
+                wanted=[task.node for task in runner.tasks],
+                seen=files.seen,
+                looks=runner.looks,
+                front=front,
+                file=file,
+            )
+        except OSError as error:
+            self._emit(events.Noted(self._clock(), f"cannot remember this run in {STATE}: {error}"))
 
     def _files(self) -> Files:
         return Files(self._cache.observer, self._cache.digests, base=self._base, root=self._cache.root)

@@ -38,6 +38,7 @@ class Task:
         chunks, log: what it wrote, and its digest.
         was, before: digests and stamps of its outputs before it ran.
         is_changed: what it makes is not what was there before.
+        is_run: it ran, and well.
         is_unknown: in a dry run, what it would make is not known.
         is_always: it is never up to date.
         is_completed: its dyndep file was read.
@@ -45,7 +46,7 @@ class Task:
 
     __slots__ = (
         "asked", "attempt", "base", "before", "chunks", "command", "coroutine", "extra_deps", "extra_ins", "identity",
-        "is_always", "is_changed", "is_completed", "is_unknown", "kill", "lane", "log", "lookup", "needs",
+        "is_always", "is_changed", "is_completed", "is_run", "is_unknown", "kill", "lane", "log", "lookup", "needs",
         "node", "outs", "pending", "priority", "stands_for", "started_ns", "state", "value", "waiters",
         "was",
     )  # fmt: skip
@@ -71,6 +72,7 @@ class Task:
         self.chunks: tuple[tuple[int, int, bytes], ...] = ()
         self.log = b""
         self.is_changed = False
+        self.is_run = False
         self.is_unknown = False
         self.is_always = False
         self.is_completed = not node.dyndep
@@ -89,6 +91,10 @@ class Task:
         """Go to a state that may follow."""
         assert state in NEXT[self.state], f"{self.node.name}: {self.state} cannot become {state}"
         self.state = state
+
+    def complete(self, node: Node) -> None:
+        """Take the node that its dyndep file completed."""
+        self.node, self.outs, self.is_completed = node, node.outs, True
 
     def wait_for(self, other: Task) -> None:
         """Do not go on before another is at an end."""

@@ -15,7 +15,8 @@ from vcache.dag import events
 from vcache.dag.files import Files
 from vcache.dag.local import LocalExecutor
 from vcache.dag.node import Call, Command, Made, Need, Node, Pool, Retry, Script
-from vcache.dag.runner import Options, Runner
+from vcache.dag.run import Options
+from vcache.dag.runner import Runner
 from vcache.dag.state import ENDS, NEXT, State
 from vcache.discovery import begin
 from vcache.errors import GraphError
@@ -286,7 +287,7 @@ def test_a_cycle_is_reported_with_its_whole_path(world: World):
 def test_a_missing_source_is_named(world: World):
     """With who needs it, in ninja's words."""
     world.run(sh("cat a > b", "b", "a"))
-    assert "'a', needed by 'b', missing and no known rule to make it" in world.runner.error
+    assert "'a', needed by 'b', missing and no known rule to make it" in world.runner.tally.error
 
 
 def test_a_value_is_a_firewall(world: World):
@@ -323,7 +324,7 @@ def test_a_pool_bounds_its_nodes(world: World):
 def test_an_unknown_pool_is_named_with_the_nearest(world: World):
     """A slip in a pool's name says which ones there are."""
     assert world.run(sh("true", "a", pool="lnik"), pools=[Pool("link", 1)]) == 1
-    assert "unknown pool 'lnik'; did you mean 'link'?" in world.runner.error
+    assert "unknown pool 'lnik'; did you mean 'link'?" in world.runner.tally.error
 
 
 def test_memory_bounds_what_runs_together(world: World):
@@ -400,7 +401,7 @@ def test_a_strict_run_fails_where_an_output_is_not_made(world: World):
     """ninja lets it pass, and runs it again each time."""
     node = sh("true", "b")
     assert world.run(node, is_strict=True) == 1
-    assert "did not make its output 'b'" in world.runner.error
+    assert "did not make its output 'b'" in world.runner.tally.error
     assert world.run(node) == 0
     assert world.run(node) == 0
     assert world.said(events.Finished) == ["b"]

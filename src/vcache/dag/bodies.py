@@ -1,0 +1,190 @@
+"""Python bodies in a run: scripts that say which command to run, and functions whose value counts.
+
+A coroutine is driven by hand, from one `Need` to the next. Functions run in threads and come back
+through the runner's inbox.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vcache.dag import events
+from vcache.dag.node import Call, Command, Made, Need, Script
+from vcache.dag.state import State
+from vcache.entry import Dep
+from vcache.errors import NodeFailed, VcacheError
+from vcache.kit.taskpool import TaskPool
+
+if TYPE_CHECKING:
+    from vcache.dag.run import Run
+    from vcache.dag.task import Task
+    from vcache.dag.wanted import Wanted
+
+__all__ = ["Bodies", "Called", "Nothing", "traceback_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A function of a `Call` has ended, or turned out to be a coroutine, which is set in its task."""
+
+    task: Task
+    value: object = None
+    is_hit: bool = False
+    error: str = ""
+    took_ns: int = 0
+    is_coroutine: bool = False
+
+
+class Nothing:
+    """A script that has nothing to run is done."""
+
+
+class Bodies:
+    """Carries out the Python bodies of one run.
+
+    Args:
+        inbox: takes what functions came to, from any thread.
+    """
+
+    def __init__(self, run: Run, wanted: Wanted, inbox: Callable[[Called], None]) -> None:
+        self._run, self._wanted, self._inbox = run, wanted, inbox
+        self._threads = TaskPool("vcache-call")
+
+    def close(self) -> None:
+        """Wait for functions that run."""
+        self._threads.shutdown()
+
+    # -- scripts -------------------------------------------------------------------------------------
+
+    def start(self, task: Task, work: Script) -> Command | Nothing | None:
+        """Begin a script: the command to run, nothing, or None while it waits for more.
+
+        Raises:
+            NodeFailed: it raised, or returned something else.
+        """
+        started = work.start()
+        if started is None or isinstance(started, Command):
+            return self._command(task, started)
+        task.coroutine = started
+        return self.go_on(task)
+
+    def go_on(self, task: Task) -> Command | Nothing | None:
+        """Drive a coroutine to its next need, or its end; as `start`.
+
+        Raises:
+            NodeFailed: it raised, awaited or returned what it must not.
+        """
+        assert task.coroutine is not None
+        answer = None if task.asked is None else self._answer(task, task.asked)
+        task.asked = None
+        try:
+            request = task.coroutine.send(answer)  # type: ignore[arg-type]  # a coroutine begins with None
+        except StopIteration as end:
+            task.coroutine = None
+            return self._returned(task, end.value)
+        except VcacheError as error:
+            raise NodeFailed(str(error)) from error
+        except Exception as error:  # the user's own code: shown as Python would
+            raise NodeFailed(traceback_of(error)) from error
+        if not isinstance(request, Need):
+            task.coroutine.close()
+            raise NodeFailed(
+                f"{task.node.name} awaited {request!r:.80}: only `need(…)` can be awaited in a build file"
+            )
+        task.asked = request
+        self._wanted.asked(task, request)
+        return None
+
+    def _answer(self, task: Task, asked: Need) -> tuple[object, ...]:
+        """The results of what a coroutine asked for; all of it counts for its own result."""
+        task.extra_ins += asked.paths
+        return tuple(self._result_for(task, self._wanted.task(node)) for node in asked.nodes)
+
+    def _result_for(self, task: Task, other: Task) -> object:
+        if isinstance(other.node.work, Call):
+            task.extra_deps.append(Dep("value", other.node.name, other.identity))
+            return other.value
+        found = other.stands_for if other.node.work is None else other.outs
+        task.extra_ins += found
+        return found
+
+    def _returned(self, task: Task, value: object) -> Command | Nothing | None:
+        if isinstance(task.node.work, Script):
+            return self._command(task, value)
+        assert isinstance(value, tuple)
+        self.called(Called(task, value[0], bool(value[1])))
+        return None
+
+    def _command(self, task: Task, value: object) -> Command | Nothing:
+        if isinstance(value, Command):
+            return value
+        if value is not None:
+            raise NodeFailed(f"{task.node.name} returned {value!r:.80}: return cmd(…) or None")
+        task.stands_for = tuple(task.extra_ins)
+        task.is_changed = any(need.is_changed for need in task.needs)
+        return Nothing()
+
+    # -- functions -----------------------------------------------------------------------------------
+
+    def call(self, task: Task, work: Call) -> bool:
+        """Begin a function in a thread; False where, in a dry run, what it is given is not known."""
+        if self._run.options.is_dry_run and any(need.is_unknown for need in task.needs):
+            task.is_unknown = True
+            return False
+        arguments = [self._result_for(task, self._wanted.task(node)) for node in work.wants]
+        if work.wants_logs:
+            arguments.append([(node, self._wanted.task(node).chunks) for node in work.wants_logs])
+        task.started_ns = self._run.clock()
+        task.move(State.RUNNING)
+        self._threads.spawn(lambda: self._inbox(self._carried_out(task, work, arguments)))
+        return True
+
+    def _carried_out(self, task: Task, work: Call, arguments: list[object]) -> Called:
+        begun_ns = time.perf_counter_ns()
+        try:
+            result = work.run(*arguments)
+        except VcacheError as error:
+            return Called(task, error=str(error))
+        except BaseException as error:
+            return Called(task, error=traceback_of(error))
+        if not isinstance(result, tuple):
+            task.coroutine = result
+            return Called(task, is_coroutine=True)
+        return Called(task, result[0], result[1], took_ns=time.perf_counter_ns() - begun_ns)
+
+    def called(self, ended: Called) -> None:
+        """A function's value is there.
+
+        Raises:
+            NodeFailed: it raised.
+            FingerprintError: its value has no identity.
+        """
+        task, run = ended.task, self._run
+        if ended.error:
+            raise NodeFailed(ended.error)
+        from vcache.fingerprint.arguments import identity
+
+        task.value = ended.value
+        task.identity = identity(ended.value, where=f"the value of {task.node.name}")
+        now = run.clock()
+        if ended.is_hit:
+            run.tally.n_hit += 1
+            run.emit(events.Hit(now, task.node, "", 0, ended.took_ns))
+        else:
+            run.tally.n_run += 1
+            run.emit(events.Finished(now, task.node, 0, ended.took_ns))
+        last = run.tree.last(task.node.name)
+        task.is_changed = last is None or last.outs != (task.identity,)
+        if task.is_changed:
+            run.tree.record(task.node.name, Made(base=b"", outs=(task.identity,), took_ns=ended.took_ns))
+        self._wanted.end(task, State.MADE)
+
+
+def traceback_of(error: BaseException) -> str:
+    """An error as Python shows it."""
+    import traceback  # 5 ms, for who made an error
+
+    return "".join(traceback.format_exception(error)).rstrip()

@@ -1,0 +1,234 @@
+"""What becomes of a node whose inputs are made: up to date, taken from the cache, or to be run.
+
+It decides on content alone, and starts nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from vcache.dag import events
+from vcache.dag.completion import log_digest, owner_of
+from vcache.dag.evaluate import words_of
+from vcache.dag.node import CONSOLE, Call, Command, Made
+from vcache.errors import GraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vcache.action import Result
+    from vcache.dag.evaluate import Evaluator
+    from vcache.dag.run import Run
+    from vcache.dag.task import Task
+    from vcache.dag.wanted import Wanted
+
+__all__ = ["Judge", "Verdict"]
+
+Chunks = tuple[tuple[int, int, bytes], ...]
+
+
+class Verdict(Enum):
+    """What is to be done."""
+
+    MADE = "made"
+    """Nothing: what it makes is there."""
+    RUN = "run"
+    """Its command has to run."""
+
+
+class Judge:
+    """Judges the commands of one run.
+
+    Args:
+        say: told what a replayed node wrote.
+        recall: what a node wrote, by its digest.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        wanted: Wanted,
+        evaluator: Evaluator,
+        *,
+        say: Callable[[events.Output], None],
+        recall: Callable[[bytes], Chunks],
+    ) -> None:
+        self._run, self._wanted, self._evaluator = run, wanted, evaluator
+        self._say, self._recall = say, recall
+
+    def judge(self, task: Task, command: Command) -> Verdict:
+        """What is to be done for a node; its result is restored if the cache has it.
+
+        Raises:
+            GraphError: an input that is missing and that nobody makes.
+            FingerprintError: an input that cannot be read.
+        """
+        task.command = command
+        run = self._run
+        if run.options.is_dry_run and any(need.is_unknown for need in task.needs):
+            return self._would_run(task)
+        if not self._identify(task, command):
+            return self._would_run(task)
+        reason = self._reason(task)
+        if not reason:
+            self._up_to_date(task)
+            return Verdict.MADE
+        if self._may_look_up(task):
+            began_ns = time.perf_counter_ns()
+            assert task.lookup is not None
+            result = run.actions.find(owner_of(task.node, run.files), task.lookup)
+            if result is not None and self._take(task, result, began_ns):
+                return Verdict.MADE
+        run.emit(events.Missed(run.clock(), task.node, reason))
+        return self._would_run(task) if run.options.is_dry_run else Verdict.RUN
+
+    # -- what identifies it ------------------------------------------------------------------------
+
+    def _identify(self, task: Task, command: Command) -> bool:
+        """Set a task's manifests; False where, in a dry run, an input is still to be made."""
+        node, files = task.node, self._run.files
+        ins = [path for name in (*node.ins, *task.extra_ins) for path in self._wanted.stands_for(name)]
+        base = self._evaluator.base(node, command, ins=ins, more=task.extra_deps)
+        if isinstance(base, str):
+            return self._missing(task, base)
+        task.base = task.lookup = base
+        if node.after and not (command.depfile or command.deps or command.is_traced):
+            # It may read what it only waits for: that counts where another tree's result is taken.
+            after = [path for name in node.after for path in self._wanted.stands_for(name)]
+            there = [path for path in after if files.input(path) is not None]
+            full = self._evaluator.base(node, command, ins=[*ins, *there], more=task.extra_deps)
+            assert not isinstance(full, str)
+            task.lookup = full
+        task.is_always = any(need.is_always for need in task.needs)
+        return True
+
+    def _missing(self, task: Task, path: str) -> bool:
+        producer = self._run.graph.producer(path)
+        if self._run.options.is_dry_run and producer is not None:
+            return False
+        place = f"{task.node.place}: " if task.node.place else ""
+        needed = f"{place}{path!r}, needed by {task.node.name!r}, "
+        if producer is not None:
+            raise GraphError(f"{needed}was not made by {producer.name!r}")
+        raise GraphError(f"{needed}missing and no known rule to make it")
+
+    # -- in this tree --------------------------------------------------------------------------------
+
+    def _reason(self, task: Task) -> str:
+        """Why this tree does not hold what a node makes; "" when it does."""
+        node, files = task.node, self._run.files
+        if self._run.options.is_forced:
+            return "it is forced"
+        if task.is_always:
+            return "it depends on what is always out of date"
+        last = self._run.tree.last(node.name)
+        if last is None:
+            return "" if node.is_generator and self._is_newer(task) else "never built here"
+        assert task.base is not None
+        if last.base != task.base.fingerprint():
+            changed = next((need.node.name for need in task.needs if need.is_changed), "")
+            return f"changed {changed}" if changed else "its command or its inputs changed"
+        if len(last.outs) != len(node.outs):
+            return "it makes other files"
+        for path, content in zip(node.outs, last.outs, strict=True):
+            now = files.out(path)
+            if not now:
+                return f"output {path} is gone"
+            if now != content:
+                return f"output {path} is not what was made"
+        for dep in last.found:
+            seen = files.look(dep.kind, dep.name)
+            if seen != (dep,):
+                return f"{'changed' if seen else 'gone'} {dep.kind} {dep.name}"
+        return ""
+
+    def _is_newer(self, task: Task) -> bool:
+        """The rule of times, for what was generated before the first run: outputs as new as inputs."""
+        full = self._run.files.full
+        try:
+            made = [os.stat(full(path)).st_mtime_ns for path in task.node.outs]
+            read = [os.stat(full(path)).st_mtime_ns for path in task.node.ins]
+        except OSError:
+            return False
+        return bool(made) and max(read, default=0) <= min(made)
+
+    def _up_to_date(self, task: Task) -> None:
+        run, node = self._run, task.node
+        run.tally.n_up_to_date += 1
+        last = run.tree.last(node.name)
+        if last is None:
+            assert task.base is not None
+            outs = tuple(map(run.files.out, node.outs))
+            last = Made(base=task.base.fingerprint(), outs=outs)
+            run.tree.record(node.name, last)
+        task.log = last.log
+        if last.log and any(isinstance(waiter.node.work, Call) for waiter in task.waiters):
+            task.chunks = self._recall(last.log)
+        run.emit(events.UpToDate(run.clock(), node))
+
+    # -- in the cache --------------------------------------------------------------------------------
+
+    def _may_look_up(self, task: Task) -> bool:
+        node = task.node
+        return (
+            node.is_kept
+            and node.pool != CONSOLE
+            and not task.is_always
+            and not self._run.options.is_forced
+            and not self._run.keeper.is_disabled
+        )
+
+    def _take(self, task: Task, result: Result, began_ns: int) -> bool:
+        """Restore a result; False when that cannot be done."""
+        run, node = self._run, task.node
+        if run.options.is_dry_run:
+            if not run.actions.has(result):
+                return False
+            for path, artifact in zip(node.outs, result.files, strict=False):
+                content = artifact[2]
+                run.files.pretend(path, content if isinstance(content, bytes) else b"")
+            task.is_changed = True
+        else:
+            written = run.actions.put_back(result)
+            if written is None:
+                return False
+            if written:
+                run.files.made(node.outs)
+            task.is_changed = bool(written)
+            self._remember(task, result)
+        task.chunks, task.log = result.chunks, log_digest(result.chunks)
+        run.tally.n_hit += 1
+        run.tally.saved_ns += result.cost_ns
+        now = run.clock()
+        took_ns = time.perf_counter_ns() - began_ns
+        run.emit(events.Hit(now, node, result.name, result.cost_ns, took_ns, task.log))
+        self._say(events.Output(now, node, result.chunks, is_replayed=True))
+        return True
+
+    def _remember(self, task: Task, result: Result) -> None:
+        assert task.base is not None
+        self._run.tree.record(
+            task.node.name,
+            Made(
+                base=task.base.fingerprint(),
+                found=result.found,
+                outs=tuple(map(self._run.files.out, task.node.outs)),
+                took_ns=result.cost_ns,
+                result=result.name,
+                log=log_digest(result.chunks),
+            ),
+        )
+
+    def _would_run(self, task: Task) -> Verdict:
+        """In a dry run: it would run, and what it makes is not known."""
+        run = self._run
+        task.is_unknown = task.is_changed = True
+        assert task.command is not None
+        run.tally.n_run += 1
+        now = run.clock()
+        run.emit(events.Started(now, task.node, " ".join(words_of(task.command))))
+        run.emit(events.Finished(now, task.node, 0, 0))
+        return Verdict.MADE
