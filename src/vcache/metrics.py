@@ -1,0 +1,157 @@
+"""Every metric of vcache by name, kept by prometheus-client (the extra `metrics`).
+
+Without that library everything counts into nothing: who counts need not ask. Loading it takes 60 ms,
+so it is loaded when metrics are opened and never before. It must not know what is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from vcache.errors import UsageError
+from vcache.kit.names import did_you_mean
+
+if TYPE_CHECKING:
+    import os
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics import MetricWrapperBase
+
+__all__ = ["METRICS", "Described", "Metrics"]
+
+_TIMES: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
+_SHORT_TIMES: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A metric.
+
+    Attributes:
+        name: without the ending that a counter has in the text form, `_total`.
+        labels: names of its labels. Their values are of small sets: each pair is a time series.
+        bounds: of a histogram's buckets, in its unit.
+    """
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    meaning: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+METRICS: Final = {
+    described.name: described
+    for described in (
+        Described("counter", "vcache_nodes", "Nodes of builds, by what became of them.", ("outcome",)),
+        Described("counter", "vcache_node_tries", "Commands that were started again after a failure."),
+        Described(
+            "histogram", "vcache_node_duration_seconds", "How long nodes ran.", ("rule",), bounds=_TIMES
+        ),
+        Described(
+            "histogram", "vcache_restore_duration_seconds", "How long it took to find and restore a result.",
+            bounds=_SHORT_TIMES,
+        ),
+        Described("counter", "vcache_saved_seconds", "What results from the cache had once taken to make."),
+        Described("counter", "vcache_output_bytes", "What nodes wrote to their standard streams.", ("source",)),
+        Described("counter", "vcache_notes", "Things worth a line that failed nothing, such as cache faults."),
+        Described("gauge", "vcache_nodes_running", "Nodes that run."),
+        Described("gauge", "vcache_nodes_planned", "Nodes that are wanted."),
+        Described("gauge", "vcache_run_start_timestamp_seconds", "When the last run began."),
+        Described("gauge", "vcache_run_duration_seconds", "How long the last run took."),
+        Described("gauge", "vcache_run_status", "The exit status of the last run."),
+    )
+}  # fmt: skip
+
+
+class Metrics:
+    """Counts of one registry.
+
+    Args:
+        registry: where they are kept; None for one of their own.
+        is_required: refuse to count into nothing.
+
+    Threads: may be used from any thread.
+
+    Raises:
+        UsageError: prometheus-client is required and not installed.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, is_required: bool = False) -> None:
+        self._metrics: dict[str, MetricWrapperBase] = {}
+        self._registry = registry
+        try:
+            import prometheus_client
+        except ImportError:
+            if is_required:
+                raise UsageError(
+                    "metrics need prometheus-client: python -m pip install 'vcache[metrics]'"
+                ) from None
+            return
+        kinds = {
+            "counter": prometheus_client.Counter,
+            "gauge": prometheus_client.Gauge,
+            "histogram": prometheus_client.Histogram,
+        }
+        if registry is None:
+            self._registry = registry = prometheus_client.CollectorRegistry()
+        for name, described in METRICS.items():
+            bounds = {"buckets": described.bounds} if described.bounds else {}
+            self._metrics[name] = kinds[described.kind](
+                name, described.meaning, described.labels, registry=registry, **bounds
+            )
+
+    @property
+    def is_counting(self) -> bool:
+        """Whether anything is kept."""
+        return bool(self._metrics)
+
+    def count(self, name: str, amount: float = 1, **labels: str) -> None:
+        """Add to a counter, or to a gauge.
+
+        Raises:
+            UsageError: no metric has this name or these labels, or it does not count.
+        """
+        self._do(name, "inc", amount, labels)
+
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Take a value into a histogram; raises as `count` does."""
+        self._do(name, "observe", value, labels)
+
+    def put(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge; raises as `count` does."""
+        self._do(name, "set", value, labels)
+
+    def text(self) -> bytes:
+        """All metrics in the text format (https://prometheus.io/docs/instrumenting/exposition_formats)."""
+        if self._registry is None:
+            return b""
+        from prometheus_client import generate_latest
+
+        return generate_latest(self._registry)
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Put the text into a file for node-exporter's textfile collector: whole, or not at all.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        from vcache.kit.fs_atomic import write_atomic
+
+        write_atomic(path, self.text())
+
+    def _do(self, name: str, verb: str, value: float, labels: dict[str, str]) -> None:
+        described = METRICS.get(name)
+        if described is None:
+            raise UsageError(f"there is no metric {name!r}{did_you_mean(name, METRICS)}")
+        if verb not in _VERBS[described.kind] or labels.keys() != set(described.labels):
+            raise UsageError(
+                f"{verb}({name!r}, {labels}): it is a {described.kind} with labels {described.labels}"
+            )
+        metric = self._metrics.get(name)
+        if metric is not None:
+            getattr(metric.labels(**labels) if labels else metric, verb)(value)
+
+
+_VERBS: Final = {"counter": ("inc",), "gauge": ("inc", "set"), "histogram": ("observe",)}
