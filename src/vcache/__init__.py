@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # what mypy understands as well: importing typing costs 10 ms
 if TYPE_CHECKING:
     from vcache.aio import AsyncCache
     from vcache.cache import Cache

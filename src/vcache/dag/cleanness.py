@@ -1,0 +1,260 @@
+"""Writes down what tells the next run, by stats alone, that all of its goals are made.
+
+It reads a tree that was just saved, whose underscored names it shares. Where something cannot be
+told by looking at files and variables, nothing is written: the next run then takes the full way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vcache.dag.frozen import DIRECTORY, GENERAL, Ask, clean_name, freeze
+from vcache.dag.node import Call, Node
+from vcache.dag.rows import LOOK, OUTDATED, found_of
+from vcache.dag.special import sign_of, special_rows
+from vcache.dag.tree import LONE, Tree
+from vcache.fingerprint.digests import is_settled, signature
+from vcache.fingerprint.globs import split
+from vcache.fingerprint.tools import find_tool
+from vcache.kit.fs_atomic import write_atomic
+
+if TYPE_CHECKING:
+    from vcache.dag.stored import StoredGraph
+    from vcache.entry import Dep
+
+__all__ = ["Cleanness"]
+
+_CLEAN: Final = "clean-"
+_KEPT_MOST: Final = 16
+_PASSED: Final = frozenset({".git", ".hg", ".svn", ".jj", DIRECTORY})
+
+
+class _Doubt(Exception):
+    """Something cannot be told by stats: no file is written."""
+
+
+class Cleanness:
+    """What there is to stat for some goals.
+
+    Args:
+        stored: the graph; None for one that is made anew in each run.
+        nodes: all nodes of the run, for that case.
+        heeds: what the base manifests of the run's nodes say.
+    """
+
+    def __init__(
+        self,
+        tree: Tree,
+        stored: StoredGraph | None,
+        nodes: Iterable[Node],
+        heeds: Mapping[str, Sequence[Dep]],
+    ) -> None:
+        self._tree, self._stored, self._nodes, self._heeds = tree, stored, list(nodes), heeds
+        self._files: set[int] = set()
+        self._named: set[int] = set()
+        self._looks: set[int] = set()
+        self._more: dict[bytes, bytes] = {}
+        self._rows: dict[bytes, bytes] = {}
+        self._present: set[bytes] = set()
+        self._absent: set[bytes] = set()
+        self._variables = {"PATH", GENERAL}
+        self.steps = 0
+
+    def write(self, goals: Sequence[str], file: str, cwd: str) -> None:
+        """Write the file of these goals, or remove one that does not hold."""
+        tree = self._tree
+        path = os.path.join(tree._directory, clean_name(file, goals, cwd=cwd))
+        try:
+            self._collect(goals)
+            self._look()
+        except (_Doubt, OSError):
+            if os.path.exists(path):
+                os.unlink(path)
+            return
+        files, signs = self._columns()
+        write_atomic(
+            path,
+            freeze(
+                Ask("", file, tuple(goals), is_quiet=False),
+                base=tree._base,
+                cwd=cwd,
+                steps=self.steps,
+                files=files,
+                signatures=signs,
+                links=b"\0".join(self._rows),
+                link_signatures=b"".join(self._rows.values()),
+                present=sorted(self._present),
+                absent=sorted(self._absent),
+                variables=sorted(self._variables),
+                environ=tree._environ,
+            ),
+        )
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Keep the newest few: each set of goals that was ever asked for leaves one."""
+        with os.scandir(self._tree._directory) as entries:
+            found = [
+                (entry.stat().st_mtime_ns, entry.path) for entry in entries if entry.name.startswith(_CLEAN)
+            ]
+        for _, path in sorted(found)[:-_KEPT_MOST]:
+            os.unlink(path)
+
+    # -- which things --------------------------------------------------------------------------------
+
+    def _collect(self, goals: Sequence[str]) -> None:
+        tree = self._tree
+        self._files.update(tree._front)
+        for node in self._nodes_below(goals) if self._stored is not None else self._nodes_made():
+            if tree._flags[node] and (tree._flags[node] != LONE or not self._is_there(node)):
+                raise _Doubt
+            if len(tree._rows[node]):
+                self._files.update(found_of(tree._rows[node]))
+
+    def _is_there(self, node: int) -> bool:
+        assert self._stored is not None
+        return all(os.path.lexists(self._tree.things.full(thing)) for thing in self._stored.lists(node)[0])
+
+    def _nodes_below(self, goals: Sequence[str]) -> Iterator[int]:
+        """The numbers of all nodes that goals and the build file need, their files noted."""
+        stored = self._stored
+        assert stored is not None
+        starts = stored.targets(goals)
+        if starts is None:
+            raise _Doubt
+        makers = [stored.maker(ref) for ref in self._tree._front if not ref & LOOK]
+        reached = {*starts.numbers, *(node for node in makers if node >= 0)}
+        rest = list(reached)
+        maker = stored.maker
+        while rest:
+            node = rest.pop()
+            outs, ins, after, checks = stored.lists(node)
+            is_phony = stored.is_phony(node)
+            self.steps += not is_phony
+            (self._named if is_phony else self._files).update(outs)
+            # What somebody makes is noted with its maker; what is only waited for must only be there.
+            for things, noted in ((ins, self._files), (after, self._named), (checks, self._named)):
+                for thing in things:
+                    below = maker(thing)
+                    if below < 0:
+                        noted.add(thing)
+                    elif below not in reached:
+                        reached.add(below)
+                        rest.append(below)
+            yield node
+
+    def _nodes_made(self) -> Iterator[int]:
+        """The numbers of the nodes of a graph that is made anew, their files noted."""
+        tree = self._tree
+        for node in self._nodes:
+            self.steps += node.work is not None
+            if node.name in tree._forgotten or (
+                isinstance(node.work, Call) and not self._heeds.get(node.name)
+            ):
+                raise _Doubt
+            for path in (*node.ins, *node.outs):
+                (self._named if node.work is None else self._files).add(tree.things.number(path))
+            self._named.update(map(tree.things.number, node.after))
+            number = tree._numbers.get(node.name)
+            if number is not None and len(tree._rows[number]):
+                yield number
+
+    # -- how they look -------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        tree = self._tree
+        looks = [ref for ref in self._files if ref & (LOOK | OUTDATED)]
+        for reference in looks:
+            self._files.discard(reference)
+            if reference & OUTDATED:
+                raise _Doubt
+            self._look_at(tree._looks[reference & ~LOOK])
+        for number in [number for number in self._files if not tree.things.hint(number)]:
+            self._files.discard(number)
+            if number in tree._specials:
+                self._look_at_special(number)
+            else:
+                raise _Doubt  # a file without a sure signature
+        for number in self._named - self._files:
+            path = tree.things.paths[number]
+            (self._present if os.path.lexists(tree.things.full(number)) else self._absent).add(path)
+
+    def _look_at_special(self, number: int) -> None:
+        """All signatures of a link or a directory, as long as they are those that were signed."""
+        rows = special_rows(self._tree.things.full(number))
+        if sign_of(rows) != self._tree._specials[number]:
+            raise _Doubt
+        for path, sign, _ in rows:
+            self._rows[self._tree.things.short(path)] = sign
+
+    def _look_at(self, dep: Dep) -> None:
+        """What to stat for a look."""
+        name = dep.name
+        if dep.kind == "env":
+            self._variables.add(name)
+        elif dep.kind == "tool":
+            self._look_at_tool(name)
+        elif dep.kind == "absent" and not dep.identity:
+            self._absent.add(self._short(name))
+        elif dep.kind == "list":
+            self._look_at_path(self._full(name))
+        elif dep.kind in ("dir", "glob", "glob-all"):
+            self._look_at_directories(name, is_pattern=dep.kind != "dir")
+        elif dep.kind != "place":  # the base is asked for, and the root goes with it
+            raise _Doubt
+
+    def _look_at_tool(self, name: str) -> None:
+        """The executable, and each place that would come before it."""
+        environ = self._tree._environ
+        if "/" in name:
+            self._look_at_path(self._full(name))
+            return
+        found = find_tool(name, environ)
+        for directory in environ.get("PATH", os.defpath).split(os.pathsep):
+            path = os.path.join(directory or ".", name)
+            if found is not None and path == found[0]:
+                self._look_at_path(path)
+                return
+            if os.path.exists(path):
+                self._look_at_path(path)
+            else:
+                self._absent.add(self._tree.things.short(path))
+        raise _Doubt
+
+    def _look_at_directories(self, name: str, *, is_pattern: bool) -> None:
+        """The directories in which names could match: any new name changes one of them."""
+        start, parts = split(name) if is_pattern else (name, ("**",))
+        full = self._full(start) if start else self._tree._root
+        if not os.path.isdir(full):
+            raise _Doubt
+        self._look_at_path(full)
+        if len(parts) > 1 or "**" in parts:
+            for top, names, _ in os.walk(full):
+                names[:] = [each for each in names if each not in _PASSED]
+                for each in names:
+                    self._look_at_path(os.path.join(top, each))
+
+    def _look_at_path(self, full: str) -> None:
+        status = os.stat(full)
+        if not is_settled(status, self._tree._began_ns):
+            raise _Doubt
+        self._more[self._tree.things.short(full)] = signature(status)
+
+    def _full(self, name: str) -> str:
+        return name if name[:1] == "/" else os.path.join(self._tree._root, name)
+
+    def _short(self, name: str) -> bytes:
+        return self._tree.things.short(self._full(name))
+
+    def _columns(self) -> tuple[bytes, bytes]:
+        """Paths and signatures of all files, side by side."""
+        things = self._tree.things
+        if len(self._files) == len(things):
+            paths, signs = things.paths, [bytes(things.hints)]
+        else:
+            numbers = sorted(self._files)
+            paths = [things.paths[number] for number in numbers]
+            signs = [things.hint_at(number) for number in numbers]
+        return b"\0".join([*paths, *self._more]), b"".join([*signs, *self._more.values()])

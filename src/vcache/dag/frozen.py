@@ -1,0 +1,424 @@
+"""Whether there is nothing to do, found out by one stat per file before anything else is loaded.
+
+It imports only what the interpreter brings: each module more costs what a thousand stats cost. It
+must not know nodes, keys and caches; `tree` writes what is read here. The bytes are normative in
+docs/design/build.md. On any doubt the answer is "I do not know", and the full way is taken.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from _operator import attrgetter
+
+TYPE_CHECKING = False  # importing typing costs as much as 4,000 stats
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from typing_extensions import Buffer
+
+    Seal: TypeAlias = Callable[[Buffer], bytes]
+
+__all__ = [
+    "DIRECTORY",
+    "GENERAL",
+    "NINJA",
+    "SEAL_BYTES",
+    "VCACHE",
+    "Ask",
+    "clean_name",
+    "freeze",
+    "pack",
+    "parse",
+    "seal",
+    "sealed_environ",
+    "try_clean",
+    "unpack",
+]
+
+DIRECTORY = ".vcache"
+"""Where a tree keeps what it remembers, in its base."""
+
+VCACHE = "vcache"
+NINJA = "ninja"
+GENERAL = "VCACHE_*"
+"""Stands for all variables whose names begin so: they say where and whether results are kept."""
+
+SEAL_BYTES = 16
+_VERSION = 1
+_MAGIC = b"vcache-tree\n" + bytes([_VERSION, sys.byteorder == "little", 0, 0])
+_NAME_BYTES = 12
+_ROW_BYTES = _NAME_BYTES + 4 + 8 + SEAL_BYTES
+_VCACHEFILE = "vcachefile.py"
+_NINJA_FILE = "build.ninja"
+_CHUNK = 4096
+# Below this a fork costs more than it saves: 1 ms against 2 µs a file, measured on two cores.
+_SHARE_LEAST = 3000
+_SHARES_MOST = 4
+
+_signed = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
+_NUMBERS = 5
+"""Five 64-bit numbers in the machine's order are a signature: `fingerprint.digests.signature`."""
+
+
+# --- sections: bytes under names, each with its length and its seal ------------------------------
+
+
+def seal(data: Buffer) -> bytes:
+    """What finds every accident in some bytes, by what the interpreter brings."""
+    from _blake2 import blake2b
+
+    return blake2b(data, digest_size=SEAL_BYTES).digest()
+
+
+def pack(sections: Mapping[str, Buffer], seal: Seal) -> list[Buffer]:
+    """Sections as the pieces of a file."""
+    rows = []
+    pieces: list[Buffer] = []
+    for name, data in sections.items():
+        size = len(memoryview(data).cast("B"))
+        rows.append(name.encode().ljust(_NAME_BYTES + 4, b"\0") + size.to_bytes(8, "little") + seal(data))
+        pieces.append(data)
+        pieces.append(bytes(-size % 8))
+    head = _MAGIC + len(rows).to_bytes(8, "little") + b"".join(rows)
+    return [head, seal(head).ljust(SEAL_BYTES + -(len(head) + SEAL_BYTES) % 8, b"\0"), *pieces]
+
+
+def unpack(data: Buffer, seal: Seal) -> Callable[[str], memoryview | None]:
+    """What gives a section by its name; None when it is not there, or not as it was written.
+
+    A seal is checked when its section is asked for: a run reads few of them.
+    """
+    view = memoryview(data).cast("B")
+    places: dict[str, tuple[int, int, bytes]] = {}
+    start = len(_MAGIC) + 8
+    if view[: len(_MAGIC)] == _MAGIC and len(view) >= start:
+        end = start + int.from_bytes(view[start - 8 : start], "little") * _ROW_BYTES
+        if len(view) >= end + SEAL_BYTES and seal(view[:end]) == view[end : end + SEAL_BYTES]:
+            at = end + SEAL_BYTES
+            for row in range(start, end, _ROW_BYTES):
+                name = bytes(view[row : row + _NAME_BYTES]).rstrip(b"\0").decode()
+                size = int.from_bytes(view[row + _NAME_BYTES + 4 : row + _NAME_BYTES + 12], "little")
+                at += -at % 8
+                places[name] = at, at + size, bytes(view[row + _ROW_BYTES - SEAL_BYTES : row + _ROW_BYTES])
+                at += size
+
+    def section(name: str) -> memoryview | None:
+        if name not in places:
+            return None
+        begin, end, expected = places[name]
+        part = view[begin:end]
+        return part if len(part) == end - begin and seal(part) == expected else None
+
+    return section
+
+
+# --- what is asked for ---------------------------------------------------------------------------
+
+
+class Ask:
+    """A plain command line.
+
+    Attributes:
+        directory: `-C`; "" for here.
+        file: `-f`, as given; "" for none.
+        goals: as given.
+        is_quiet: nothing is said.
+    """
+
+    __slots__ = ("directory", "file", "goals", "is_quiet")
+
+    def __init__(self, directory: str, file: str, goals: tuple[str, ...], *, is_quiet: bool) -> None:
+        self.directory = directory
+        self.file = file
+        self.goals = goals
+        self.is_quiet = is_quiet
+
+
+def parse(words: Sequence[str], dialect: str) -> Ask | None:
+    """What the words behind a command ask for; None when they are not plain ones."""
+    given = {"C": "", "f": ""}
+    goals = []
+    is_quiet = False
+    rest = iter(words)
+    for word in rest:
+        if word[:1] != "-":
+            goals.append(word)
+            continue
+        flag = word[1:2]
+        if word == ("-v" if dialect == NINJA else "-q"):
+            is_quiet = dialect == VCACHE
+            continue
+        value = word[2:] or next(rest, "")
+        if flag in ("j", "k") and value.isdecimal():
+            continue
+        if flag not in given or given[flag] or not value or value[0] == "-":
+            return None
+        given[flag] = value
+    file = given["f"] or (_NINJA_FILE if dialect == NINJA else "")
+    return Ask(given["C"], file, tuple(goals), is_quiet=is_quiet)
+
+
+def _usual_file() -> str:
+    return _VCACHEFILE if os.path.exists(_VCACHEFILE) else _NINJA_FILE
+
+
+def _key(file: str, goals: Iterable[str], cwd: str) -> bytes:
+    return "\0".join((file, cwd, *goals)).encode("utf-8", "surrogateescape")
+
+
+def clean_name(file: str, goals: Iterable[str], *, cwd: str = "") -> str:
+    """The name, in `.vcache`, of what says whether these goals are made.
+
+    Args:
+        file: the build file as the command line has it; "" for none.
+        goals: as the command line has them.
+        cwd: the working directory, absolute; "" for the base.
+    """
+    return _name(_key(file, goals, cwd))
+
+
+def _name(key: bytes) -> str:
+    return "clean-" + seal(key).hex()
+
+
+# --- what is written -----------------------------------------------------------------------------
+
+
+def freeze(
+    ask: Ask,
+    *,
+    base: str,
+    cwd: str,
+    steps: int,
+    files: Buffer,
+    signatures: Buffer,
+    links: Buffer,
+    link_signatures: Buffer,
+    present: Sequence[bytes],
+    absent: Sequence[bytes],
+    variables: Sequence[str],
+    environ: Mapping[str, str],
+) -> list[Buffer]:
+    """The pieces of a `clean-` file.
+
+    Args:
+        ask: what was asked for.
+        base: the absolute base. Paths are relative to it, or absolute.
+        cwd: the working directory; "" for the base.
+        steps: how many steps are up to date.
+        files: paths, each followed by a NUL: files and directories.
+        signatures: one for each file, packed (`fingerprint.digests.signature`).
+        links: as files, for symbolic links as they are themselves.
+        present, absent: what is only asked whether it is there.
+        variables: names of environment variables that count.
+    """
+    salt = os.urandom(SEAL_BYTES)
+    sections: dict[str, Buffer] = {
+        "key": _key(ask.file, ask.goals, cwd),
+        "base": os.fsencode(base),
+        "steps": str(steps).encode(),
+        "python": sys.version.encode(),
+        "device": str(os.stat(base).st_dev).encode(),
+        "files": files,
+        "signs": signatures,
+        "links": links,
+        "link-signs": link_signatures,
+        "present": b"\0".join(present),
+        "absent": b"\0".join(absent),
+        "names": "\0".join(variables).encode("utf-8", "surrogateescape"),
+        "salt": salt,
+        "values": sealed_environ(variables, environ, salt),
+    }
+    return pack(sections, seal)
+
+
+def sealed_environ(names: Iterable[str], environ: Mapping[str, str], salt: bytes) -> bytes:
+    """What is kept of variables instead of their values: a keyed hash of all of them."""
+    from _blake2 import blake2b
+
+    parts = []
+    for name in names:
+        if name == GENERAL:
+            parts += [f"{each}={environ[each]}" for each in sorted(environ) if each[:7] == GENERAL[:7]]
+        else:
+            parts.append(f"{name}={environ[name]}" if name in environ else name)
+        parts.append("")
+    text = "\0".join(parts).encode("utf-8", "surrogateescape")
+    return blake2b(text, digest_size=SEAL_BYTES, key=salt).digest()
+
+
+# --- what is asked before all else ---------------------------------------------------------------
+
+
+def try_clean(words: Sequence[str], dialect: str) -> None:
+    """Say that there is nothing to do and end the process, if that is certain; else return.
+
+    Args:
+        words: the command line behind the command.
+        dialect: `VCACHE` or `NINJA`: how it is read, and what is said.
+    """
+    ask = parse(words, dialect)
+    if ask is None:
+        return
+    gc.disable()  # 40,000 short-lived tuples: a third of the time would go into looking for cycles
+    try:
+        steps = _check(ask)
+    except (OSError, ValueError, ImportError):
+        steps = None
+    finally:
+        gc.enable()
+    if steps is not None and _say(ask, steps, dialect):
+        os._exit(0)
+
+
+def _check(ask: Ask) -> int | None:
+    """How many steps are up to date; None when that is not known of all. Stays where it was."""
+    if not ask.directory:
+        return _check_here(ask)
+    start = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(ask.directory)
+        return _check_here(ask)
+    finally:
+        os.fchdir(start)
+        os.close(start)
+
+
+def _check_here(ask: Ask) -> int | None:
+    here = os.getcwd()
+    file = ask.file or _usual_file()
+    steps = _check_base(_key(file, ask.goals, ""), here)
+    place, name = os.path.split(file)
+    if steps is not None or not place:
+        return steps
+    # A vcachefile elsewhere: its own directory is the base.
+    start = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(place)
+        base = os.getcwd()
+        return _check_base(_key(name, ask.goals, "" if base == here else here), base)
+    finally:
+        os.fchdir(start)
+        os.close(start)
+
+
+def _check_base(key: bytes, base: str) -> int | None:
+    section = _load(f"{DIRECTORY}/{_name(key)}")
+    return None if section is None else _check_sections(section, key, base)
+
+
+def _load(path: str) -> Callable[[str], memoryview | None] | None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return unpack(_read(descriptor, os.fstat(descriptor).st_size), seal)
+    finally:
+        os.close(descriptor)
+
+
+def _read(descriptor: int, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.read(descriptor, size)):
+        parts.append(part)
+        size -= len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _check_sections(section: Callable[[str], memoryview | None], key: bytes, base: str) -> int | None:
+    expected: tuple[tuple[str, bytes], ...] = (
+        ("key", key),
+        ("base", os.fsencode(base)),
+        ("python", sys.version.encode()),
+        ("device", str(os.stat(".").st_dev).encode()),
+    )
+    if any(section(name) != memoryview(value) for name, value in expected):
+        return None
+    names, salt, values = section("names"), section("salt"), section("values")
+    if names is None or salt is None or values is None:
+        return None
+    variables = bytes(names).decode("utf-8", "surrogateescape").split("\0")
+    if sealed_environ(variables, os.environ, bytes(salt)) != bytes(values):
+        return None
+    steps = section("steps")
+    if steps is None or not _is_there(section) or not _is_same(section):
+        return None
+    return int(bytes(steps))
+
+
+def _is_there(section: Callable[[str], memoryview | None]) -> bool:
+    present, absent = section("present"), section("absent")
+    if present is None or absent is None:
+        return False
+    return all(map(os.path.lexists, _paths(present))) and not any(map(os.path.exists, _paths(absent)))
+
+
+def _paths(names: memoryview) -> list[bytes]:
+    return bytes(names).rstrip(b"\0").split(b"\0") if names else []
+
+
+def _is_same(section: Callable[[str], memoryview | None]) -> bool:
+    files, signs = section("files"), section("signs")
+    links, link_signs = section("links"), section("link-signs")
+    if files is None or signs is None or links is None or link_signs is None:
+        return False
+    paths, numbers = _paths(files), signs.cast("q")
+    if not _is_part_same(_paths(links), link_signs.cast("q"), os.lstat):
+        return False
+    shares = min(len(paths) // _SHARE_LEAST, _SHARES_MOST, len(os.sched_getaffinity(0)))
+    if shares < 2:
+        return _is_part_same(paths, numbers, os.stat)
+    return _is_same_in_shares(paths, numbers, shares)
+
+
+def _is_part_same(
+    paths: Sequence[bytes], numbers: memoryview, look: Callable[[bytes], os.stat_result]
+) -> bool:
+    for at in range(0, len(paths), _CHUNK):
+        flat = iter(numbers[at * _NUMBERS : (at + _CHUNK) * _NUMBERS].tolist())
+        if list(map(_signed, map(look, paths[at : at + _CHUNK]))) != list(zip(*[flat] * _NUMBERS)):  # noqa: B905
+            return False
+    return True
+
+
+def _is_same_in_shares(paths: list[bytes], numbers: memoryview, shares: int) -> bool:
+    """The same by several processes. Threads would take turns at the interpreter's lock."""
+    size = -(-len(paths) // shares)
+    children = []
+    for at in range(size, len(paths), size):
+        child = os.fork()
+        if not child:
+            _end_with(paths[at : at + size], numbers[at * _NUMBERS : (at + size) * _NUMBERS])
+        children.append(child)
+    try:
+        is_same = _is_part_same(paths[:size], numbers[: size * _NUMBERS], os.stat)
+    except OSError:
+        is_same = False
+    ends = [os.waitpid(child, 0)[1] for child in children]
+    return is_same and not any(ends)
+
+
+def _end_with(paths: list[bytes], numbers: memoryview) -> None:
+    """The life of a child: its answer is its exit status."""
+    status = 1
+    try:
+        status = 0 if _is_part_same(paths, numbers, os.stat) else 1
+    finally:
+        os._exit(status)
+
+
+def _say(ask: Ask, steps: int, dialect: str) -> bool:
+    if dialect == NINJA:
+        text = f"ninja: Entering directory `{ask.directory}'\n" if ask.directory else ""
+        text += "ninja: no work to do.\n"
+    else:
+        text = "" if ask.is_quiet else f"vcache: nothing to do ({steps:,} steps up to date)\n"
+    try:
+        os.write(1, os.fsencode(text))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,365 @@
+"""Writes down what a run brought, so that the next one can begin where it ended.
+
+It belongs to `tree`, whose columns it renews: the two share underscored names. Nothing is recorded
+as known that was not seen by the run with that content.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from vcache.dag.frozen import pack
+from vcache.dag.node import Call, Node, Script
+from vcache.dag.rows import LOOK, OUTDATED, Row, Rows, has_all_outs, pack_row, with_references
+from vcache.dag.special import special_sign
+from vcache.dag.stored import StoredGraph, is_storable, store_graph
+from vcache.dag.things import Things
+from vcache.dag.tree import GRAPH, LONE, OPEN, STALE, TREE, Tree, Whole
+from vcache.fingerprint.digests import FileState
+from vcache.hash import checksum
+from vcache.kit.fs_atomic import write_atomic
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+    from vcache.entry import Dep
+
+__all__ = ["Saving"]
+
+_ID_BYTES: Final = 16
+# What a base manifest says that the graph does not. Its files are declared, but for those that a
+# Python body asked for.
+_HEEDED: Final = frozenset({"env", "tool", "absent"})
+# Nodes that the graph no longer has are kept for a branch that comes back.
+_GONE_MOST: Final = 10_000
+
+
+class Saving:
+    """One saving of one tree.
+
+    Args:
+        seen: how files looked to the run, by absolute path.
+        looks: by a node's name, the deps of its base manifest.
+    """
+
+    def __init__(
+        self, tree: Tree, seen: Mapping[str, FileState], looks: Callable[[str], Iterable[Dep]]
+    ) -> None:
+        self._tree, self._seen, self._looks = tree, seen, looks
+        self._now_ns = time.time_ns()
+        self._named: dict[str, int] = {}
+        self._look_numbers = {(dep.kind, dep.name): at for at, dep in enumerate(tree._looks)}
+        self._changed: set[int] = set()
+        self._settled: set[int] = set()
+        self._heeds: dict[str, tuple[Dep, ...]] = {}
+        self._sections: dict[str, Buffer] | None = None
+
+    def save(
+        self,
+        graph: StoredGraph | Whole | None,
+        goals: Sequence[str] | None,
+        wanted: Sequence[Node],
+        front: Sequence[Dep],
+        file: str,
+        cwd: str,
+    ) -> None:
+        """All of it, in the order in which one thing needs the other."""
+        tree = self._tree
+        by_name = {node.name: node for node in wanted}
+        if isinstance(graph, StoredGraph):
+            stored: StoredGraph | None = graph
+            front_references = tree._front
+        else:
+            nodes = by_name if graph is None else {node.name: node for node in graph.nodes} | by_name
+            stored = self._renumber(graph, list(nodes.values()))
+            front_references = self._look_at_front(front)
+        self._gather(by_name)
+        self._see()
+        confirmed = set(tree._made) if goals is None else by_name.keys() | tree._made.keys()
+        self._put(by_name, stored)
+        self._mark(confirmed, by_name, stored)
+        self._look_at_specials(by_name[name] for name in confirmed if name in by_name)
+        tree._front = front_references
+        self._write()
+        if goals is not None:
+            from vcache.dag.cleanness import Cleanness
+
+            Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, cwd)
+
+    # -- numbers -----------------------------------------------------------------------------------
+
+    def _renumber(self, graph: Whole | None, nodes: Sequence[Node]) -> StoredGraph | None:
+        """Give nodes and paths the numbers of a graph that was read anew."""
+        tree = self._tree
+        old_things, old_rows, old_numbers = tree.things, tree._rows, tree._numbers
+        old_names, old_flags, old_specials = tree._names, tree._flags, tree._specials
+        things = tree.things = Things(tree._base)
+        stored = None
+        if graph is not None and all(map(is_storable, nodes)):
+            self._sections = sections = store_graph(
+                nodes, things=things, pools=graph.pools, defaults=_defaults(graph, nodes)
+            )
+            sections["id"] = tree._graph_id = os.urandom(_ID_BYTES)
+            stored = StoredGraph(tree._base, lambda name: memoryview(sections[name]), tree)
+        else:
+            tree._graph_id = b""
+            for node in nodes:
+                for path in (*node.outs, *node.ins):
+                    things.number(path)
+        tree._graph = stored
+        names = [node.name for node in nodes]
+        present = set(names)
+        gone = [name for at, name in enumerate(old_names) if name not in present and len(old_rows[at])]
+        tree._names = names + gone[-_GONE_MOST:]
+        tree._numbers = dict(zip(tree._names, range(len(tree._names)), strict=True))
+        tree._rows, tree._flags = Rows(), bytearray(len(tree._names))
+        renew = _Renumbering(old_things, things)
+        for number, name in enumerate(tree._names):
+            was = old_numbers.get(name)
+            record = b"" if was is None or name in tree._made else old_rows[was]
+            tree._rows.append(with_references(record, renew) if len(record) else b"")
+            tree._flags[number] = 0 if was is None else old_flags[was] & STALE
+        things.adopt(old_things)
+        tree._specials = {renew(number): sign for number, sign in old_specials.items()}
+        return stored
+
+    def _thing(self, name: str) -> int:
+        """The number of a file by its portable name."""
+        known = self._named.get(name)
+        if known is None:
+            full = name if name[:1] == "/" else os.path.join(self._tree._root, name)
+            known = self._named[name] = self._tree.things.number(full)
+        return known
+
+    def _reference(self, dep: Dep) -> int:
+        """The reference to a dep, which is recorded as it looked."""
+        if dep.kind == "file":
+            return self._thing(dep.name)
+        looks = self._tree._looks
+        number = self._look_numbers.setdefault((dep.kind, dep.name), len(looks))
+        if number == len(looks):
+            looks.append(dep)
+        elif looks[number].identity != dep.identity:
+            self._changed.add(number | LOOK)
+            looks[number] = dep
+        elif looks[number].hint != dep.hint:
+            looks[number] = dep
+        return number | LOOK
+
+    def _look_at_front(self, front: Sequence[Dep]) -> list[int]:
+        found = []
+        for dep in front:
+            reference = self._reference(dep)
+            if not reference & LOOK:
+                self._settle(reference, dep.identity, dep.hint)
+            found.append(reference)
+        return found
+
+    # -- files ---------------------------------------------------------------------------------------
+
+    def _gather(self, nodes: Mapping[str, Node]) -> None:
+        """What the base manifests of the run's nodes say besides declared files, and numbers for all found."""
+        for name, node in nodes.items():
+            deps = tuple(self._looks(name))
+            if isinstance(node.work, Call):
+                self._heeds[name] = deps
+            elif isinstance(node.work, Script):
+                self._heeds[name] = tuple(dep for dep in deps if dep.kind in _HEEDED or dep.kind == "file")
+            else:
+                self._heeds[name] = tuple(dep for dep in deps if dep.kind in _HEEDED)
+        for made in self._tree._made.values():
+            for dep in made.found:
+                if dep.kind == "file":
+                    self._thing(dep.name)
+
+    def _see(self) -> None:
+        """Record how the run saw each file that somebody reads."""
+        things = self._tree.things
+        for full, state in self._seen.items():
+            number = things.find(full)
+            if number is not None:
+                self._settle(number, state.digest, state.hint if state.is_stable else b"")
+
+    def _settle(self, number: int, identity: bytes, hint: bytes) -> None:
+        things = self._tree.things
+        before = things.identity(number)
+        if before and before != identity:
+            self._changed.add(number)
+        self._settled.add(number)
+        things.settle(number, identity, hint, digests=self._tree._digests, now_ns=self._now_ns)
+
+    def _put(self, nodes: Mapping[str, Node], stored: StoredGraph | None) -> None:
+        """The records of the run's nodes."""
+        tree = self._tree
+        for name, made in tree._made.items():
+            node = nodes.get(name)
+            number = self._node(name)
+            outs = () if node is None else node.outs
+            for path, identity in zip(outs, made.outs, strict=False):
+                if identity:
+                    self._put_out(tree.things.number(path), identity)
+            found = tuple(self._found(dep) for dep in made.found)
+            heeds = tuple(self._found(dep) for dep in self._heeds.get(name, ()))
+            tree._rows[number] = pack_row(
+                Row(made.base, found, heeds, made.outs, made.took_ns, made.result, made.log)
+            )
+            tree._flags[number] = STALE if any(ref & OUTDATED for ref in found) else 0
+        for name in tree._forgotten:
+            if name in tree._numbers:
+                tree._rows[tree._numbers[name]] = b""
+
+    def _node(self, name: str) -> int:
+        tree = self._tree
+        number = tree._numbers.get(name)
+        if number is None:
+            number = tree._numbers[name] = tree._rows.append(b"")
+            tree._names.append(name)
+            tree._flags.append(0)
+        return number
+
+    def _put_out(self, number: int, identity: bytes) -> None:
+        tree = self._tree
+        state = self._seen.get(tree.things.full(number))
+        if state is not None and state.digest == identity:
+            return  # recorded with all that was seen
+        full = tree.things.full(number)
+        try:
+            mode = os.lstat(full).st_mode
+        except OSError:
+            mode = stat.S_IFREG
+        if stat.S_ISREG(mode):
+            self._settle(number, identity, b"")
+        else:
+            tree._specials[number] = b""  # signed below, with all others
+
+    def _found(self, dep: Dep) -> int:
+        """The reference to what was found; marked if another content was recorded since."""
+        reference = self._reference(dep)
+        if reference & LOOK:
+            return reference
+        if reference not in self._settled:
+            self._settle(reference, dep.identity, dep.hint)
+        return reference if self._tree.things.identity(reference) == dep.identity else reference | OUTDATED
+
+    # -- who has not heard of it ---------------------------------------------------------------------
+
+    def _mark(self, confirmed: set[str], nodes: Mapping[str, Node], stored: StoredGraph | None) -> None:
+        """Mark what reads something changed and was not looked at; and what has to be looked at anyway."""
+        tree = self._tree
+        for name in confirmed - tree._made.keys():
+            if name in tree._numbers:
+                tree._flags[tree._numbers[name]] &= ~STALE
+        late = {tree._numbers[name] for name in confirmed if name in tree._numbers}
+        if self._changed:
+            self._mark_readers(late, stored)
+        for number in (
+            range(len(tree._names))
+            if self._sections is not None or stored is None
+            else (
+                tree._numbers[name]
+                for name in {*nodes, *tree._made, *tree._forgotten}
+                if name in tree._numbers
+            )
+        ):
+            tree._flags[number] = tree._flags[number] & STALE | self._ends(number, stored)
+
+    def _mark_readers(self, confirmed: set[int], stored: StoredGraph | None) -> None:
+        tree, changed = self._tree, self._changed
+        finders = tree.finders(changed)
+        readers = {node for nodes in finders.values() for node in nodes}
+        if stored is not None:
+            for thing in changed:
+                if not thing & LOOK:
+                    readers.update(stored.consumers(thing))
+        for node in readers - confirmed:
+            tree._flags[node] |= STALE
+            if len(tree._rows[node]):
+                tree._rows[node] = with_references(
+                    tree._rows[node], lambda ref: ref | OUTDATED if ref in changed else ref
+                )
+
+    def _ends(self, number: int, stored: StoredGraph | None) -> int:
+        """What keeps a node from being passed over, whatever has changed."""
+        if stored is not None and number < len(stored) and stored.is_phony(number):
+            _, ins, after, _ = stored.lists(number)
+            return 0 if ins or after else LONE
+        record = self._tree._rows[number]
+        return 0 if len(record) and has_all_outs(record) else OPEN
+
+    def _look_at_specials(self, nodes: Iterable[Node]) -> None:
+        """Sign the links and directories of nodes that the run has looked at."""
+        tree = self._tree
+        for node in nodes:
+            if node.work is None:
+                continue
+            for path in node.ins:
+                number = tree.things.find(path)
+                if number is None or tree.things.identity(number):
+                    continue
+                if path[-1:] == "/" or os.path.isdir(tree.things.full(number)):
+                    tree._specials[number] = b""
+            for path in (*node.ins, *node.outs):
+                number = tree.things.find(path)
+                if number in tree._specials:
+                    assert number is not None
+                    tree._specials[number] = special_sign(tree.things.full(number), tree._began_ns)
+
+    # -- bytes ---------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        tree = self._tree
+        os.makedirs(tree._directory, exist_ok=True)
+        if self._sections is not None:
+            write_atomic(os.path.join(tree._directory, GRAPH), pack(self._sections, checksum))
+        meta = {
+            "base": tree._base,
+            "root": tree._root,
+            "graph": tree._graph_id.hex(),
+            "front": tree._front,
+            "looks": [
+                [dep.kind, dep.name, dep.identity.hex(), dep.hint.hex(), dep.note] for dep in tree._looks
+            ],
+            "specials": [[number, sign.hex()] for number, sign in tree._specials.items()],
+        }
+        offsets, blob = tree._rows.pieces()
+        sections: dict[str, Buffer] = {
+            "meta": json.dumps(meta).encode(),
+            "names": "\0".join(tree._names).encode("utf-8", "surrogateescape"),
+            "flags": tree._flags,
+            "rows-at": offsets,
+            "rows": blob,
+            "paths": b"\0".join(tree.things.paths),
+            "digests": tree.things.identities,
+            "signs": tree.things.hints,
+        }
+        write_atomic(os.path.join(tree._directory, TREE), pack(sections, checksum))
+
+
+class _Renumbering:
+    """From references in one table of things to those in another."""
+
+    def __init__(self, old: Things, new: Things) -> None:
+        self._old, self._new = old, new
+        self._known: dict[int, int] = {}
+
+    def __call__(self, reference: int) -> int:
+        if reference & LOOK:
+            return reference
+        number = reference & ~OUTDATED
+        known = self._known.get(number)
+        if known is None:
+            known = self._known[number] = self._new.number(self._old.full(number))
+        return known | reference & OUTDATED
+
+
+def _defaults(graph: Whole, nodes: Sequence[Node]) -> list[str]:
+    """What is made when nobody says what: as the graph says, else what nobody reads, as in ninja."""
+    if graph.defaults:
+        return list(graph.defaults)
+    read = {path for node in nodes for path in (*node.ins, *node.after)}
+    return [node.outs[0] for node in nodes if node.outs and read.isdisjoint(node.outs)]
