@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
     from vcache.dag.node import Node
+    from vcache.fingerprint.observe import Observer
     from vcache.making import Keeper
 
 __all__ = ["FILE_NAME", "Loaded", "find", "inside", "load"]
@@ -48,27 +49,16 @@ class Loaded:
     file: str
     _watch: _Imports = field(repr=False)
 
-    @property
-    def defaults(self) -> list[Node]:
-        """What to make where nobody says it.
-
-        Raises:
-            GraphError: `build.default` names what is not there.
-        """
+    def targets(self, words: Sequence[str] = ()) -> list[Node]:
+        """The nodes that words name; without any, what the file says is to be made by default."""
         with inside(self.graph.base):
-            return self.graph.defaults()
-
-    def targets(self, words: Sequence[str]) -> list[Node]:
-        """The nodes that words name, or the default ones; see `PyGraph.targets`."""
-        with inside(self.graph.base):
-            return self.graph.targets(words) if words else self.graph.defaults()
+            return self.graph.targets(words)
 
     @property
-    def front(self) -> tuple[Spec | Dep, ...]:
-        """What reading the file, and all bodies and values that ran so far, depended on.
+    def specs(self) -> tuple[Spec | Dep, ...]:
+        """What reading the file, and all bodies and values that ran so far, looked at. Ask after the run.
 
         Of a `Glob` only the names count. What changed while it was read is a `Dep` that never holds.
-        Ask after the run.
         """
         seen = self.graph.seen
         assert seen is not None
@@ -80,20 +70,25 @@ class Loaded:
         doubts = (Dep("file", path, b"", note="changed while it was read") for path in sorted(seen.unstable))
         return (*specs.values(), *doubts)
 
-    def deps(self, keeper: Keeper) -> tuple[Dep, ...]:
-        """`front`, looked at now: one record for each, of a pattern that of its names."""
-        found: list[Dep] = []
-        for each in self.front:
-            if isinstance(each, Dep):
-                found.append(each)
-                continue
-            try:
-                seen = keeper.observer.observe(each)
-            except FingerprintError as error:
-                found.append(Dep("file", getattr(each, "path", repr(each)), b"", note=str(error)))
-                continue
-            found += seen[:1] if isinstance(each, Glob) else seen
-        return tuple(found)
+    @property
+    def front(self) -> tuple[Dep, ...]:
+        """`specs` as they are now: one record for each. Ask after the run."""
+        keeper = self.graph.keeper
+        if keeper is None:
+            raise GraphError(f"{self.file}: what it depends on is known to a cache only: load it with one")
+        found: dict[tuple[str, str], Dep] = {}
+        for each in self.specs:
+            for dep in (each,) if isinstance(each, Dep) else _seen(each, keeper.observer):
+                found[dep.kind, dep.name] = dep
+        return tuple(found.values())
+
+
+def _seen(spec: Spec, observer: Observer) -> Sequence[Dep]:
+    try:
+        found = observer.observe(spec)
+    except FingerprintError as error:  # such as a file that is gone since
+        return (Dep("file", getattr(spec, "path", repr(spec)), b"", note=str(error)),)
+    return found[:1] if isinstance(spec, Glob) else found
 
 
 def find(start: str | os.PathLike[str] = ".", *, name: str = FILE_NAME) -> str | None:
@@ -110,14 +105,14 @@ def find(start: str | os.PathLike[str] = ".", *, name: str = FILE_NAME) -> str |
 
 
 def load(
-    file: str | os.PathLike[str], *, cache: Keeper | None = None, options: Mapping[str, str] | None = None
+    file: str | os.PathLike[str], *, cache: Keeper | None = None, defines: Mapping[str, str] | None = None
 ) -> Loaded:
     """Read a build file. Its directory is the current one meanwhile, and the first to import from.
 
     Args:
         file: the file.
         cache: where its values are kept; its root should be the file's directory.
-        options: what `-D name=value` said.
+        defines: what `-D name=value` said.
 
     Raises:
         GraphError: it is not there, it raised (with the user's own lines), or what it says is wrong.
@@ -128,7 +123,7 @@ def load(
     directory = getattr(cache, "directory", None)
     if directory is not None:
         ignore.append(os.fspath(directory))
-    graph = PyGraph(base, keeper=cache, options=options)
+    graph = PyGraph(base, keeper=cache, options=defines)
     watch = _Imports(base)
     with inside(base), traced.record(ignore=ignore) as seen, graph.writing(), watch:
         graph.seen = seen

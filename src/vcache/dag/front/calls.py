@@ -6,6 +6,7 @@ It knows functions and fingerprints of values; it makes no node.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Asked", "Maker", "as_bytes", "as_seconds"]
 
 _TEXT_CHARS: Final = 60
+_IGNORE: Final = re.compile(r"leave it out with ignore=\(.*?\), or ")
 _COROUTINE: Final = 0x80  # inspect.CO_COROUTINE and its kin, without importing inspect
 _GENERATORS: Final = 0x20 | 0x200
 
@@ -101,7 +103,9 @@ class Maker:
         try:
             known = b"".join(identity(value, where=f"argument {name!r}") for name, value in bound.items())
         except FingerprintError as error:
-            raise GraphError(f"{caller(self.graph.base)}: {self.name}: {error}") from None
+            # A node's arguments all count: there is no `ignore` here.
+            said = _IGNORE.sub("", str(error))
+            raise GraphError(f"{caller(self.graph.base)}: {self.name}: {said}") from None
         handle = self._handles.get(known)
         if handle is None:
             with self.graph.writing():  # a call may come from another thread
@@ -215,7 +219,7 @@ _READERS: Final[Mapping[str, Callable[[str], object]]] = {
 def _is_empty_rest(name: str, value: object, function: FunctionType) -> bool:
     """Whether it is `*args` or `**kwargs`, and there are none."""
     code = function.__code__
-    return not value and name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return name not in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] and not value
 
 
 def _shown(value: object) -> str:

@@ -264,10 +264,14 @@ class PyGraph:
     def targets(self, words: Sequence[str]) -> list[Node]:
         """The nodes that words name: steps, calls such as "compile[stem=a]", outputs, phony names, tags.
 
+        Without words: what the build file says is to be made by default.
+
         Raises:
             GraphError: nothing is called so; with the nearest names.
         """
-        found = [node for word in words for node in self._named(word)]
+        if not words:
+            return self.defaults()
+        found = [node for word in words for node in self._named(word) or self._named_at_last(word)]
         return list(dict.fromkeys(found))
 
     def _named(self, word: str) -> Sequence[Node]:
@@ -283,9 +287,17 @@ class PyGraph:
         if word.startswith("tag:") and (tagged := self._tags.get(word[4:])):
             return tagged
         below = self.producers(f"{self.path(word)}/".replace("//", "/"))
-        if below:
-            return below
-        raise self._unknown(word)
+        return below
+
+    def _named_at_last(self, word: str) -> Sequence[Node]:
+        """What a word names once every step that needs no arguments has its node."""
+        for function in list(self.functions.values()):
+            if function.is_goal:
+                function.bare()
+        found = self._named(word)
+        if not found:
+            raise self._unknown(word)
+        return found
 
     def _all_of(self, function: Function) -> Sequence[Node]:
         bare = function.bare()
@@ -333,10 +345,9 @@ class PyGraph:
     def _refuse_twice(self, what: str, node: Node, other: Node | None) -> None:
         if other is None:
             return
-        now = caller(self._base)
-        called = f", called at {now}" if now and now != node.place else ""
+        now = caller(self._base) or node.place
         raise GraphError(
-            f"{node.place}: {node.rule or node.name}{called} makes {what!r}, which {other.name!r} "
+            f"{now}: {node.rule or node.name} ({node.place}) makes {what!r}, which {other.name!r} "
             f"({other.place}) makes already: give each an output of its own"
         )
 

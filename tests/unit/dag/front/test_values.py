@@ -1,0 +1,150 @@
+"""Values: remembered functions between nodes, and what their users depend on."""
+
+from __future__ import annotations
+
+from tests.unit.dag.front.project import Project
+
+FIREWALL = """
+@build.value
+def api_of(src: File) -> list[str]:
+    return [line for line in src.read_text().splitlines() if not line.startswith("#")]
+
+@build.value
+def words(api: list[str]) -> int:
+    return sum(len(line.split()) for line in api)
+
+@build.step(outs=["out"])
+def use(api: list[str], count: int):
+    return sh('echo "$@" > out', count, *api)
+
+build.default(use(api_of(File("in")), words(api_of(File("in")))))
+"""
+
+
+def test_users_of_a_value_are_cut_off_by_it(project: Project):
+    """A comment reruns what reads the file; what reads its value stays."""
+    project.file("in", "# one\nint f\n")
+    project.load(FIREWALL)
+    in_api, in_words = "api_of(src=in)", "words(api=api_of(src=in))"
+    assert project.run().ran == {in_api, in_words, "out"}
+    assert project.read("out") == "2 int f\n"
+    again = project.run()
+    assert (again.ran, again.hits) == (set(), {in_api, in_words})
+    project.file("in", "# two\nint f\n")
+    assert project.run().ran == {in_api}
+    project.file("in", "# two\nint g\n")
+    assert project.run().ran == {in_api, in_words, "out"}
+
+
+def test_a_value_in_no_word_counts_all_the_same(project: Project):
+    """A step that takes a value depends on it, whatever its command says."""
+    text = '@build.value\ndef v(): return 1\n@build.step(outs=["o"])\ndef o(v): return sh("echo >> o")\nbuild.default(o(v()))'
+    project.load(text)
+    assert project.run().ran == {"v", "o"}
+    project.load(text.replace("return 1", "return 2"))
+    assert project.run().ran == {"v", "o"}
+
+
+def test_a_value_sees_what_it_opens(project: Project):
+    """A file that was opened counts, and so does the code."""
+    project.file("table.txt", "1")
+    text = '@build.value\ndef v():\n    return int(File("table.txt").read_text()) + 1\nbuild.default(v)'
+    project.load(text)
+    assert project.run().ran == {"v"}
+    assert project.run().ran == set()
+    project.file("table.txt", "2")
+    assert project.run().ran == {"v"}
+    assert project.value("v") == 3
+    assert project.loaded is not None
+    assert "table.txt" in {dep.name for dep in project.loaded.front}
+    project.load(text.replace("+ 1", "+ 2"))
+    assert project.run().ran == {"v"}
+
+
+def test_a_value_reads_what_steps_make(project: Project):
+    """A target among its arguments is made first, and is a file by then."""
+    project.load(
+        """
+        @build.step(outs=["gen"])
+        def gen(): return sh("echo 42 > gen")
+        @build.value
+        def number(source: File) -> int: return int(source.read_text())
+        build.default(number(gen()))
+        """
+    )
+    assert project.run().ran == {"gen", "number(source=gen)"}
+    assert project.value("number[source=gen]") == 42
+
+
+def test_a_value_may_make_files(project: Project):
+    """They are restored with it."""
+    project.load(
+        """
+        @build.value(outs=["out/{name}.txt"])
+        def write(name: str) -> int:
+            from pathlib import Path
+            Path("out").mkdir(exist_ok=True)
+            return build.out(0).write_text(name)
+        @build.step(outs=["copy"])
+        def copy(): return cmd("cp", File("out/n.txt"), build.out())
+        write("n")
+        build.default(copy)
+        """
+    )
+    assert project.run().ran == {"out/n.txt", "copy"}
+    (project.base / "out/n.txt").unlink()
+    assert project.run().hits == {"out/n.txt"}
+    assert project.read("out/n.txt") == "n"
+
+
+def test_an_async_value_asks_while_it_runs(project: Project):
+    """It gets values and files, and its users are cut off by what it gives."""
+    project.file("a", "1")
+    project.file("b", "2")
+    project.load(
+        """
+        @build.value
+        def number(source: File) -> int: return int(source.read_text())
+        @build.value
+        async def total() -> int:
+            return sum(await need(*(number(File(name)) for name in "ab")))
+        @build.step(outs=["out"])
+        def out(n): return sh('echo $1 > out', n)
+        build.default(out(total()))
+        """
+    )
+    assert project.run().ran >= {"total", "out"}
+    assert project.read("out") == "3\n"
+    project.file("a", "2")
+    project.file("b", "1")
+    assert "out" not in project.run().ran
+    project.file("a", "3")
+    assert "out" in project.run().ran
+    assert project.read("out") == "4\n"
+
+
+def test_values_of_a_project_module(project: Project):
+    """A module beside the build file is imported anew, and its functions are part of the code."""
+    project.file("helpers.py", "def f(): return 1\n")
+    project.load("import helpers\n@build.value\ndef v(): return helpers.f()\nbuild.default(v)")
+    assert project.run().value("v") == 1
+    project.file("helpers.py", "def f(): return 2 + 0\n")
+    again = project.run()
+    assert again.ran == {"v"}
+    assert again.value("v") == 2
+
+
+def test_a_phony_name_stands_for_values_and_files(project: Project):
+    """All of it is made."""
+    project.load(
+        """
+        @build.value
+        def v(): return 1
+        @build.step(outs=["o"])
+        def o(): return cmd("touch", build.out())
+        build.phony("files", o)
+        build.phony("all", "files", v)
+        """
+    )
+    assert project.run("files").ran == {"o"}
+    assert project.run("all").ran == {"v"}
