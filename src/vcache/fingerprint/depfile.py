@@ -1,14 +1,21 @@
-"""Depfiles: the Makefile rules in which compilers write down what they read.
+"""Depfiles: the Makefile rules in which compilers write down what they read, and MSVC's lines of it.
 
-Source of the syntax: GNU make manual, "Rule Syntax", and the quoting of gcc's `mkdeps.cc`. It knows
-nothing of what is done with the names.
+Source of the syntax: GNU make manual, "Rule Syntax", and the quoting of gcc's `mkdeps.cc`; of the
+lines, ninja's manual, "Dependencies", and what its `clparser` passes over. It knows nothing of what
+is done with the names.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from vcache.errors import UsageError
 
-__all__ = ["parse_depfile"]
+__all__ = ["SHOW_INCLUDES", "parse_depfile", "parse_show_includes"]
+
+SHOW_INCLUDES: Final = "Note: including file:"
+"""What a line of `cl /showIncludes` begins with, in English."""
+_SOURCES: Final = (b".c", b".cc", b".cxx", b".cpp", b".c++")
 
 
 def parse_depfile(text: str) -> tuple[str, ...]:
@@ -25,6 +32,24 @@ def parse_depfile(text: str) -> tuple[str, ...]:
         if words:
             found.update(dict.fromkeys(word for word in _prerequisites(words) if word != "|"))
     return tuple(found)
+
+
+def parse_show_includes(data: bytes, prefix: str = SHOW_INCLUDES) -> tuple[tuple[str, ...], bytes]:
+    """The files that `/showIncludes` lines name, in order, each once; and the output without these.
+
+    The name of the source, which the compiler says first of all, is left out as well, as in ninja.
+    """
+    start = prefix.encode("utf-8", "surrogateescape")
+    found: dict[str, None] = {}
+    left: list[bytes] = []
+    for line in data.splitlines(keepends=True):
+        if line.startswith(start):
+            name = line[len(start) :].strip(b" \t\r\n")
+            if name:
+                found[name.decode("utf-8", "surrogateescape")] = None
+        elif found or not line.rstrip(b"\r\n").lower().endswith(_SOURCES):
+            left.append(line)
+    return tuple(found), b"".join(left)
 
 
 def _logical_lines(text: str) -> list[str]:
