@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from vcache.errors import UsageError
-from vcache.fingerprint.depfile import parse_depfile
+from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,28 @@ def test_gcc_is_read_back(tmp_path):
         ["gcc", "-MMD", "-MP", "-MF", "out.d", "-c", "x y.c", "-o", "o p.o"], cwd=tmp_path, check=True
     )
     assert sorted(parse_depfile((tmp_path / "out.d").read_text())) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("said", "prefix", "names", "left"),
+    [
+        (b"", None, (), b""),
+        (b"a.c\r\nNote: including file: C:\\x y\\a.h\r\n", None, ("C:\\x y\\a.h",), b""),
+        (
+            b"A.CPP\nNote: including file:    deep.h\nNote: including file: a.h\n",
+            None,
+            ("deep.h", "a.h"),
+            b"",
+        ),
+        (b"Note: including file: a.h\nNote: including file: a.h\n", None, ("a.h",), b""),
+        (b"warning: x\nNote: including file: a.h\nwarning: y", None, ("a.h",), b"warning: x\nwarning: y"),
+        (b"Note: including file: a.h\nsee b.c\n", None, ("a.h",), b"see b.c\n"),
+        (b"Note: including file:\n", None, (), b""),
+        (b" Note: including file: a.h\n", None, (), b" Note: including file: a.h\n"),
+        ("Hinweis: Einlesen: ä.h\n".encode(), "Hinweis: Einlesen:", ("ä.h",), b""),
+        (b"Note: including file: \xff.h\n", None, ("\udcff.h",), b""),
+    ],
+)
+def test_lines_of_msvc(said, prefix, names, left):
+    """Included files are named in order, once; the compiler's other words stay as they were, byte for byte."""
+    assert (parse_show_includes(said, prefix) if prefix else parse_show_includes(said)) == (names, left)
