@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from vcache.dag.executor import Ended, Job
 from vcache.dag.local import LocalExecutor, default_slots
 from vcache.dag.node import Command, Node
+from vcache.discovery import begin
 
 
 @pytest.fixture
@@ -91,6 +93,19 @@ def test_directories_of_outputs_are_there(executor, tmp_path):
     assert (ended.status, ended.chunks) == (0, ())
 
 
+def test_what_changes_meanwhile_is_known(executor, tmp_path):
+    """A file that is changed while a job runs is stamped at or after its beginning, others before"""
+    for name in ("still.h", "edited.h", "replaced.h", "touched.h"):
+        (tmp_path / name).write_text("x")
+    # What was written in the same tick of the clock of files cannot be told apart, and counts as changed.
+    settled_ns = max(path.stat().st_ctime_ns for path in tmp_path.iterdir())
+    until(lambda: begin(waits=False) > settled_ns)
+    script = "echo y >> edited.h; cp edited.h t; mv t replaced.h; touch -d 2001-01-01 touched.h"
+    ended = run(executor, job_of(tmp_path, script))
+    changed = {path.name for path in tmp_path.iterdir() if path.stat().st_ctime_ns >= ended.began_ns}
+    assert changed == {"edited.h", "replaced.h", "touched.h"}
+
+
 @pytest.mark.parametrize(("script", "keeps", "is_left"), [("true", False, False), ("false", False, True), ("true", True, True)])  # fmt: skip
 def test_a_response_file(tmp_path, script, keeps, is_left):
     """It is there for the command, removed after a success unless kept, and left after a failure"""
@@ -158,6 +173,26 @@ def test_stopping_a_job(executor, tmp_path, stubborn):
     assert ends.empty()
 
 
+def test_killing_us_ends_the_jobs(tmp_path):
+    """After SIGKILL to the build no command goes on writing into the tree"""
+    script = (
+        "import os, time\n"
+        "from vcache.dag.executor import Job\n"
+        "from vcache.dag.local import LocalExecutor\n"
+        "from vcache.dag.node import Command, Node\n"
+        "command = Command(shell='echo $$ > pid.tmp; mv pid.tmp pid; sleep 60; echo late > out')\n"
+        "job = Job(node=Node(name='n'), command=command, base=os.getcwd())\n"
+        "LocalExecutor().start(job, print)\n"
+        "time.sleep(60)\n"
+    )
+    build = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path)
+    until((tmp_path / "pid").exists)
+    build.kill()
+    build.wait()
+    assert has_ended(int((tmp_path / "pid").read_text()))
+    assert not (tmp_path / "out").exists()
+
+
 def test_stopping_before_it_began(executor, tmp_path):
     """A stop that comes at once is not lost"""
     ends: queue.SimpleQueue[Ended] = queue.SimpleQueue()
@@ -191,8 +226,6 @@ def test_a_terminal_job_has_our_streams(tmp_path):
         "ended = ends.get()\n"
         "print(os.getpgid(0), ended.status, ended.chunks, flush=True)\n"
     )
-    import subprocess
-
     done = subprocess.run(
         [sys.executable, "-c", script], input=b"hello\n", capture_output=True, cwd=tmp_path, check=True
     )
