@@ -142,6 +142,7 @@ class LocalExecutor:
             pids.append(pid)
             self._guard.watch(pid, is_group=not job.has_terminal)
 
+        self._guard.start()
         run = run_attached if job.has_terminal else partial(run_captured, sink=_nobody)
         try:
             return run(

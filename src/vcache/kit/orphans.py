@@ -38,7 +38,7 @@ for target in $all; do kill -s KILL -- "$target"; done
 class OrphanGuard:
     """Ends those that are watched when this process ends before it forgets them. Threads: any.
 
-    Its one process is started with the first child.
+    Between the birth of a child and `watch` it is not safe: call `start` before, and `watch` at once.
     """
 
     def __init__(self) -> None:
@@ -46,10 +46,28 @@ class OrphanGuard:
         self._shell: Popen[bytes] | None = None
         self._is_closed = False
 
+    def start(self) -> None:
+        """Start the shell, unless it runs. Takes a millisecond."""
+        if self._shell is not None or self._is_closed:
+            return
+        import subprocess  # 9 ms, which nobody needs who starts no child
+
+        with self._lock:
+            if self._shell is not None or self._is_closed:
+                return
+            self._shell = subprocess.Popen(
+                ("/bin/sh", "-c", _SCRIPT),
+                cwd="/",  # it keeps no file system busy
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,  # what a terminal sends to us is not sent to it
+            )
+
     def watch(self, pid: int, *, is_group: bool) -> None:
         """From here on the process, or its group, ends with us."""
-        if self._shell is None:
-            self._start()
+        self.start()
         self._tell(f"+ {'-' if is_group else ''}{pid}\n")
 
     def forget(self, pid: int, *, is_group: bool) -> None:
@@ -67,22 +85,6 @@ class OrphanGuard:
             shell.kill()
             shell.stdin.close()
             shell.wait()
-
-    def _start(self) -> None:
-        import subprocess  # 9 ms, which nobody needs who starts no child
-
-        with self._lock:
-            if self._shell is not None or self._is_closed:
-                return
-            self._shell = subprocess.Popen(
-                ("/bin/sh", "-c", _SCRIPT),
-                cwd="/",  # it keeps no file system busy
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                start_new_session=True,  # what a terminal sends to us is not sent to it
-            )
 
     def _tell(self, line: str) -> None:
         shell = self._shell

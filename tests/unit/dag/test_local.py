@@ -180,7 +180,7 @@ def test_killing_us_ends_the_jobs(tmp_path):
         "from vcache.dag.executor import Job\n"
         "from vcache.dag.local import LocalExecutor\n"
         "from vcache.dag.node import Command, Node\n"
-        "command = Command(shell='echo $$ > pid.tmp; mv pid.tmp pid; sleep 60; echo late > out')\n"
+        "command = Command(shell='sleep 0.1; echo $$ > pid.tmp; mv pid.tmp pid; sleep 60; echo late > out')\n"
         "job = Job(node=Node(name='n'), command=command, base=os.getcwd())\n"
         "LocalExecutor().start(job, print)\n"
         "time.sleep(60)\n"
