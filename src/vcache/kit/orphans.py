@@ -48,8 +48,6 @@ class OrphanGuard:
 
     def start(self) -> None:
         """Start the shell, unless it runs. Takes a millisecond."""
-        if self._shell is not None or self._is_closed:
-            return
         import subprocess  # 9 ms, which nobody needs who starts no child
 
         with self._lock:
