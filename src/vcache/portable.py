@@ -62,8 +62,9 @@ def portable_text(text: str, root: str) -> str:
 
 @lru_cache(maxsize=16)
 def _root_pattern(root: str) -> re.Pattern[str]:
-    # In front: the beginning of a word, which holds no "/" yet, or the path would be a longer one.
-    return re.compile(rf"((?:\A|[{_ENDS}])[^/{_ENDS}]*){re.escape(root)}(?=[/{_ENDS}]|\Z)")
+    # In front: nothing, `@` of a response file, or a flag such as -I. After anything else, as in
+    # `src/p`, the root's path is part of a longer one.
+    return re.compile(rf"((?:\A|[{_ENDS}])(?:@|-[A-Za-z-]*)?){re.escape(root)}(?=[/{_ENDS}]|\Z)")
 
 
 def names_root(texts: Iterable[str], root: str) -> bool:
