@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final, TextIO
 
 from vcache.cli.ansi import Paint, is_live, safe_text, terminal_size, wants_colour, write
-from vcache.cli.frame import Forecast, Tally, frame, span, title
+from vcache.cli.frame import Forecast, Tally, frame, title
 from vcache.dag.events import (
     Finished,
     Hit,
@@ -28,6 +28,7 @@ from vcache.dag.events import (
     UpToDate,
 )
 from vcache.dag.node import CONSOLE
+from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:
     from vcache.dag.events import Event
@@ -49,6 +50,7 @@ def listener(
     *,
     verbosity: int = 0,
     durations: Mapping[str, int] | None = None,
+    is_dry_run: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Lines:
     """The display that fits a stream. It is to be closed.
@@ -56,20 +58,22 @@ def listener(
     Args:
         verbosity: `QUIET` for failures only, 0, or `VERBOSE` for hits, reasons and whole commands.
         durations: by name of a node, how many nanoseconds it last took (`vcache.dag.durations.load`).
+        is_dry_run: what is told would be done, and takes no time.
     """
     paint = Paint(is_on=wants_colour(stream, environ))
-    if verbosity > QUIET and is_live(stream, environ):
+    if verbosity > QUIET and not is_dry_run and is_live(stream, environ):
         return Live(stream, paint, verbosity=verbosity, durations=durations or {})
-    return Lines(stream, paint, verbosity=verbosity)
+    return Lines(stream, paint, verbosity=verbosity, is_dry_run=is_dry_run)
 
 
 class Lines:
     """A line for each node that ran, and what nodes wrote."""
 
-    def __init__(self, stream: TextIO, paint: Paint, *, verbosity: int = 0) -> None:
+    def __init__(self, stream: TextIO, paint: Paint, *, verbosity: int = 0, is_dry_run: bool = False) -> None:
         self._stream = stream
         self._paint = paint
         self._verbosity = verbosity
+        self._is_dry_run = is_dry_run
         self._tally = Tally()
         self._reasons: dict[Node, str] = {}
         self._words: dict[Node, str] = {}
@@ -117,7 +121,7 @@ class Lines:
     def _started(self, event: Started) -> None:
         self._tally.running.setdefault(event.node, event.at_ns)
         self._words[event.node] = event.words
-        if event.node.pool == CONSOLE:
+        if event.node.pool == CONSOLE and not self._is_dry_run:
             if self._verbosity > QUIET:
                 self._say(self._line(event.node, ""))
             self._has_console = event.node
@@ -125,11 +129,12 @@ class Lines:
     # --- what is said ------------------------------------------------------------------------
 
     def _hit(self, event: Hit) -> None:
+        self._tally.running.pop(event.node, None)  # a function that found its value in its own cache
         self._tally.n_hit += 1
         self._tally.saved_ns += event.saved_ns
         if self._verbosity >= VERBOSE:
             self._say(
-                self._line(event.node, self._paint("32", f"from the cache, {span(event.saved_ns)} saved"))
+                self._line(event.node, self._paint("32", f"from the cache, {_took(event.saved_ns)} saved"))
             )
 
     def _output(self, event: Output) -> None:
@@ -155,7 +160,7 @@ class Lines:
             self._output(output)
 
     def _end_of(self, event: Finished, words: str, reason: str) -> str:
-        took = span(event.took_ns)
+        took = _took(event.took_ns)
         if event.will_retry:
             if self._verbosity <= QUIET:
                 return ""
@@ -166,13 +171,14 @@ class Lines:
             return f"{head}{event.remark or _status_words(event.status)} after {took}\n{_shown(words)}\n"
         if self._verbosity <= QUIET:
             return ""
-        text = "" if event.node.pool == CONSOLE else self._done(event, took, reason, words)
+        was_shown = event.node.pool == CONSOLE and not self._is_dry_run
+        text = "" if was_shown else self._done(event, took, reason, words)
         if event.remark:
             text += f"{self._paint('33', 'note:')} {_shown(event.node.name)}: {_shown(event.remark)}\n"
         return text
 
     def _done(self, event: Finished, took: str, reason: str, words: str) -> str:
-        text = self._line(event.node, self._paint("2", took))
+        text = self._line(event.node, "" if self._is_dry_run else self._paint("2", took))
         if self._verbosity >= VERBOSE:
             text += f"    {_shown(reason)}\n" if reason else ""
             text += f"    {_shown(words)}\n" if words else ""
@@ -197,11 +203,13 @@ class Lines:
             more = [f"and {len(tally.failed) - len(names)} more"] if len(tally.failed) > len(names) else []
             text = f"{self._paint('1;31', 'failed:')} {', '.join(names + more)}\n"
         if self._verbosity > QUIET:
-            text += (
-                summary(event, event.at_ns - tally.started_ns, self._paint, n_skipped=tally.n_skipped) + "\n"
-            )
+            text += self._summary(event) + "\n"
         if text:
             self._say(text)
+
+    def _summary(self, event: RunEnded) -> str:
+        took_ns = None if self._is_dry_run else event.at_ns - self._tally.started_ns
+        return summary(event, took_ns, self._paint, n_skipped=self._tally.n_skipped)
 
     def _line(self, node: Node, tail: str) -> str:
         tally = self._tally
@@ -350,11 +358,15 @@ class Live(Lines):
         write(self._stream, "".join(parts))
 
 
-def summary(event: RunEnded, took_ns: int, paint: Paint, *, n_skipped: int = 0) -> str:
-    """A run in a line: "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved"."""
+def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: int = 0) -> str:
+    """A run in a line: "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved".
+
+    Args:
+        took_ns: None for a dry run.
+    """
     done = []
     if event.n_run:
-        done.append(f"built {event.n_run:,}")
+        done.append(f"{'would build' if took_ns is None else 'built'} {event.n_run:,}")
     if event.n_hit:
         done.append(paint("32", f"{event.n_hit:,} from the cache"))
     if event.n_up_to_date:
@@ -364,9 +376,11 @@ def summary(event: RunEnded, took_ns: int, paint: Paint, *, n_skipped: int = 0) 
     text = ", ".join(done)
     if not event.status and not event.n_run and not event.n_hit:
         return f"nothing to do{': ' if text else ''}{text}"
-    text = f"{text or 'nothing was built'} in {span(took_ns)}"
-    if event.saved_ns >= 100_000_000:
-        text += f"; {span(event.saved_ns)} saved"
+    text = text or "nothing was built"
+    if took_ns is not None:
+        text += f" in {_took(took_ns)}"
+        if event.saved_ns >= 100_000_000:
+            text += f"; {_took(event.saved_ns)} saved"
     if not event.status:
         return text
     if event.status == 130:
@@ -376,6 +390,11 @@ def summary(event: RunEnded, took_ns: int, paint: Paint, *, n_skipped: int = 0) 
     else:
         head = f"stopped: {_shown(event.error)}" if event.error else "stopped"
     return f"{paint('1;31', head)}; {text}"
+
+
+def _took(duration_ns: int) -> str:
+    """How long something took that is over: three digits."""
+    return format_duration(duration_ns / 1e9)
 
 
 def _status_words(status: int) -> str:

@@ -20,6 +20,9 @@ __all__ = [
 
 How = Literal["ran", "hit", "up_to_date", "failed", "skipped", "unfinished"]
 
+_BUSY: Final = ("ran", "failed")
+_IDLE: Final = ("hit", "up_to_date")
+_MADE: Final = ("ran", "failed", "hit")
 _LEAST_NS: Final = 50_000_000
 _LEAST_RATIO: Final = 1.25
 
@@ -100,15 +103,11 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A node in both runs; what of it is told depends on where it stands."""
+    """A node in two runs. None is a run that did not look at it: up to date, not asked for, or not there."""
 
-    older: Made
-    newer: Made
-
-    @property
-    def name(self) -> str:
-        """Of the node."""
-        return self.newer.name
+    name: str
+    older: Made | None
+    newer: Made | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +115,7 @@ class Difference:
     """What is different in the newer of two runs. A node may stand in several lists.
 
     Attributes:
-        added, removed: nodes that only one of them knew. Goals decide that too.
-        ran: ran in the newer, came from the cache or was up to date in the older.
+        ran: ran in the newer; came from the cache or needed nothing in the older.
         spared: the other way round.
         reasons: ran in both, for different reasons.
         broke, mended: failed in one only.
@@ -127,8 +125,6 @@ class Difference:
 
     older: Summary
     newer: Summary
-    added: tuple[Made, ...] = ()
-    removed: tuple[Made, ...] = ()
     ran: tuple[Change, ...] = ()
     spared: tuple[Change, ...] = ()
     reasons: tuple[Change, ...] = ()
@@ -142,8 +138,7 @@ class Difference:
     def is_empty(self) -> bool:
         """Whether the two did the same."""
         return not any(
-            (self.added, self.removed, self.ran, self.spared, self.reasons, self.broke, self.mended,
-             self.slower, self.faster, self.logs)
+            (self.ran, self.spared, self.reasons, self.broke, self.mended, self.slower, self.faster, self.logs)
         )  # fmt: skip
 
 
@@ -261,36 +256,42 @@ class _Lists:
 def compared(older: Run, newer: Run) -> Difference:
     """What is different in the newer of two runs."""
     lists = _Lists()
-    for name, made in newer.nodes.items():
-        if (before := older.nodes.get(name)) is not None:
-            _sort(Change(before, made), lists)
+    for name in dict.fromkeys((*newer.nodes, *older.nodes)):
+        change = Change(name, older.nodes.get(name), newer.nodes.get(name))
+        _sort_work(change, lists)
+        if change.older is not None and change.newer is not None:
+            _sort_outcome(change, change.older, change.newer, lists)
     for timed in (lists.slower, lists.faster):
-        timed.sort(key=lambda change: -abs(change.newer.took_ns - change.older.took_ns))
+        timed.sort(key=_by_how_far)
     return Difference(
-        older.summary,
-        newer.summary,
-        tuple(made for name, made in newer.nodes.items() if name not in older.nodes),
-        tuple(made for name, made in older.nodes.items() if name not in newer.nodes),
-        **{name: tuple(getattr(lists, name)) for name in _Lists.__slots__},
+        older.summary, newer.summary, **{name: tuple(getattr(lists, name)) for name in _Lists.__slots__}
     )
 
 
-def _sort(change: Change, lists: _Lists) -> None:
+def _sort_work(change: Change, lists: _Lists) -> None:
     older, newer = change.older, change.newer
-    idle, busy = ("hit", "up_to_date"), ("ran", "failed")
-    if newer.how in busy and older.how in idle:
+    worked_before, works = (made is not None and made.how in _BUSY for made in (older, newer))
+    idle_before, idles = (made is None or made.how in _IDLE for made in (older, newer))
+    if works and idle_before:
         lists.ran.append(change)
-    elif newer.how in idle and older.how in busy:
+    elif idles and worked_before:
         lists.spared.append(change)
-    elif newer.how in busy and older.how in busy and newer.reason != older.reason:
+    elif older is not None and newer is not None and works and worked_before and newer.reason != older.reason:
         lists.reasons.append(change)
+
+
+def _sort_outcome(change: Change, older: Made, newer: Made, lists: _Lists) -> None:
     if (newer.how == "failed") != (older.how == "failed") and "skipped" not in (newer.how, older.how):
         (lists.broke if newer.how == "failed" else lists.mended).append(change)
     if newer.how == older.how == "ran" and _is_far(older.took_ns, newer.took_ns):
         (lists.slower if newer.took_ns > older.took_ns else lists.faster).append(change)
-    made = ("ran", "failed", "hit")
-    if newer.how in made and older.how in made and newer.log != older.log:
+    if newer.how in _MADE and older.how in _MADE and newer.log != older.log:
         lists.logs.append(change)
+
+
+def _by_how_far(change: Change) -> int:
+    assert change.older is not None and change.newer is not None
+    return -abs(change.newer.took_ns - change.older.took_ns)
 
 
 def _is_far(one_ns: int, other_ns: int) -> bool:

@@ -8,6 +8,7 @@ must not know how lanes are given out.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.events import Finished, Hit, Missed, Noted, RunEnded, RunStarted, Skipped, Started, UpToDate
@@ -23,7 +24,8 @@ __all__ = ["Profile"]
 _PID: Final = 1
 _CRITICAL: Final = 1  # rows are sorted by their number
 _LANES: Final = 10
-_CACHE: Final = 10_000
+_CALLS: Final = 10_000
+_CACHE: Final = 20_000
 _US: Final = 1_000
 _FAILED: Final = "terrible"  # the viewers' names of colours
 _TRIED_AGAIN: Final = "bad"
@@ -45,7 +47,7 @@ class Profile:
         self._trace: list[dict[str, object]] = []
         self._begun: dict[Node, Started] = {}
         self._reasons: dict[Node, str] = {}
-        self._hits: list[Hit] = []
+        self._loose: list[_Loose] = []
         self._lanes: set[int] = set()
         self._n_fresh = 0
         self._head: dict[str, object] = {}
@@ -66,7 +68,13 @@ class Profile:
         elif isinstance(event, Finished):
             self._finished(event)
         elif isinstance(event, Hit):
-            self._hits.append(event)
+            self._begun.pop(event.node, None)
+            self._loose.append(
+                _Loose(
+                    event.node, event.at_ns - event.took_ns, event.at_ns, _CACHE,
+                    {"saved_s": event.saved_ns / 1e9, "result": event.result},
+                )
+            )  # fmt: skip
         elif isinstance(event, (Noted, Skipped)):
             self._mark(event)
         elif isinstance(event, RunStarted):
@@ -98,6 +106,9 @@ class Profile:
         arguments: dict[str, object] = {"status": event.status}
         arguments.update({name: value for name, value in told.items() if value})
         colour = _TRIED_AGAIN if event.will_retry else _FAILED if event.status else ""
+        if begun is None:  # it took no slot: a Python function, or a failure before the start
+            self._loose.append(_Loose(event.node, since_ns, event.at_ns, _CALLS, arguments, colour))
+            return
         self._lanes.add(event.lane)
         self._span(event.node, since_ns, event.at_ns, _LANES + event.lane, arguments, colour=colour)
         self._count(event.at_ns)
@@ -161,7 +172,7 @@ class Profile:
         self._is_written = True
         rows = [(_CRITICAL, "critical path")]
         rows += [(_LANES + lane, f"lane {lane + 1}") for lane in sorted(self._lanes)]
-        rows += [(row, "from the cache") for row in self._place_hits()]
+        rows += self._place_loose()
         until_ns = self._started_ns
         for wait in self._waits.path():
             self._span(wait.node, max(wait.began_ns, until_ns), wait.ended_ns, _CRITICAL, {})
@@ -178,21 +189,35 @@ class Profile:
         }
         write_atomic(self._path, json.dumps(document, separators=(",", ":")).encode())
 
-    def _place_hits(self) -> range:
-        """Put hits into as few rows as hold them without overlap; the rows."""
-        free_ns: list[int] = []  # by row, from when on it is free
-        for hit in sorted(self._hits, key=lambda hit: hit.at_ns - hit.took_ns):
-            since_ns = hit.at_ns - hit.took_ns
-            row = next((row for row, until_ns in enumerate(free_ns) if until_ns <= since_ns), len(free_ns))
-            free_ns[row : row + 1] = [hit.at_ns]
+    def _place_loose(self) -> list[tuple[int, str]]:
+        """Put what has no lane into as few rows as hold it without overlap; their numbers and names."""
+        free_ns: dict[int, list[int]] = {_CALLS: [], _CACHE: []}  # by row, from when on it is free
+        for loose in sorted(self._loose, key=lambda loose: loose.since_ns):
+            free = free_ns[loose.row]
+            row = next((row for row, until_ns in enumerate(free) if until_ns <= loose.since_ns), len(free))
+            free[row : row + 1] = [loose.until_ns]
             self._span(
-                hit.node,
-                since_ns,
-                hit.at_ns,
-                _CACHE + row,
-                {"saved_s": hit.saved_ns / 1e9, "result": hit.result},
+                loose.node,
+                loose.since_ns,
+                loose.until_ns,
+                loose.row + row,
+                loose.arguments,
+                colour=loose.colour,
             )
-        return range(_CACHE, _CACHE + len(free_ns))
+        names = {_CALLS: "without a lane", _CACHE: "from the cache"}
+        return [(first + row, names[first]) for first, free in free_ns.items() for row in range(len(free))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loose:
+    """What has no lane: it is given a row of its kind at the end."""
+
+    node: Node
+    since_ns: int
+    until_ns: int
+    row: int
+    arguments: dict[str, object]
+    colour: str = ""
 
 
 def _meta(kind: str, row: int, **arguments: object) -> dict[str, object]:

@@ -54,6 +54,7 @@ class Metered:
         self._started_ns = 0
         # Counted here and handed on in one sum: a build that is up to date has nothing but these.
         self._n_fresh = 0
+        self._running: set[Node] = set()
 
     def on_event(self, event: Event) -> None:
         """Count an event."""
@@ -65,7 +66,8 @@ class Metered:
             metrics.observe("vcache_restore_duration_seconds", event.took_ns / 1e9)
             metrics.count("vcache_saved_seconds", event.saved_ns / 1e9)
         elif isinstance(event, Started):
-            metrics.count("vcache_nodes_running")
+            self._running.add(event.node)
+            metrics.put("vcache_nodes_running", len(self._running))
         elif isinstance(event, Finished):
             self._finished(event)
         elif isinstance(event, Output):
@@ -90,7 +92,8 @@ class Metered:
             self._n_fresh = 0
 
     def _finished(self, event: Finished) -> None:
-        self._metrics.count("vcache_nodes_running", -1)
+        self._running.discard(event.node)
+        self._metrics.put("vcache_nodes_running", len(self._running))
         if event.will_retry:
             self._metrics.count("vcache_node_tries")
             return

@@ -86,19 +86,19 @@ def test_a_line_for_each_node_that_ran() -> None:
     """in CI: what ran, with its output whole below; hits are summed, what they said is replayed"""
     assert lines(some.a_build()) == (
         "c.o, as it was when it was built:\nfrom the cache\n"
-        "[3/4] cc b.o  0.2 s\n"
-        "[4/4] cc a.o  0.5 s\n"
+        "[3/4] cc b.o  198 ms\n"
+        "[4/4] cc a.o  499 ms\n"
         "a.c:1:2: warning: w\n"
-        "[5/5] cc app  0.3 s\n"
-        "built 3, 1 from the cache, 1 up to date in 0.8 s; 0.9 s saved\n"
+        "[5/5] cc app  299 ms\n"
+        "built 3, 1 from the cache, 1 up to date in 801 ms; 900 ms saved\n"
     )
 
 
 def test_verbose_says_why_and_what() -> None:
     """-v adds the hits, the reasons and the commands"""
     text = lines(some.a_build(), verbosity=VERBOSE)
-    assert "[2/4] cc c.o  from the cache, 0.9 s saved\n" in text
-    assert "[5/5] cc app  0.3 s\n    changed file a.o\n    make app\n" in text
+    assert "[2/4] cc c.o  from the cache, 900 ms saved\n" in text
+    assert "[5/5] cc app  299 ms\n    changed file a.o\n    make app\n" in text
 
 
 def test_quiet_says_what_failed() -> None:
@@ -107,7 +107,7 @@ def test_quiet_says_what_failed() -> None:
     failing = [started(), *ran(A, 0, 100, status=2, text=b"no such thing"), *ran(B, 0, 1, text=b"warning"),
                Noted(at(1), "odd"), Skipped(at(2), APP, "a.o failed"), ended(101, 1, n_run=1, n_failed=1)]  # fmt: skip
     assert lines(failing, verbosity=QUIET) == (
-        "FAILED a.o: exit status 2 after 0.1 s\nmake a.o\nno such thing\nfailed: a.o\n"
+        "FAILED a.o: exit status 2 after 100 ms\nmake a.o\nno such thing\nfailed: a.o\n"
     )
 
 
@@ -124,7 +124,7 @@ def test_output_that_comes_before_the_end_waits() -> None:
     """the head of a node comes before its output, whichever the runner tells first"""
     missed, begun, finished = ran(A, 0, 100, status=1)
     output = Output(at(99), A, ((1, 0, b"one\n"), (2, 1, b"two\n")), is_replayed=False)
-    expected = "FAILED a.o: exit status 1 after 0.1 s\nmake a.o\none\ntwo\n"
+    expected = "FAILED a.o: exit status 1 after 100 ms\nmake a.o\none\ntwo\n"
     assert lines([started(), missed, begun, output, finished]) == expected
     assert lines([started(), missed, begun, finished, output]) == expected
 
@@ -144,7 +144,7 @@ def test_a_retry_is_told() -> None:
         ]
     )
     assert text == (
-        "[0/1] cc a.o  exit status 1 after 0.1 s; it is tried again\n[1/1] cc a.o  0.1 s\nbuilt 1 in 0.3 s\n"
+        "[0/1] cc a.o  exit status 1 after 100 ms; it is tried again\n[1/1] cc a.o  100 ms\nbuilt 1 in 301 ms\n"
     )
 
 
@@ -177,7 +177,7 @@ def test_a_node_with_the_terminal_is_not_disturbed() -> None:
     tell(shown, ran(A, 10, 20, text=b"warning\n"))
     assert stream.getvalue() == before
     tell(shown, ran(alone, 0, 300)[2:])
-    assert stream.getvalue() == before + "[1/2] cc a.o  0.0 s\nwarning\n"
+    assert stream.getvalue() == before + "[1/2] cc a.o  10 ms\nwarning\n"
     tell(shown, ran(alone, 0, 300)[:2])
     tell(shown, ran(B, 10, 20))
     shown.close()
@@ -188,7 +188,7 @@ def test_a_node_with_the_terminal_is_not_disturbed() -> None:
     ("event", "text"),
     [
         (ended(0, n_run=12, n_hit=341, n_up_to_date=9, saved_ns=ms(58_000)),
-         "built 12, 341 from the cache, 9 up to date in 4.2 s; 58.0 s saved"),
+         "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved"),
         (ended(0, n_up_to_date=1234), "nothing to do: 1,234 up to date"),
         (ended(0), "nothing to do"),
         (ended(0, 1, n_run=1, n_failed=2), "2 failed; built 1 in 4.2 s"),
@@ -209,6 +209,19 @@ def test_many_failures_are_listed_at_the_end() -> None:
     assert "failed: 0.o, 1.o, 2.o, 3.o, 4.o, 5.o, 6.o, 7.o, 8.o, 9.o, and 2 more\n12 failed; nothing" in text
 
 
+def test_a_dry_run_says_what_it_would_do() -> None:
+    """lines without times, and a summary that claims nothing"""
+    stream = Screen()
+    shown = listener(stream, environ={"TERM": "xterm", "NO_COLOR": "1"}, is_dry_run=True)
+    alone = node("menu", rule="", pool="console")
+    tell(
+        shown,
+        [started(), *ran(A, 0, 0), *ran(alone, 0, 0)[1:2], *ran(alone, 0, 0)[2:], ended(5, n_run=2, n_hit=1)],
+    )
+    assert type(shown) is Lines
+    assert stream.shown == ["[1/1] cc a.o", "[2/2] menu", "would build 2, 1 from the cache"]
+
+
 # --- the display -----------------------------------------------------------------------------
 
 
@@ -226,11 +239,11 @@ def test_the_display_stays_below_the_output() -> None:
     assert "1/3" in screen.shown[3]
     tell(shown, [*ran(B, 0, 100, status=1, text=b"error")[2:], ended(200, 1, n_run=1, n_failed=1)])
     assert screen.shown == [
-        "cc a.o", "a.c: warning", "second line", "FAILED b.o: exit status 1 after 0.1 s", "make b.o", "error",
-        "1 failed; built 1 in 0.2 s",
+        "cc a.o", "a.c: warning", "second line", "FAILED b.o: exit status 1 after 100 ms", "make b.o", "error",
+        "1 failed; built 1 in 200 ms",
     ]  # fmt: skip
     shown.paint()
-    assert screen.shown[-1] == "1 failed; built 1 in 0.2 s", "after the end nothing is painted"
+    assert screen.shown[-1] == "1 failed; built 1 in 200 ms", "after the end nothing is painted"
 
 
 def test_a_quiet_success_leaves_one_line() -> None:
@@ -247,7 +260,7 @@ def test_a_quiet_success_leaves_one_line() -> None:
         shown.paint()
     tell(shown, [ended(900, n_run=1, n_hit=1, n_up_to_date=1)])
     shown.close()
-    assert screen.shown == ["built 1, 1 from the cache, 1 up to date in 0.9 s"]
+    assert screen.shown == ["built 1, 1 from the cache, 1 up to date in 900 ms"]
 
 
 def test_nothing_is_written_when_nothing_changed() -> None:
@@ -279,7 +292,7 @@ def test_verbose_keeps_a_line_for_each_node() -> None:
     screen, shown = live(verbosity=VERBOSE)
     tell(shown, [started(), Planned(at(0), 2), *ran(A, 0, 1000), *ran(B, 0, 1)[:2]])
     shown.paint()
-    assert screen.shown[:3] == ["[1/2] cc a.o  1.0 s", "    never built", "    make a.o"]
+    assert screen.shown[:3] == ["[1/2] cc a.o  1 s", "    never built", "    make a.o"]
 
 
 def test_a_lost_display_is_taken_away() -> None:

@@ -113,6 +113,15 @@ def test_hits_at_one_time_have_rows_of_their_own(trace) -> None:
     assert len(found) == 30
 
 
+def test_what_took_no_slot_has_rows_of_its_own(trace) -> None:
+    """Python functions, and failures before a start, do not stand in the lanes of commands"""
+    begun, ended_ = ran(A, 0, 100)[1:]
+    loose = [ran(node(str(number)), 10, 20 + number)[2] for number in range(3)]
+    document = trace([started(), begun, *loose, ended_, ended(200)])
+    assert len(spans(document, "lane 1")) == 1
+    assert len(spans(document, "without a lane")) == 3
+
+
 def test_notes_are_marks(trace) -> None:
     """what was noted or skipped is an instant on the whole trace"""
     events = [started(), Noted(at(1), "odd", A), Noted(at(2), "odder"), Skipped(at(3), APP, "a.o failed")]
