@@ -59,8 +59,8 @@ _PLACED: Final = re.compile(
 )
 _BARE: Final = re.compile(rf"(?:(?P<file>[^:\s][^:\n]*): )?(?P<level>{_LEVEL}): (?P<message>.*)")
 _LINKED: Final = re.compile(
-    r"(?:\S*\b(?:ld|gold|lld|mold)(?:\.\w+)?: )?"
-    r"(?P<file>[^:\n]+?):(?:(?P<source>[^:\n()]+\.\w+):(?P<line>\d+)|(?P<place>\([^)]*\)|\d+)): "
+    r"(?:\S*\b(?:ld|gold|lld|mold)(?:\.\w+)?: )?(?:[^:\n]+\.[oa]\)?:)?"
+    r"(?P<file>[^:\n]+?)(?::(?P<line>\d+)|:\([^)]*\)|:)?: "
     r"(?P<message>(?:undefined reference|multiple definition|relocation|first defined here|more undefined).*)"
 )
 _LINKER: Final = re.compile(
@@ -70,8 +70,10 @@ _INCLUDED: Final = re.compile(
     r"(?:In file included|                ) from (?P<place>[^:\n]+:\d+)(?::\d+)?[,:]$"
 )
 _OPTION: Final = re.compile(r" \[(?P<option>-W[^\],]*)[^\]]*\]$")
-# What belongs to the message above: the excerpt with its line numbers, carets, fix-it lines.
-_EXCERPT: Final = re.compile(r"\s*\d* *\|.*|\s+[\^~+\-].*|\s+\S.*")
+# What belongs to the message above: excerpts behind line numbers (gcc), fix-it lines, notes of lld.
+_EXCERPT: Final = re.compile(r"\s*\d* *\|.*|>>> .*|\s+\S.*")
+# What stands below an excerpt without line numbers (clang).
+_CARET: Final = re.compile(r"[\s~]*\^[\s~^]*")
 _IN_FUNCTION: Final = re.compile(r"[^:\n]+: (?:In|At) .*:$")
 
 
@@ -132,8 +134,7 @@ class _Reader:
             )  # fmt: skip
         if (match := _LINKED.match(line)) is not None:
             level = "note" if match["message"].startswith(("first defined", "more undefined")) else "error"
-            file, number = match["source"] or match["file"], int(match["line"] or 0)
-            return _said(level, match["message"], file, number, 0, (), first)
+            return _said(level, match["message"], match["file"], int(match["line"] or 0), 0, (), first)
         if (match := _LINKER.match(line)) is not None and not match["message"].endswith("':"):
             # "ld: a.o: in function `main':" leads to the next line, which has the message.
             message = match["message"]
@@ -148,12 +149,19 @@ class _Reader:
         return None
 
     def _end_of_excerpt(self, at: int) -> int:
-        lines = self._lines
-        while at + 1 < len(lines) and lines[at + 1] and _EXCERPT.fullmatch(lines[at + 1].rstrip("\r")):
-            if _INCLUDED.match(lines[at + 1]) or _PLACED.match(lines[at + 1]):
-                break
+        while self._belongs(at + 1):
             at += 1
         return at
+
+    def _belongs(self, at: int) -> bool:
+        """Whether a line is part of the message above it."""
+        line = self._line(at)
+        if not line or _INCLUDED.match(line) or _PLACED.match(line):
+            return False
+        return bool(_EXCERPT.fullmatch(line) or _CARET.fullmatch(self._line(at + 1)))
+
+    def _line(self, at: int) -> str:
+        return self._lines[at].rstrip("\r") if at < len(self._lines) else ""
 
 
 def _said(

@@ -69,6 +69,7 @@ class PyGraph:
     Attributes:
         functions: steps, values and log queries by name.
         program_names: what the build file declared as tools.
+        found_programs: those that are there; looked for once in a run.
         pool_users: names of pools, with the places that ask for them.
         wanted: what the build file says is to be made by default; asked once it is read.
         asked_options: options that the build file asked for, with what it got.
@@ -79,11 +80,13 @@ class PyGraph:
         self, base: str, *, keeper: Keeper | None = None, options: Mapping[str, str] | None = None
     ) -> None:
         self._base = base
+        self._prefix = os.path.join(base, "")
         self.keeper = keeper
         self.options = dict(options or {})
         self.asked_options: dict[str, str | None] = {}
         self.functions: dict[str, Function] = {}
         self.program_names: set[str] = set()
+        self.found_programs: set[str] = set()
         self.pool_users: list[tuple[str, str]] = []
         self.seen: Recording | None = None
         self.wanted: list[Callable[[], Sequence[Node]]] = []
@@ -204,14 +207,12 @@ class PyGraph:
         text = path if isinstance(path, str) else path.path
         if not text:
             raise GraphError(f"{caller(self._base)}: {path!r} makes or is no file")
-        tail = "/" if isinstance(path, Dir) or text.endswith("/") else ""
         plain = posixpath.normpath(text)
-        if plain[0] == "/":
-            prefix = os.path.join(self._base, "")
-            plain = (
-                plain[len(prefix) :] if plain.startswith(prefix) else "." if plain == self._base else plain
-            )
-        return plain + tail
+        if plain.startswith(self._prefix):
+            plain = plain[len(self._prefix) :]
+        elif plain == self._base:
+            plain = "."
+        return f"{plain}/" if text[-1] == "/" or isinstance(path, Dir) else plain
 
     def out(self, path: str, place: str) -> str:
         """An output as the graph names it.
@@ -286,8 +287,7 @@ class PyGraph:
             return self._called(function, word, rest[:-1])
         if word.startswith("tag:") and (tagged := self._tags.get(word[4:])):
             return tagged
-        below = self.producers(f"{self.path(word)}/".replace("//", "/"))
-        return below
+        return self.producers(f"{self.path(word)}/".replace("//", "/"))
 
     def _named_at_last(self, word: str) -> Sequence[Node]:
         """What a word names once every step that needs no arguments has its node."""

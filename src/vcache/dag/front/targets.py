@@ -230,9 +230,9 @@ class Inputs:
         Args:
             is_path: text is a path, or a pattern.
         """
-        if isinstance(value, str):
+        if value is None or type(value) in (str, int, bool, float):
             if is_path:
-                self._take_path(value)
+                self._take_text(value)
         elif isinstance(value, Target | Promise):
             self.take_node(value.node)
         elif isinstance(value, File | Dir):
@@ -247,12 +247,14 @@ class Inputs:
             self._take_all(value.values(), is_path)
         elif isinstance(value, list | tuple | set | frozenset):
             self._take_all(value, is_path)
+        elif is_path and isinstance(value, str):
+            self._take_path(value)
         elif is_path and (handle := handle_of(value)) is not None:
             self.take_node(handle.node)
         elif is_path and hasattr(value, "__fspath__"):
             self._take_path(value.__fspath__())
         elif is_path:
-            raise GraphError(f"{value!r:.80} is no input: give paths, files, patterns or targets")
+            self._take_text(value)
 
     def take_node(self, node: Node) -> None:
         """Note what a node makes."""
@@ -264,6 +266,11 @@ class Inputs:
     def _take_all(self, values: Iterable[object], is_path: bool) -> None:
         for each in values:
             self.take(each, is_path=is_path)
+
+    def _take_text(self, value: object) -> None:
+        if not isinstance(value, str) or not value:
+            raise GraphError(f"{value!r:.80} is no input: give paths, files, patterns or targets")
+        self._take_path(value)
 
     def _take_path(self, path: str) -> None:
         graph = _graph()

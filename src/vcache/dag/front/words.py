@@ -127,6 +127,7 @@ def environment(env: Mapping[str, object] | None, place: str) -> dict[str, str] 
 
 
 _TEXTUAL: Final = (str, int, float, os.PathLike)
+_PLAIN: Final = (str, File, Dir, Tool, int, float)
 
 
 def _text(value: object) -> str:
@@ -145,7 +146,7 @@ def _here() -> str:
 def _flat(words: Iterable[object], place: str) -> Iterable[object]:
     """Words out of all sequences around them."""
     for word in words:
-        if isinstance(word, str | int | float | File | Dir | Tool) and not isinstance(word, bool):
+        if type(word) is str or (isinstance(word, _PLAIN) and word is not True and word is not False):
             yield word
         elif isinstance(word, Needed):
             raise GraphError(f"{place}: need(…) without await: write `await need(…)` in an `async def`")
@@ -175,7 +176,9 @@ class _Writer:
         self.inputs = Inputs()
 
     def word(self, word: object) -> str:
-        if isinstance(word, Program | Tool):
+        if type(word) is str:
+            return word
+        if isinstance(word, Tool):
             self.inputs.tools[word.name] = None
             return word.name
         if isinstance(word, Target):
@@ -239,14 +242,14 @@ def joined(result: object, frame: Frame, graph: Paper, options: Command) -> tupl
     if command is None:
         lines = [_line(piece, frame, graph, options, inputs) for piece in pieces]
         command = replace(options, shell=" && ".join(lines))
-    return (
-        replace(
-            command,
-            tools=tuple(dict.fromkeys((*options.tools, *inputs.tools))),
-            heeds=tuple(dict.fromkeys((*options.heeds, *inputs.heeds))),
-        ),
-        inputs,
+    # The first word counts by itself.
+    tools = tuple(
+        dict.fromkeys(tool for tool in (*options.tools, *inputs.tools) if (tool,) != command.argv[:1])
     )
+    heeds = tuple(dict.fromkeys((*options.heeds, *inputs.heeds)))
+    if (tools, heeds) != (options.tools, options.heeds):
+        command = replace(command, tools=tools, heeds=heeds)
+    return command, inputs
 
 
 def _single(piece: Cmd, frame: Frame, graph: Paper, options: Command, inputs: Inputs) -> Command | None:
@@ -326,7 +329,7 @@ def _bare_words(line: str) -> list[str]:
 def _require_program(piece: Cmd, name: str, graph: Paper) -> None:
     """Refuse a declared tool that is not there: its absence is no input of anything."""
     first = piece.words[0]
-    if not isinstance(first, Program):
+    if not isinstance(first, Program) or name in graph.found_programs:
         return
     from vcache.fingerprint.tools import find_tool
 
@@ -334,6 +337,7 @@ def _require_program(piece: Cmd, name: str, graph: Paper) -> None:
     if find_tool(path, os.environ) is None:
         where = f"at {path}" if "/" in name else f"in PATH={os.environ.get('PATH', '')}"
         raise GraphError(f"{first.place or piece.place}: the tool {name!r} is not there {where}: install it")
+    graph.found_programs.add(name)
 
 
 def frame_or_refuse(what: str) -> Frame:

@@ -13,7 +13,8 @@ from vcache.dag.files import Files
 from vcache.dag.loading import Loaded, inside, load
 from vcache.dag.local import LocalExecutor
 from vcache.dag.node import Made
-from vcache.dag.runner import Options, Runner
+from vcache.dag.run import Options
+from vcache.dag.runner import Runner
 
 HEAD = "from vcache.dag import Dir, Env, File, Glob, build, cmd, need, sh\n"
 
@@ -43,6 +44,7 @@ class Project:
         self.cache = Cache(store, root=base)
         self.tree = Notebook()
         self.events: list[events.Event] = []
+        self._error = ""
         self.loaded: Loaded | None = None
         self.runner: Runner | None = None
 
@@ -76,13 +78,15 @@ class Project:
         with inside(loaded.graph.base):
             self.runner = Runner(
                 loaded.graph, self.cache, self.tree, files, executor, emit=self.events.append,
-                options=Options(),
+                options=Options(is_strict=True),
             )  # fmt: skip
             try:
                 got = self.runner.run(loaded.targets(words))
             finally:
                 executor.close()
-        assert got == status, (got, self.runner.error, self.events)
+        failed = (each for each in self.events if isinstance(each, events.Finished) and each.status)
+        self._error = next((each.remark for each in failed), "")
+        assert got == status, (got, self._error, self.events)
         return self
 
     def value(self, word: str) -> object:
@@ -107,5 +111,4 @@ class Project:
 
     @property
     def error(self) -> str:
-        assert self.runner is not None
-        return self.runner.error
+        return self._error

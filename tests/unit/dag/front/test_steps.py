@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 from tests.unit.dag.front.project import Project
 from vcache.dag.node import Command, Node, Retry, Script
 
@@ -91,11 +93,9 @@ def test_words_of_every_kind(project: Project):
     assert coroutine is not None
     need = coroutine.send(None)  # type: ignore[arg-type]
     assert need.paths == ("in.txt", "d/a.txt", "d/b.txt", "tree/")
-    try:
+    with pytest.raises(StopIteration) as end:
         coroutine.send(())
-    except StopIteration as end:
-        words = "x 1 2.5 p/q in.txt a b c d/a.txt d/b.txt tree out".split()
-        assert end.value.argv == tuple(words)
+    assert end.value.value.argv == tuple("x 1 2.5 p/q in.txt a b c d/a.txt d/b.txt tree out".split())
 
 
 def test_arguments_that_are_files_are_inputs(project: Project):

@@ -90,13 +90,13 @@ def test_a_wrong_file_is_refused(case: str, project: Project):
 IN_BODIES = {
     "another result": ('@build.step(outs=["a"])\ndef a():\n    return 42\n', r"vcachefile.py:2: a returned 42: return cmd\(…\), a list"),
     "a forgotten await": (
-        '@build.step(outs=["b"])\ndef b(): return cmd("touch", build.out())\n'
-        '@build.step(outs=["a"])\nasync def a():\n    need(b())\n    return cmd("touch", build.out())\n',
+        ('@build.step(outs=["b"])\ndef b(): return cmd("touch", build.out())\n'
+        '@build.step(outs=["a"])\nasync def a():\n    need(b())\n    return cmd("touch", build.out())\n'),
         r"vcachefile.py:6: need\(…\) without await",
     ),
     "a looped-over need": (
-        '@build.step(outs=["b"])\ndef b(): return cmd("touch", build.out())\n'
-        '@build.step(outs=["a"])\nasync def a():\n    return cmd("cat", *need(b()))\n',
+        ('@build.step(outs=["b"])\ndef b(): return cmd("touch", build.out())\n'
+        '@build.step(outs=["a"])\nasync def a():\n    return cmd("cat", *need(b()))\n'),
         r"vcachefile.py:6: need\(…\) without await",
     ),
     "need of what is no target": (
@@ -133,8 +133,8 @@ IN_BODIES = {
     ),
     "a value that raises": ("@build.value\ndef a():\n    return int('x')\n", "vcachefile.py:4: ValueError: invalid literal"),
     "a cycle": (
-        '@build.step(outs=["a"], ins=["b"])\ndef a(): return cmd("touch", build.out())\n'
-        '@build.step(outs=["b"], ins=["a"])\ndef b(): return cmd("touch", build.out())\nb()\n',
+        ('@build.step(outs=["a"], ins=["b"])\ndef a(): return cmd("touch", build.out())\n'
+        '@build.step(outs=["b"], ins=["a"])\ndef b(): return cmd("touch", build.out())\nb()\n'),
         "dependency cycle: .*a.*b",
     ),
 }  # fmt: skip
