@@ -30,5 +30,15 @@ def main() -> None:
     full()
 
 
+def ninja() -> None:
+    """The command `vcache-ninja`."""
+    from vcache.dag.frozen import NINJA, try_clean
+
+    try_clean(sys.argv[1:], NINJA)  # ends the process where there is nothing to do
+    from vcache.cli.ninja import main as full
+
+    raise SystemExit(full())
+
+
 if __name__ == "__main__":
     main()

@@ -52,6 +52,10 @@ class Terminal:
             columns=lambda: _columns(fileno),
         )
 
+    def as_plain(self) -> Terminal:
+        """The same without writing over lines."""
+        return Terminal(has_colour=self.has_colour)
+
 
 def _columns(fileno: int) -> int:
     try:

@@ -1,0 +1,143 @@
+"""`-t clean` and `-t cleandead`: which files go. It removes nothing but what the manifest makes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vcache.dag.ninja.scope import canonical
+from vcache.dag.ninja.tools import complete, needs
+from vcache.dag.node import Command
+
+if TYPE_CHECKING:
+    from vcache.dag.ninja.load import NinjaGraph
+    from vcache.dag.node import Node
+
+__all__ = ["Cleaner"]
+
+
+class Cleaner:
+    """Removes files that nodes made, and says so.
+
+    Args:
+        say: takes lines for standard output.
+        complain: takes the texts of errors.
+        is_dry_run: nothing is removed; what would be is counted.
+
+    Attributes:
+        status: 1 when something went wrong.
+        n_removed: how many files went.
+    """
+
+    def __init__(
+        self,
+        graph: NinjaGraph,
+        *,
+        say: Callable[[str], object],
+        complain: Callable[[str], object],
+        warn: Callable[[str], object] = lambda text: None,
+        is_dry_run: bool = False,
+        is_verbose: bool = False,
+    ) -> None:
+        self.status = 0
+        self.n_removed = 0
+        self._graph, self._say, self._complain, self._warn = graph, say, complain, warn
+        self._is_dry_run, self._is_verbose = is_dry_run, is_verbose
+        self._done: set[str] = set()
+
+    def everything(self, *, with_generated: bool) -> None:
+        """All that is made, but for the outputs of generator rules unless they are asked for."""
+        for node in map(self._complete, self._graph.nodes):
+            if node.rule != "phony" and (with_generated or not node.is_generator):
+                self._clean(node)
+
+    def targets(self, words: Sequence[str]) -> None:
+        """Targets and all that they are made from."""
+        for word in words:
+            path = canonical(word) if word else ""
+            if not path or not self._is_known(path):
+                self._fail(f"unknown target '{path}'" if path else "empty path")
+                continue
+            if self._is_verbose:
+                self._say(f"Target {path}")
+            self._below(path)
+
+    def rules(self, names: Sequence[str]) -> None:
+        """All that rules make."""
+        known = {node.rule for node in self._graph.nodes} | self._graph._manifest.scope.rules.keys()
+        for name in names:
+            if name not in known:
+                self._fail(f"unknown rule '{name}'")
+                continue
+            if self._is_verbose:
+                self._say(f"Rule {name}")
+            for node in map(self._complete, self._graph.nodes):
+                if node.rule == name:
+                    self._clean(node)
+
+    def dead(self, made_before: Iterable[str]) -> None:
+        """What was made once, and no statement names now."""
+        for path in made_before:
+            if self._graph.producer(path) is None and not self._graph.consumers(path):
+                self._remove(path)
+
+    def _is_known(self, path: str) -> bool:
+        return self._graph.producer(path) is not None or bool(self._graph.consumers(path))
+
+    def _below(self, start: str) -> None:
+        stack, seen = [start], {start}
+        while stack:
+            node = self._graph.producer(stack.pop())
+            if node is None:
+                continue
+            node = self._complete(node)
+            if node.rule != "phony":
+                self._clean(node)
+            fresh = [need for need in needs(node) if need not in seen]
+            seen.update(fresh)
+            stack += reversed(fresh)
+
+    def _complete(self, node: Node) -> Node:
+        found = complete(self._graph, node, self._warn)
+        assert found is not None
+        return found
+
+    def _clean(self, node: Node) -> None:
+        for path in node.outs:
+            self._remove(path)
+        if isinstance(node.work, Command):
+            for path in (node.work.depfile, node.work.rspfile):
+                if path:
+                    self._remove(path)
+
+    def _remove(self, path: str) -> None:
+        if path in self._done:
+            return
+        self._done.add(path)
+        full = os.path.join(self._graph.base, path)
+        try:
+            if self._is_dry_run:
+                os.stat(full)
+            else:
+                _remove_any(full)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._fail(f"remove({path}): {os.strerror(error.errno or 0)}")
+            return
+        self.n_removed += 1
+        if self._is_verbose:
+            self._say(f"Remove {path}")
+
+    def _fail(self, text: str) -> None:
+        self.status = 1
+        self._complain(text)
+
+
+def _remove_any(path: str) -> None:
+    """Remove a file, a link or an empty directory."""
+    try:
+        os.unlink(path)
+    except (IsADirectoryError, PermissionError):
+        os.rmdir(path)
