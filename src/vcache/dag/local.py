@@ -69,11 +69,22 @@ class LocalExecutor:
         return self._slots
 
     def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
-        """As `Executor.start`."""
+        """As `Executor.start`.
+
+        Raises:
+            OSError: this process has no descriptors left; `on_end` is not called.
+            RuntimeError: it has no threads left; likewise.
+            UsageError: the executor is closed; likewise.
+        """
         leash = Leash()
         with self._lock:
             self._running.add(leash)
-        self._threads.spawn(lambda: self._run(job, leash, on_end))
+        try:
+            self._threads.spawn(lambda: self._run(job, leash, on_end))
+        except BaseException:
+            with leash, self._lock:
+                self._running.remove(leash)
+            raise
         return leash.pull
 
     def close(self) -> None:
@@ -165,7 +176,53 @@ def default_slots() -> int:
         count = len(os.sched_getaffinity(0))
     except AttributeError:  # not Linux
         count = os.cpu_count() or 1
+    quota = cpu_quota("/")
+    if quota is not None:
+        count = min(count, max(1, int(quota)))
     return {1: 2, 2: 3}.get(count, count + 2)
+
+
+def cpu_quota(root: str) -> float | None:
+    """How many processors' time the control groups of this process may use; None for no limit.
+
+    Args:
+        root: where `proc` and `sys` are.
+    """
+    try:
+        with open(os.path.join(root, "proc/self/cgroup"), encoding="utf-8") as file:
+            groups = [line.rstrip("\n").split(":", 2) for line in file]
+    except OSError:
+        return None
+    quotas = [
+        quota
+        for _, controllers, name in groups
+        for directory, files in _quota_files(controllers)
+        for place in (f"{directory}{name}", directory)  # in a container its own group is the topmost one
+        if (quota := _quota(os.path.join(root, place), files)) is not None
+    ]
+    return min(quotas, default=None)
+
+
+def _quota_files(controllers: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Where a hierarchy of control groups is, and which of its files give quota and period."""
+    if controllers == "":
+        return (("sys/fs/cgroup", ("cpu.max",)),)
+    if "cpu" in controllers.split(","):
+        return ((f"sys/fs/cgroup/{controllers}", ("cpu.cfs_quota_us", "cpu.cfs_period_us")),)
+    return ()
+
+
+def _quota(directory: str, files: tuple[str, ...]) -> float | None:
+    words: list[str] = []
+    for name in files:
+        try:
+            with open(os.path.join(directory, name), encoding="ascii") as file:
+                words += file.read().split()
+        except OSError:
+            return None
+    if len(words) != 2 or not words[0].isdigit() or not words[1].isdigit():  # "max", "-1": no limit
+        return None
+    return int(words[0]) / int(words[1])
 
 
 def _cwd(job: Job) -> str:

@@ -203,6 +203,16 @@ def test_sub_builds_share_our_slots(server, tmp_path, tool):
     executor.close()
 
 
+def test_gcc_shares_our_slots(server, tmp_path):
+    """Link-time optimization finds the jobserver, and leaves it as it was"""
+    executor = LocalExecutor(slots=3, tokens=server)
+    (tmp_path / "a.c").write_text("int main(void) { return 0; }\n")
+    ended = start(executor, tmp_path, "gcc -O1 -flto=jobserver -Wall -Werror a.c -o a && ./a").get(timeout=30)
+    assert (ended.status, ended.chunks) == (0, ())
+    assert free(server) == 2
+    executor.close()
+
+
 def test_a_killed_sub_build_takes_no_slot_with_it(server, tmp_path):
     """Tokens that a child was killed with are back once nothing runs"""
     executor = LocalExecutor(slots=3, tokens=server)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from vcache.dag.executor import Ended, Job
-from vcache.dag.local import LocalExecutor, default_slots
+from vcache.dag.local import LocalExecutor, cpu_quota, default_slots
 from vcache.dag.node import Command, Node
 from vcache.discovery import begin
+from vcache.errors import UsageError
 
 
 @pytest.fixture
@@ -245,9 +246,45 @@ def test_a_terminal_job_can_be_stopped(executor, tmp_path):
 
 def test_slots_are_for_the_processors():
     """The default is what ninja takes"""
-    count = len(os.sched_getaffinity(0))
+    count = min(len(os.sched_getaffinity(0)), max(1, int(cpu_quota("/") or 999)))
     assert default_slots() == LocalExecutor().slots == {1: 2, 2: 3}.get(count, count + 2)
     assert LocalExecutor(slots=7).slots == 7
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/a/b\n", {"a/b/cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/a/b\n", {"cpu.max": "400000 100000\n"}, 4),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, None),
+        ("0::/\n", {}, None),
+        (
+            "3:memory:/x\n2:cpu,cpuacct:/x\n",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "300000\n", "cpu,cpuacct/x/cpu.cfs_period_us": "100000\n"},
+            3,
+        ),
+        ("1:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_container_has_what_it_may_use(tmp_path, groups, files, quota):
+    """The quota of a control group counts, of version 1 and 2, where there is one"""
+    if groups is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups)
+    for name, content in files.items():
+        path = tmp_path / "sys/fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    assert cpu_quota(str(tmp_path)) == quota
+
+
+def test_a_closed_executor_starts_nothing(tmp_path):
+    """It says so to whoever tries"""
+    executor = LocalExecutor()
+    executor.close()
+    with pytest.raises(UsageError, match="shut down"):
+        executor.start(job_of(tmp_path, "true"), print)
 
 
 def until(claim) -> None:

@@ -14,6 +14,7 @@ from vcache.dag.local import LocalExecutor
 from vcache.dag.node import Command, Node
 from vcache.dag.strace import Traced, read_trace, tidied, under_strace
 from vcache.errors import UsageError
+from vcache.fingerprint.depfile import parse_depfile
 
 
 def read(*lines: str) -> Traced:
@@ -302,9 +303,9 @@ def test_a_compile(executor, tmp_path):
     """Source, headers, headers that were not there where they were looked for first: all is seen"""
     for name in ("src", "first", "second"):
         (tmp_path / name).mkdir()
-    (tmp_path / "src/a.c").write_text('#include "my.h"\nint main(void) { return X; }\n')
+    (tmp_path / "src/a.c").write_text('#include <stdio.h>\n#include "my.h"\nint main(void) { return X; }\n')
     (tmp_path / "second/my.h").write_text("#define X 0\n")
-    shell = "gcc -O1 -Ifirst -Isecond -c src/a.c -o obj/a.o -MMD -MF obj/a.d"
+    shell = "gcc -O1 -Ifirst -Isecond -c src/a.c -o obj/a.o -MD -MF obj/a.d"
     ended = run(executor, tmp_path, shell, outs=["obj/a.o"], depfile="obj/a.d")
     assert (ended.status, ended.chunks) == (0, ())
     seen = below(ended, tmp_path)
@@ -317,6 +318,10 @@ def test_a_compile(executor, tmp_path):
     assert not {path for _, path in seen if path.startswith("obj")}
     assert set(ended.wrote) == {f"{tmp_path}/obj/a.o", f"{tmp_path}/obj/a.d"}
     assert any(path.endswith("/cc1") for _, path in ended.opened)
+    named = {os.path.join(tmp_path, name) for name in parse_depfile((tmp_path / "obj/a.d").read_text())}
+    assert len(named) > 10
+    # One header may be named through "..": by what it is, then.
+    assert set(map(os.path.realpath, named)) <= {os.path.realpath(path) for _, path in ended.opened}
 
 
 def test_a_shell_script(executor, tmp_path):
