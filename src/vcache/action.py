@@ -199,12 +199,13 @@ class Actions:
         conditions = Conditions(ttl_ns=ttl_ns, cost_ns=cost_ns, tags=tags)
         content = {"value": [list(chunk) for chunk in chunks], "files": files, "bytes": size_bytes}
         try:
-            if not keeper.put_key(keeper.key(name), content, conditions):
-                return "the cache could not take it"
-            if found or has_discovery:
-                discovery.learn_names(keeper, discovery.seen_key(self._of(base)[1]), found)
+            is_kept = keeper.put_key(keeper.key(name), content, conditions)
+            if is_kept and (found or has_discovery):
+                is_kept = discovery.learn_names(keeper, discovery.seen_key(self._of(base)[1]), found)
         except EncodeError as error:
             return str(error)
+        if not is_kept:
+            return "the cache could not take it"
         from vcache import recipes
 
         recipes.keep(keeper, name, manifest)

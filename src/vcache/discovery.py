@@ -73,12 +73,13 @@ def sets_of(shelf: Shelf, key: Key) -> list[Names]:
     return found if isinstance(found, list) else []
 
 
-def learn_names(shelf: Shelf, key: Key, deps: Iterable[Dep]) -> None:
-    """Remember what a run saw, as the latest of the sets."""
+def learn_names(shelf: Shelf, key: Key, deps: Iterable[Dep]) -> bool:
+    """Remember what a run saw, as the latest of the sets; whether the cache took it."""
     names = sorted([dep.kind, dep.name] for dep in deps)
     known = sets_of(shelf, key)
-    if known[:1] != [names]:
-        shelf.put_key(key, [names, *(other for other in known if other != names)][:_MOST_SETS])
+    if known[:1] == [names]:
+        return True
+    return shelf.put_key(key, [names, *(other for other in known if other != names)][:_MOST_SETS])
 
 
 class Discovery:

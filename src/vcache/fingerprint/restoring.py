@@ -122,8 +122,8 @@ class Restorer:
         yield from _grown(spot.directory.fd, spot.last, name, branch)
 
     def _spot(self, name: str, *, make: bool) -> Spot:
-        path, _, last = name.rpartition("/")
-        known = self._open.get(path)
+        path, slash, last = name.rpartition("/")
+        known = None if slash and not path else self._open.get(path)
         if known is not None:
             try:
                 if _identity(os.stat(self._prefix + path)) == known.identity and _is_plain(last):
