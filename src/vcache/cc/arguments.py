@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["Compile", "TooHard", "is_compiler", "parse", "split_response"]
+__all__ = ["Compile", "TooHard", "parse", "split_response"]
 
 Reader = Callable[[str], bytes | None]
 """The content of a file by its name on the command line; None when it cannot be read."""
@@ -66,16 +66,6 @@ class Compile:
     wants_cpu: bool = False
     is_bound: bool = False
     is_colored: bool = False
-
-
-# --- which programs --------------------------------------------------------------------------
-
-_COMPILER: Final = re.compile(r"(?:.+-)?(?:gcc|g\+\+|cc|c\+\+|clang|clang\+\+)(?:-\d+(?:\.\d+)*)?")
-
-
-def is_compiler(name: str) -> bool:
-    """Whether a program's name is that of a compiler driver whose command line is understood."""
-    return _COMPILER.fullmatch(os.path.basename(name)) is not None
 
 
 # --- the tables ------------------------------------------------------------------------------
@@ -188,6 +178,7 @@ class _Walk:
     """What was seen of a command line so far."""
 
     sources: list[tuple[str, str]] = field(default_factory=list)  # each with its language
+    strangers: list[str] = field(default_factory=list)  # files that are no sources
     responses: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
     searched: list[tuple[str, str]] = field(default_factory=list)
@@ -226,7 +217,8 @@ class _Walk:
         language = self.language or _LANGUAGES.get(os.path.splitext(word)[1], "")
         if language not in _KNOWN_LANGUAGES:
             # An object for the linker, a header for PCH, Fortran: nothing for us, whatever it is.
-            return TooHard("not a source that is understood", word)
+            self.strangers.append(word)
+            return None
         self.sources.append((word, language))
         return None
 
@@ -338,10 +330,12 @@ class _Walk:
         )
 
     def _refusal(self) -> TooHard | None:
+        if not self.mode and (self.sources or self.strangers):
+            return TooHard("it links")
+        if self.strangers:
+            return TooHard("not a source that is understood", self.strangers[0])
         if not self.sources:
             return TooHard("there is no source")
-        if not self.mode:
-            return TooHard("it links")
         if len(self.sources) > 1:
             return TooHard("several sources")
         if len(self.archs) > 1:

@@ -6,7 +6,6 @@ It knows a parsed command and the cache, and nothing of options of our own.
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,15 +15,16 @@ from vcache import config, discovery, recipes
 from vcache.action import Actions
 from vcache.artifacts import output_name
 from vcache.cache import Cache
-from vcache.cc import headers, lean, records
-from vcache.cc.programs import HEEDED, helpers
+from vcache.cc import headers, launching, lean, records
 from vcache.cc.running import Ran, end_as, run
-from vcache.entry import Dep
+from vcache.entry import Dep, make_key
 from vcache.errors import UnsafePath, UsageError, VcacheError
 from vcache.fingerprint import inputs
+from vcache.fingerprint.compilers import HEEDED, compiler_tools
 from vcache.fingerprint.depfile import parse_depfile
 from vcache.fingerprint.manifest import Manifest
 from vcache.fingerprint.outputs import safe_target
+from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
 from vcache.portable import RECIPE, argv_dep, cwd_dep, depfile_dep, out_dep, place_dep, portable_name, set_dep
 
@@ -36,16 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Compilation", "Unusable"]
 
 _MARKS: Final = (".git", ".hg", "vcachefile.py", "vcache.toml")
-_CPU_FACTS: Final = (
-    "vendor_id",
-    "cpu family",
-    "model",
-    "model name",
-    "stepping",
-    "flags",
-    "Features",
-    "CPU ",
-)
+_TOOLS: Final = ".tools"
 _COLOR: Final = "-fdiagnostics-color=always"
 
 
@@ -72,7 +63,7 @@ class Compilation:
             self._settings = config.load()
             self._root = _root_for(self._cwd, command.outs)
             self._cache = _opened(self._settings, self._root)
-            self._tools = helpers(program)
+            self._tools = tuple(_programs(program, self._cache))
             self._names = tuple(output_name(self._root, os.path.join(self._cwd, out)) for out in command.outs)
             for name in self._names:
                 safe_target(self._root, name)
@@ -117,8 +108,8 @@ class Compilation:
         yield RECIPE
         yield argv_dep(self._argv(), root)
         yield cwd_dep(portable_name(self._cwd, root))
-        for tool in (self._program, *self._tools):
-            yield from observer.observe(inputs.Tool(os.path.join(self._cwd, tool)))
+        for tool in self._tools:
+            yield from observer.observe(inputs.Tool(tool))
         for variable in HEEDED:
             yield from observer.observe(inputs.Env(variable))
         for path in (command.source, *command.inputs):
@@ -127,7 +118,10 @@ class Compilation:
         if command.depfile:
             yield depfile_dep(output_name(self._root, os.path.join(self._cwd, command.depfile)))
         if command.wants_cpu:
-            yield Dep("value", "cpu", digest(_cpu().encode()))
+            cpu = lean.cpu()
+            if not cpu:
+                raise Unusable("nobody knows this processor")
+            yield Dep("value", "cpu", digest(cpu))
         named = os.environ.get("PWD", "")
         if named and named != self._cwd and _is_same(named, self._cwd):
             yield set_dep("PWD", named, root)  # what debug information will name as its directory
@@ -223,6 +217,8 @@ class Compilation:
         if isinstance(kept, str):
             return kept
         self._leave_record(kept.found, kept.files, ran.chunks)
+        if os.environ.get("VCACHE_CC_SHORT") != "0":
+            launching.prepare(lean.home(), self._program)
         return ""
 
     def _named_by(self, depfile: str) -> list[str]:
@@ -265,7 +261,7 @@ class Compilation:
             records.leave(
                 asked=lean.request(self._program, list(command.argv), self._cwd),
                 files=contents,
-                tools=[os.path.join(self._cwd, tool) for tool in (self._program, *self._tools)],
+                tools=self._tools,
                 absent=[os.path.join(root, dep.name) for dep in found if dep.kind == "absent"],
                 outs=dict(zip(self._names, command.outs, strict=True)),
                 root=root,
@@ -319,14 +315,27 @@ def _opened(settings: Settings, root: Path) -> Cache:
     return Cache(store, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
 
 
-def _cpu() -> str:
-    """What distinguishes this processor for `-march=native`."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            first = file.read(16 << 10).partition("\n\n")[0]
-    except OSError:
-        return f"{platform.machine()} {platform.processor()} {platform.node()}"
-    return "\n".join(line for line in first.splitlines() if line.startswith(_CPU_FACTS))
+def _programs(program: str, cache: Cache) -> Iterator[str]:
+    """The paths of a compiler and of the programs it starts."""
+    yield os.path.abspath(program)
+    for name in compiler_tools(program, backing=_Memo(cache)):
+        tool = find_tool(name, os.environ)
+        if tool is not None:
+            yield os.path.abspath(tool[0])
+
+
+class _Memo:
+    """What a compiler answered about itself, from one process to the next."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+
+    def get(self, key: bytes) -> bytes | None:
+        found = self._cache.glance_key(make_key(key, namespace=_TOOLS))[1]
+        return found if isinstance(found, bytes) else None
+
+    def put(self, key: bytes, value: bytes) -> None:
+        self._cache.put_key(make_key(key, namespace=_TOOLS), value)
 
 
 def _is_same(one: str, other: str) -> bool:

@@ -11,8 +11,9 @@ import sys
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from vcache.cc import lean, records
-from vcache.cc.arguments import TooHard, is_compiler, parse
+from vcache.cc.arguments import TooHard, parse
 from vcache.cc.running import become
+from vcache.fingerprint.compilers import is_compiler
 
 if TYPE_CHECKING:
     from vcache.cc.arguments import Compile
@@ -39,12 +40,11 @@ _USAGE: Final = 2
 _YES: Final = ("1", "true", "yes", "on")
 
 
-def main(argv: list[str], *, passed_over: str = "") -> int:
+def main(argv: list[str]) -> int:
     """What a command line of `vcache cc` comes to, as an exit code.
 
     Args:
         argv: options of our own, then the compiler and its arguments.
-        passed_over: a directory of PATH in which the compiler is not looked for.
     """
     explains = False
     while argv and argv[0].startswith("-"):
@@ -60,7 +60,7 @@ def main(argv: list[str], *, passed_over: str = "") -> int:
     if not argv:
         os.write(2, b"vcache cc: give a compiler and its arguments, such as `vcache cc gcc -c x.c`\n")
         return _USAGE
-    program = lean.find_compiler(argv[0], passed_over)
+    program = lean.find_compiler(argv[0], lean.home())
     if not program:
         os.write(2, os.fsencode(f"vcache cc: {argv[0]}: there is no such program in PATH\n"))
         return _NOT_FOUND

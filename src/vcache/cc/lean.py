@@ -30,14 +30,16 @@ _TOUCH_NS: "Final" = 86_400_000_000_000
 _LONGEST_BYTES: "Final" = 64 << 20
 
 HEEDED: "Final" = frozenset(
-    b"""CCC_OVERRIDE_OPTIONS CLANG_CONFIG_FILE_SYSTEM_DIR CLANG_CONFIG_FILE_USER_DIR CLANG_NO_DEFAULT_CONFIG
-    COLUMNS COMPILER_PATH CPATH CPLUS_INCLUDE_PATH C_INCLUDE_PATH DEPENDENCIES_OUTPUT GCC_COLORS GCC_COMPARE_DEBUG
-    GCC_EXEC_PREFIX GCC_EXTRA_DIAGNOSTIC_OUTPUT GCC_URLS HOME LANG LANGUAGE LC_ALL LC_CTYPE LC_MESSAGES
-    LIBRARY_PATH MACOSX_DEPLOYMENT_TARGET OBJCPLUS_INCLUDE_PATH OBJC_INCLUDE_PATH SDKROOT SOURCE_DATE_EPOCH
-    SUNPRO_OUTPUT TERM TERM_URLS XDG_CACHE_HOME XDG_CONFIG_HOME""".split()
+    b"""CCC_OVERRIDE_OPTIONS CLANG_CONFIG_FILE_SYSTEM_DIR CLANG_CONFIG_FILE_USER_DIR
+    CLANG_NO_DEFAULT_CONFIG COLUMNS COMPILER_PATH CPATH CPLUS_INCLUDE_PATH C_INCLUDE_PATH
+    DEPENDENCIES_OUTPUT GCC_COLORS GCC_COMPARE_DEBUG GCC_EXEC_PREFIX GCC_EXTRA_DIAGNOSTIC_OUTPUT
+    GCC_URLS HOME LANG LANGUAGE LC_ALL LC_CTYPE LC_MESSAGES LD_RUN_PATH LIBRARY_PATH
+    MACOSX_DEPLOYMENT_TARGET OBJCPLUS_INCLUDE_PATH OBJC_INCLUDE_PATH SDKROOT SOURCE_DATE_EPOCH
+    SUNPRO_DEPENDENCIES SUNPRO_OUTPUT TERM XDG_CACHE_HOME XDG_CONFIG_HOME""".split()
 )
 """Variables that decide what a compiler does, or where its results are kept: each is part of a request."""
 
+CPU_FACTS: "Final" = (b"vendor_id", b"cpu family", b"model", b"stepping", b"flags", b"Features", b"CPU ")
 _UNHEEDED: "Final" = frozenset((b"VCACHE_CC_LOG",))
 
 
@@ -48,12 +50,13 @@ class Doubt(Exception):
 # --- what is asked ---------------------------------------------------------------------------
 
 
-def find_compiler(name: str, passed_over: str = "") -> str:
+def find_compiler(name: str, home: str) -> str:
     """The path of the program that a shell would run; "" when there is none.
 
     Args:
-        passed_over: a directory of PATH that does not count: the one that holds our own links.
+        home: of the records. Launchers in it go by the names of compilers, and are none.
     """
+    passed_over = f"{home}/launchers"
     if "/" in name:
         return name
     for directory in posix.environ.get(b"PATH", b"/bin:/usr/bin").split(b":"):
@@ -84,8 +87,23 @@ def request(compiler: str, argv: list[str], cwd: str) -> bytes:
     pwd = posix.environ.get(b"PWD", b"")
     if pwd and pwd != cwd.encode(sys.getfilesystemencoding(), "surrogateescape"):
         heeded.append(b"PWD=" + pwd)
+    if "=native" in "\0".join(argv):
+        heeded.append(cpu())
     tty = b"tty" if posix.isatty(2) else b""
     return b"\0".join((words, b"", tty, *heeded))
+
+
+def cpu() -> bytes:
+    """What distinguishes this processor from others, for `-march=native`; empty where that is unknown."""
+    try:
+        fd = posix.open("/proc/cpuinfo", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        first = posix.read(fd, 16384).partition(b"\n\n")[0]
+    finally:
+        posix.close(fd)
+    return b"\n".join(line for line in first.split(b"\n") if line.startswith(CPU_FACTS))
 
 
 def home() -> str:
@@ -318,16 +336,15 @@ def append(path: str, line: bytes) -> None:
 # --- the command -----------------------------------------------------------------------------
 
 
-def main(argv: list[str], passed_over: str = "") -> None:
+def main(argv: list[str]) -> None:
     """Answer a compiler's command from its record, and end this process; return where there is no answer.
 
     Args:
         argv: the compiler and its arguments, or the options of `vcache cc` itself.
-        passed_over: a directory of PATH in which the compiler is not looked for.
     """
     try:
         if argv and argv[0][:1] != "-" and (directory := home()):
-            asked = request(find_compiler(argv[0], passed_over), argv, posix.getcwd())
+            asked = request(find_compiler(argv[0], directory), argv, posix.getcwd())
             _answer(asked, record_path(directory, asked))
             append(f"{directory}/counts", b"hit\n")
             if b"VCACHE_CC_LOG" in posix.environ:
