@@ -113,6 +113,17 @@ class NinjaGraph:
         return self._manifest.scope.bindings
 
     def targets(self, words: Sequence[str]) -> list[Node | str]:
+        """What words of a command line stand for, as `named` has it, fit to be made.
+
+        Raises:
+            GraphError: no statement names one, or a node that is wanted needs itself.
+        """
+        wanted = self.named(words)
+        edges = [found.edge for found in wanted if isinstance(found, NinjaNode)]
+        require_no_cycle(edges, self._manifest.producers)
+        return wanted
+
+    def named(self, words: Sequence[str]) -> list[Node | str]:
         """What words of a command line stand for: nodes, and paths of sources; each once.
 
         Args:
@@ -120,7 +131,7 @@ class NinjaGraph:
                 without any, for every output that nothing needs.
 
         Raises:
-            GraphError: no statement names one, or a node that is wanted needs itself.
+            GraphError: no statement names one.
         """
         manifest = self._manifest
         if words:
@@ -128,7 +139,6 @@ class NinjaGraph:
         else:
             paths = manifest.defaults or roots(manifest)
         wanted = dict.fromkeys(manifest.producers.get(path, path) for path in paths)
-        require_no_cycle([edge for edge in wanted if isinstance(edge, Edge)], manifest.producers)
         return [self._node(found) if isinstance(found, Edge) else found for found in wanted]
 
     def consumers(self, path: str) -> tuple[Node, ...]:

@@ -22,7 +22,7 @@ class Manifest:
     """All that a manifest and the files it includes say."""
 
     __slots__ = (
-        "base", "defaults", "edges", "files", "is_phonycycle_error", "paths", "pools", "producers", "scope",
+        "base", "defaults", "edges", "files", "is_phonycycle_error", "mended", "paths", "pools", "producers", "scope",
         "warnings",
     )  # fmt: skip
 
@@ -36,6 +36,8 @@ class Manifest:
         self.producers: dict[str, Edge] = {}
         self.defaults: list[str] = []
         self.files: list[str] = []
+        self.mended: list[str] = []
+        """Phony outputs that needed themselves. They count as needed: so does ninja."""
         self.warnings: list[str] = []
         self.paths = Paths()
 
@@ -53,7 +55,8 @@ def read_text(base: str, name: str) -> str:
         GraphError: it cannot be read.
     """
     try:
-        with open(os.path.join(base, name), "rb") as file:
+        # Joined to nothing, the base would be opened instead.
+        with open(name and os.path.join(base, name), "rb") as file:
             raw = file.read()
     except OSError as error:
         raise GraphError(f"loading '{name}': {os.strerror(error.errno or 0)}") from error

@@ -25,6 +25,11 @@ class NinjaNode(Node):
 
     edge: Edge
 
+    @property
+    def is_phony(self) -> bool:
+        """Whether it has no work, asked without working it out."""
+        return self.edge.rule is PHONY
+
     if not TYPE_CHECKING:  # a checker takes both for the fields that they are to every user
 
         @property

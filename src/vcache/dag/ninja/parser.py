@@ -331,6 +331,7 @@ class _File:
             return
         edge.ins = tuple(path for path in edge.ins if path != out)
         edge.after = tuple(path for path in edge.after if path != out)
+        self._manifest.mended.append(out)
         self._manifest.warnings.append(
             f"phony target '{out}' names itself as an input; ignoring [-w phonycycle=warn]"
         )

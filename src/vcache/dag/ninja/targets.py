@@ -36,7 +36,7 @@ def roots(manifest: Manifest) -> list[str]:
     Raises:
         GraphError: everything is needed by something.
     """
-    needed: set[str] = set()
+    needed = set(manifest.mended)
     for edge in manifest.edges:
         needed.update(edge.ins, edge.after)
     found = [path for edge in manifest.edges for path in edge.outs if path not in needed]
