@@ -227,9 +227,7 @@ def _cleaned(flags: Flags, graph: NinjaGraph, work: Callable[[Cleaner], None]) -
     from vcache.dag.ninja.cleaning import Cleaner
 
     is_verbose = flags.verbosity == "verbose"
-    cleaner = Cleaner(
-        graph, say=_say, complain=_complain, warn=_warn, is_dry_run=flags.is_dry_run, is_verbose=is_verbose
-    )
+    cleaner = Cleaner(graph, say=_say, complain=_complain, is_dry_run=flags.is_dry_run, is_verbose=is_verbose)
     _say("Cleaning...", end="\n" if is_verbose or flags.is_dry_run else " ")
     work(cleaner)
     _say(f"{cleaner.n_removed} files.")

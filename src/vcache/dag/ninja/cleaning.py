@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from vcache.dag.ninja.scope import canonical
@@ -23,7 +23,7 @@ class Cleaner:
     Args:
         say: takes lines for standard output.
         complain: takes the texts of errors.
-        is_dry_run: nothing is removed; what would be is counted.
+        is_dry_run: nothing is removed; what would be is named and counted.
 
     Attributes:
         status: 1 when something went wrong.
@@ -36,19 +36,18 @@ class Cleaner:
         *,
         say: Callable[[str], object],
         complain: Callable[[str], object],
-        warn: Callable[[str], object] = lambda text: None,
         is_dry_run: bool = False,
         is_verbose: bool = False,
     ) -> None:
         self.status = 0
         self.n_removed = 0
-        self._graph, self._say, self._complain, self._warn = graph, say, complain, warn
-        self._is_dry_run, self._is_verbose = is_dry_run, is_verbose
+        self._graph, self._say, self._complain = graph, say, complain
+        self._is_dry_run, self._is_verbose = is_dry_run, is_verbose or is_dry_run
         self._done: set[str] = set()
 
     def everything(self, *, with_generated: bool) -> None:
         """All that is made, but for the outputs of generator rules unless they are asked for."""
-        for node in map(self._complete, self._graph.nodes):
+        for node in self._nodes():
             if node.rule != "phony" and (with_generated or not node.is_generator):
                 self._clean(node)
 
@@ -72,7 +71,7 @@ class Cleaner:
                 continue
             if self._is_verbose:
                 self._say(f"Rule {name}")
-            for node in map(self._complete, self._graph.nodes):
+            for node in self._nodes():
                 if node.rule == name:
                     self._clean(node)
 
@@ -88,28 +87,26 @@ class Cleaner:
     def _below(self, start: str) -> None:
         stack, seen = [start], {start}
         while stack:
-            node = self._graph.producer(stack.pop())
+            path = stack.pop()
+            node = complete(self._graph, self._graph.producer(path), _ignore)
             if node is None:
                 continue
-            node = self._complete(node)
-            if node.rule != "phony":
-                self._clean(node)
+            if node.rule != "phony":  # only the output that is needed: as in ninja
+                self._remove_all([path, *_extras(node)])
             fresh = [need for need in needs(node) if need not in seen]
             seen.update(fresh)
             stack += reversed(fresh)
 
-    def _complete(self, node: Node) -> Node:
-        found = complete(self._graph, node, self._warn)
-        assert found is not None
-        return found
+    def _nodes(self) -> Iterator[Node]:
+        for node in self._graph.nodes:
+            yield complete(self._graph, node, _ignore) or node
 
     def _clean(self, node: Node) -> None:
-        for path in node.outs:
+        self._remove_all([*node.outs, *_extras(node)])
+
+    def _remove_all(self, paths: Iterable[str]) -> None:
+        for path in paths:
             self._remove(path)
-        if isinstance(node.work, Command):
-            for path in (node.work.depfile, node.work.rspfile):
-                if path:
-                    self._remove(path)
 
     def _remove(self, path: str) -> None:
         if path in self._done:
@@ -133,6 +130,16 @@ class Cleaner:
     def _fail(self, text: str) -> None:
         self.status = 1
         self._complain(text)
+
+
+def _extras(node: Node) -> list[str]:
+    """What a command may leave besides its outputs."""
+    work = node.work
+    return [path for path in (work.depfile, work.rspfile) if path] if isinstance(work, Command) else []
+
+
+def _ignore(text: str) -> None:
+    """A dyndep file that is not there adds nothing to be removed."""
 
 
 def _remove_any(path: str) -> None:
