@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.front.graph import PyGraph
-from vcache.dag.front.trouble import explained
+from vcache.dag.front.trouble import explained, shown_path
 from vcache.entry import Dep
 from vcache.errors import FingerprintError, GraphError
 from vcache.fingerprint import traced
@@ -67,7 +67,10 @@ class Loaded:
         for spec in (*seen.deps_specs(), *self._watch.specs(), *self.graph.specs):
             if not (isinstance(spec, File) and spec.path in seen.unstable):
                 specs[repr(spec)] = spec
-        doubts = (Dep("file", path, b"", note="changed while it was read") for path in sorted(seen.unstable))
+        doubts = (
+            Dep("file", shown_path(path, self.graph.base), b"", note="changed while it was read")
+            for path in sorted(seen.unstable)
+        )
         return (*specs.values(), *doubts)
 
     @property
@@ -125,7 +128,7 @@ def load(
         ignore.append(os.fspath(directory))
     graph = PyGraph(base, keeper=cache, options=defines)
     watch = _Imports(base)
-    with inside(base), traced.record(ignore=ignore) as seen, graph.writing(), watch:
+    with inside(base), watch, traced.record(ignore=ignore) as seen, graph.writing():
         graph.seen = seen
         seen.opened(path, os.O_RDONLY)
         _run(path, base)

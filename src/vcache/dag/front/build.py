@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from vcache.dag.front.calls import as_bytes
 from vcache.dag.front.graph import PyGraph
 from vcache.dag.front.logs import LogFunction
-from vcache.dag.front.scene import current_graph
+from vcache.dag.front.scene import current_frame, current_graph
 from vcache.dag.front.steps import Body, StepFunction, StepOptions, StepWords, checked
 from vcache.dag.front.targets import Inputs, handle_of
 from vcache.dag.front.trouble import caller
 from vcache.dag.front.values import ValueFunction, ValueOptions, ValueWords
 from vcache.dag.front.words import Cmd, Program, Word, frame_or_refuse, sh
-from vcache.dag.node import Need, Node, Pool, Script
+from vcache.dag.node import Call, Need, Node, Pool, Script
 from vcache.errors import GraphError
 from vcache.fingerprint.inputs import File, Glob
 
@@ -216,6 +216,11 @@ class Build:
     def option(self, name: str, default: object = "") -> object:
         """What `-D name=value` said."""
         graph = self._graph()
+        frame = current_frame()
+        if frame is not None and isinstance(frame.node.work, Call):
+            # The value's key could not know it.
+            place = caller(graph.base)
+            raise GraphError(f"{place}: build.option({name!r}) in a value: take it as an argument")
         found = graph.options.get(name)
         graph.asked_options[name] = found
         return default if found is None else found

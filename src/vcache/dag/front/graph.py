@@ -191,8 +191,11 @@ class PyGraph:
                 raise GraphError(f"-D {name}: the build file has no such option{near}")
 
     def observe(self, spec: Spec) -> None:
-        """Let the evaluation of the build file depend on something."""
+        """Let the evaluation of the build file depend on something; and the value that is being made."""
         self._specs[repr(spec)] = spec
+        recording = _current_recording()
+        if recording is not None and recording is not self.seen:
+            recording.adopt(spec)
 
     @property
     def specs(self) -> tuple[Spec, ...]:
@@ -356,6 +359,12 @@ class PyGraph:
 
 
 _NAMES_SHOWN: Final = 12
+
+
+def _current_recording() -> Recording | None:
+    from vcache.fingerprint import traced  # who loads a file has it loaded
+
+    return traced.current()
 
 
 def _escaped(path: str) -> str:

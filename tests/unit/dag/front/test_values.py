@@ -148,3 +148,50 @@ def test_a_phony_name_stands_for_values_and_files(project: Project):
     )
     assert project.run("files").ran == {"o"}
     assert project.run("all").ran == {"v"}
+
+
+def test_a_value_depends_on_what_it_asks_of_build(project: Project, monkeypatch):
+    """Which files a pattern matches, and a variable, count inside of a value as well."""
+    monkeypatch.setenv("VC_TEST", "1")
+    project.file("d/a", "x")
+    project.load(
+        """
+        @build.value
+        def v(): return [str(one) for one in build.glob("d/*")] + [build.env("VC_TEST")]
+        build.default(v)
+        """
+    )
+    assert project.run().value("v") == ["d/a", "1"]
+    assert project.run().ran == set()
+    project.file("d/b", "x")
+    assert project.run().value("v") == ["d/a", "d/b", "1"]
+    monkeypatch.setenv("VC_TEST", "2")
+    assert project.run().value("v") == ["d/a", "d/b", "2"]
+
+
+def test_an_option_is_no_input_of_a_value(project: Project):
+    """Its key could not know it: it is refused, with the remedy."""
+    project.load('build.option("n", "1")\n@build.value\ndef v(): return build.option("n")\nbuild.default(v)')
+    assert (
+        "vcachefile.py:4: build.option('n') in a value: take it as an argument" in project.run(status=1).error
+    )
+
+
+def test_a_value_of_a_class_of_the_file(project: Project):
+    """It is read back as that class."""
+    project.load(
+        """
+        from dataclasses import dataclass
+        @dataclass
+        class Point:
+            x: int
+        @build.value
+        def v() -> Point: return Point(3)
+        @build.step(outs=["o"])
+        def o(point: Point): return sh("echo $1 > o", point.x)
+        build.default(o(v()))
+        """
+    )
+    assert project.run().ran == {"v", "o"}
+    (project.base / "o").unlink()
+    assert project.run().hits == {"v", "o"}
