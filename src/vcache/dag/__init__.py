@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # what mypy understands as well: importing typing costs the clean path 10 ms
 if TYPE_CHECKING:
     from vcache.dag.capture import Record
     from vcache.dag.front.build import Build, build

@@ -7,12 +7,13 @@ told by looking at files and variables, nothing is written: the next run then ta
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.dag.frozen import DIRECTORY, GENERAL, Ask, clean_name, freeze
+from vcache.dag.frozen import DIRECTORY, GENERAL, clean_name, freeze, load
 from vcache.dag.node import Call, Node
-from vcache.dag.rows import LOOK, OUTDATED, found_of
+from vcache.dag.rows import LOOK, OUTDATED, numbers_of, record_of
 from vcache.dag.special import sign_of, special_rows
 from vcache.dag.tree import LONE, Tree
 from vcache.fingerprint.digests import is_settled, signature
@@ -52,6 +53,7 @@ class Cleanness:
         heeds: Mapping[str, Sequence[Dep]],
     ) -> None:
         self._tree, self._stored, self._nodes, self._heeds = tree, stored, list(nodes), heeds
+        self._reached: set[int] = set()
         self._files: set[int] = set()
         self._named: set[int] = set()
         self._looks: set[int] = set()
@@ -62,12 +64,19 @@ class Cleanness:
         self._variables = {"PATH", GENERAL}
         self.steps = 0
 
-    def write(self, goals: Sequence[str], file: str, cwd: str) -> None:
-        """Write the file of these goals, or remove one that does not hold."""
+    def write(self, goals: Sequence[str], file: str, *, is_known: bool = False) -> None:
+        """Write the file of these goals, or remove one that does not hold.
+
+        Args:
+            is_known: the graph is that of the last time, and nothing ceased to be an input: what was
+                to be looked at then still is.
+        """
         tree = self._tree
-        path = os.path.join(tree._directory, clean_name(file, goals, cwd=cwd))
+        path = os.path.join(tree._directory, clean_name(file, goals))
         try:
-            self._collect(goals)
+            if not (is_known and self._recall(path)):
+                self._collect(goals)
+            self._check_nodes()
             self._look()
         except (_Doubt, OSError):
             if os.path.exists(path):
@@ -77,9 +86,9 @@ class Cleanness:
         write_atomic(
             path,
             freeze(
-                Ask("", file, tuple(goals), is_quiet=False),
+                file,
+                goals,
                 base=tree._base,
-                cwd=cwd,
                 steps=self.steps,
                 files=files,
                 signatures=signs,
@@ -89,6 +98,12 @@ class Cleanness:
                 absent=sorted(self._absent),
                 variables=sorted(self._variables),
                 environ=tree._environ,
+                notes={
+                    "graph": tree._graph_id,
+                    "nodes": record_of(sorted(self._reached)),
+                    "numbers": record_of(sorted(self._files)),
+                    "named": record_of(sorted(self._named)),
+                },
             ),
         )
         self._sweep()
@@ -107,11 +122,32 @@ class Cleanness:
     def _collect(self, goals: Sequence[str]) -> None:
         tree = self._tree
         self._files.update(tree._front)
-        for node in self._nodes_below(goals) if self._stored is not None else self._nodes_made():
-            if tree._flags[node] and (tree._flags[node] != LONE or not self._is_there(node)):
+        self._reached.update(self._nodes_below(goals) if self._stored is not None else self._nodes_made())
+        for node in self._reached:
+            self._files.update(numbers_of(tree._references[node]))
+
+    def _recall(self, path: str) -> bool:
+        """Take over what the last file of these goals says is to be looked at, and what came to it since."""
+        tree, stored = self._tree, self._stored
+        section = load(path)
+        if section is None or stored is None or section("graph") != memoryview(tree._graph_id):
+            return False
+        parts = [section(name) for name in ("nodes", "numbers", "named")]
+        for numbers, part in zip((self._reached, self._files, self._named), parts, strict=True):
+            if part is None:
+                return False
+            numbers.update(numbers_of(part))
+        self.steps = int(bytes(section("steps") or b"0"))
+        for name in tree._made:
+            if (node := tree._numbers[name]) in self._reached:
+                self._files.update(numbers_of(tree._references[node]))
+        return True
+
+    def _check_nodes(self) -> None:
+        """Make sure that every node is known to be what it should be."""
+        for node, flags in enumerate(self._tree._flags):
+            if flags and node in self._reached and (flags != LONE or not self._is_there(node)):
                 raise _Doubt
-            if len(tree._rows[node]):
-                self._files.update(found_of(tree._rows[node]))
 
     def _is_there(self, node: int) -> bool:
         assert self._stored is not None
@@ -154,6 +190,8 @@ class Cleanness:
                 isinstance(node.work, Call) and not self._heeds.get(node.name)
             ):
                 raise _Doubt
+            if node.work is None and not (node.ins or node.after) and not all(map(self._exists, node.outs)):
+                raise _Doubt  # what reads it is always out of date
             for path in (*node.ins, *node.outs):
                 (self._named if node.work is None else self._files).add(tree.things.number(path))
             self._named.update(map(tree.things.number, node.after))
@@ -161,28 +199,31 @@ class Cleanness:
             if number is not None and len(tree._rows[number]):
                 yield number
 
+    def _exists(self, path: str) -> bool:
+        return os.path.lexists(os.path.join(self._tree._base, path))
+
     # -- how they look -------------------------------------------------------------------------------
 
     def _look(self) -> None:
         tree = self._tree
-        looks = [ref for ref in self._files if ref & (LOOK | OUTDATED)]
-        for reference in looks:
-            self._files.discard(reference)
+        # References that are no things are larger than any of those.
+        for reference in [ref for ref in self._files if ref >= LOOK]:
             if reference & OUTDATED:
                 raise _Doubt
             self._look_at(tree._looks[reference & ~LOOK])
-        for number in [number for number in self._files if not tree.things.hint(number)]:
-            self._files.discard(number)
+        for number in self._files.intersection(tree.things.unsettled()):
             if number in tree._specials:
                 self._look_at_special(number)
-            else:
-                raise _Doubt  # a file without a sure signature
+            elif not tree.things.identity(number):
+                raise _Doubt  # nobody knows what it held
         for number in self._named - self._files:
             path = tree.things.paths[number]
             (self._present if os.path.lexists(tree.things.full(number)) else self._absent).add(path)
 
     def _look_at_special(self, number: int) -> None:
         """All signatures of a link or a directory, as long as they are those that were signed."""
+        if not self._tree._specials[number]:
+            raise _Doubt
         rows = special_rows(self._tree.things.full(number))
         if sign_of(rows) != self._tree._specials[number]:
             raise _Doubt
@@ -251,10 +292,10 @@ class Cleanness:
     def _columns(self) -> tuple[bytes, bytes]:
         """Paths and signatures of all files, side by side."""
         things = self._tree.things
-        if len(self._files) == len(things):
-            paths, signs = things.paths, [bytes(things.hints)]
-        else:
-            numbers = sorted(self._files)
-            paths = [things.paths[number] for number in numbers]
-            signs = [things.hint_at(number) for number in numbers]
-        return b"\0".join([*paths, *self._more]), b"".join([*signs, *self._more.values()])
+        # One without a sure signature stands there with zeros: the next run goes and settles it.
+        numbers = sorted(self._files.difference(self._tree._specials))
+        del numbers[bisect_left(numbers, LOOK) :]
+        paths, signs = things.paths, things.hints_of(numbers)
+        if len(numbers) != len(paths):
+            paths = [paths[number] for number in numbers]
+        return b"\0".join([*paths, *self._more]), b"".join([signs, *self._more.values()])

@@ -30,6 +30,7 @@ __all__ = [
     "Ask",
     "clean_name",
     "freeze",
+    "load",
     "pack",
     "parse",
     "seal",
@@ -139,45 +140,43 @@ class Ask:
 
 def parse(words: Sequence[str], dialect: str) -> Ask | None:
     """What the words behind a command ask for; None when they are not plain ones."""
-    given = {"C": "", "f": ""}
+    given = {"-C": "", "-f": ""}
+    numbers = ("-j", "-k") if dialect == NINJA else ("-j",)
+    bare = "-v" if dialect == NINJA else "-q"
     goals = []
-    is_quiet = False
     rest = iter(words)
+    is_quiet = False
     for word in rest:
+        flag = word[:2]
         if word[:1] != "-":
             goals.append(word)
-            continue
-        flag = word[1:2]
-        if word == ("-v" if dialect == NINJA else "-q"):
+        elif word == bare:
             is_quiet = dialect == VCACHE
+        elif word == "-k" and dialect == VCACHE:
             continue
-        value = word[2:] or next(rest, "")
-        if flag in ("j", "k") and value.isdecimal():
-            continue
-        if flag not in given or given[flag] or not value or value[0] == "-":
-            return None
-        given[flag] = value
-    file = given["f"] or (_NINJA_FILE if dialect == NINJA else "")
-    return Ask(given["C"], file, tuple(goals), is_quiet=is_quiet)
+        elif flag in numbers:
+            if not (word[2:] or next(rest, "")).isdecimal():
+                return None
+        else:
+            value = word[2:] or next(rest, "")
+            if flag not in given or given[flag] or value[:1] in ("", "-"):
+                return None
+            given[flag] = value
+    return Ask(given["-C"], given["-f"], tuple(goals), is_quiet=is_quiet)
 
 
-def _usual_file() -> str:
-    return _VCACHEFILE if os.path.exists(_VCACHEFILE) else _NINJA_FILE
+def _key(file: str, goals: Iterable[str]) -> bytes:
+    return "\0".join((file, *goals)).encode("utf-8", "surrogateescape")
 
 
-def _key(file: str, goals: Iterable[str], cwd: str) -> bytes:
-    return "\0".join((file, cwd, *goals)).encode("utf-8", "surrogateescape")
-
-
-def clean_name(file: str, goals: Iterable[str], *, cwd: str = "") -> str:
+def clean_name(file: str, goals: Iterable[str]) -> str:
     """The name, in `.vcache`, of what says whether these goals are made.
 
     Args:
-        file: the build file as the command line has it; "" for none.
+        file: the build file, relative to the base, or as the command line has it.
         goals: as the command line has them.
-        cwd: the working directory, absolute; "" for the base.
     """
-    return _name(_key(file, goals, cwd))
+    return _name(_key(file, goals))
 
 
 def _name(key: bytes) -> str:
@@ -188,10 +187,10 @@ def _name(key: bytes) -> str:
 
 
 def freeze(
-    ask: Ask,
+    file: str,
+    goals: Sequence[str],
     *,
     base: str,
-    cwd: str,
     steps: int,
     files: Buffer,
     signatures: Buffer,
@@ -201,23 +200,24 @@ def freeze(
     absent: Sequence[bytes],
     variables: Sequence[str],
     environ: Mapping[str, str],
+    notes: Mapping[str, Buffer],
 ) -> list[Buffer]:
     """The pieces of a `clean-` file.
 
     Args:
-        ask: what was asked for.
+        file, goals: as for `clean_name`.
         base: the absolute base. Paths are relative to it, or absolute.
-        cwd: the working directory; "" for the base.
         steps: how many steps are up to date.
         files: paths, each followed by a NUL: files and directories.
         signatures: one for each file, packed (`fingerprint.digests.signature`).
         links: as files, for symbolic links as they are themselves.
         present, absent: what is only asked whether it is there.
         variables: names of environment variables that count.
+        notes: more sections, for who writes the file the next time.
     """
     salt = os.urandom(SEAL_BYTES)
     sections: dict[str, Buffer] = {
-        "key": _key(ask.file, ask.goals, cwd),
+        "key": _key(file, goals),
         "base": os.fsencode(base),
         "steps": str(steps).encode(),
         "python": sys.version.encode(),
@@ -231,6 +231,7 @@ def freeze(
         "names": "\0".join(variables).encode("utf-8", "surrogateescape"),
         "salt": salt,
         "values": sealed_environ(variables, environ, salt),
+        **notes,
     }
     return pack(sections, seal)
 
@@ -265,7 +266,7 @@ def try_clean(words: Sequence[str], dialect: str) -> None:
         return
     gc.disable()  # 40,000 short-lived tuples: a third of the time would go into looking for cycles
     try:
-        steps = _check(ask)
+        steps = _check(ask, dialect)
     except (OSError, ValueError, ImportError):
         steps = None
     finally:
@@ -274,43 +275,33 @@ def try_clean(words: Sequence[str], dialect: str) -> None:
         os._exit(0)
 
 
-def _check(ask: Ask) -> int | None:
+def _check(ask: Ask, dialect: str) -> int | None:
     """How many steps are up to date; None when that is not known of all. Stays where it was."""
-    if not ask.directory:
-        return _check_here(ask)
     start = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.chdir(ask.directory)
-        return _check_here(ask)
-    finally:
-        os.fchdir(start)
-        os.close(start)
-
-
-def _check_here(ask: Ask) -> int | None:
-    here = os.getcwd()
-    file = ask.file or _usual_file()
-    steps = _check_base(_key(file, ask.goals, ""), here)
-    place, name = os.path.split(file)
-    if steps is not None or not place:
-        return steps
-    # A vcachefile elsewhere: its own directory is the base.
-    start = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.chdir(place)
-        base = os.getcwd()
-        return _check_base(_key(name, ask.goals, "" if base == here else here), base)
+        if ask.directory:
+            os.chdir(ask.directory)
+        file = ask.file
+        if not file:
+            file = _VCACHEFILE if dialect == VCACHE and os.path.exists(_VCACHEFILE) else _NINJA_FILE
+        place, name = os.path.split(file)
+        # A vcachefile's own directory is its base; of a ninja file, the working directory is.
+        if place and name[-3:] == ".py" and dialect == VCACHE:
+            os.chdir(place)
+            file = name
+        return _check_base(_key(file, ask.goals), os.getcwd())
     finally:
         os.fchdir(start)
         os.close(start)
 
 
 def _check_base(key: bytes, base: str) -> int | None:
-    section = _load(f"{DIRECTORY}/{_name(key)}")
+    section = load(f"{DIRECTORY}/{_name(key)}")
     return None if section is None else _check_sections(section, key, base)
 
 
-def _load(path: str) -> Callable[[str], memoryview | None] | None:
+def load(path: str) -> Callable[[str], memoryview | None] | None:
+    """The sections of a `clean-` file; None when there is none."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -7,7 +7,8 @@ for, and a few new ones are spliced in where the old ones stood.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
@@ -21,11 +22,12 @@ __all__ = [
     "OUTDATED",
     "Row",
     "Rows",
-    "found_of",
+    "find_number",
     "has_all_outs",
+    "numbers_of",
     "pack_row",
+    "record_of",
     "unpack_row",
-    "with_references",
 ]
 
 OUTDATED: Final = 1 << 31
@@ -33,11 +35,10 @@ OUTDATED: Final = 1 << 31
 LOOK: Final = 1 << 30
 """Set in a reference to a look: all that is not a file's content."""
 
-# took, then lengths: base, log, result, and counts: found, heeded, outs
-_HEAD: Final = Struct("<qIIIIII")
-_COUNTS: Final = Struct("<II")
-_COUNTS_OUTS: Final = Struct("<III")
-_COUNTS_AT: Final = 8 + 3 * 4
+# took; lengths of base, log and result; how many of its references were found; how many outs
+_HEAD: Final = Struct("<qIIIII")
+_OUTS_AT: Final = _HEAD.size - 4
+_SIZE: Final = Struct("<I")
 
 
 class Rows:
@@ -48,12 +49,13 @@ class Rows:
         blob: all records, one behind the other.
     """
 
-    __slots__ = ("_blob", "_count", "_new", "_offsets")
+    __slots__ = ("_blob", "_count", "_new", "_offsets", "_whole")
 
     def __init__(self, offsets: Buffer = bytes(4), blob: Buffer = b"") -> None:
-        self._offsets: Sequence[int] = memoryview(offsets).cast("B").cast("I")
+        self._offsets = memoryview(offsets).cast("B").cast("I")
         self._blob = memoryview(blob)
         self._new: dict[int, bytes] = {}
+        self._whole: bytes | None = None
         self._count = len(self._offsets) - 1
 
     def __len__(self) -> int:
@@ -74,36 +76,64 @@ class Rows:
         self._count += 1
         return self._count - 1
 
+    def holding(self, part: bytes) -> list[int]:
+        """The numbers of the records that hold some bytes, at a multiple of their length."""
+        found = {number for number, record in self._new.items() if _is_at_multiple(record, part)}
+        whole = self._whole
+        if whole is None:
+            whole = self._whole = bytes(self._blob)
+        at = whole.find(part)
+        while at >= 0:
+            number = bisect_right(self._offsets, at) - 1
+            if (at - self._offsets[number]) % len(part) == 0 and number not in self._new:
+                found.add(number)
+                at = self._offsets[number + 1] - 1
+            at = whole.find(part, at + 1)
+        return sorted(found)
+
     def pieces(self) -> tuple[bytes, bytes]:
         """Offsets and blob as they are to be stored."""
-        if not self._new:
-            return bytes(self._offsets), bytes(self._blob)
         offsets, old = self._offsets, len(self._offsets) - 1
-        sizes = [end - begin for begin, end in pairwise(offsets)]
-        sizes += [0] * (self._count - old)
         parts: list[Buffer] = []
         at = 0
         for number in sorted(self._new):
-            record = self._new[number]
-            sizes[number] = len(record)
-            parts += self._blob[at : offsets[min(number, old)]], record
+            parts += self._blob[at : offsets[min(number, old)]], self._new[number]
             at = offsets[min(number + 1, old)]
         parts.append(self._blob[at:])
-        return array("I", accumulate(sizes, initial=0)).tobytes(), b"".join(parts)
+        return self._new_offsets(), b"".join(parts)
+
+    def _new_offsets(self) -> bytes:
+        offsets, old, new = self._offsets, len(self._offsets) - 1, self._new
+        if self._count == old and all(
+            len(record) == offsets[at + 1] - offsets[at] for at, record in new.items()
+        ):
+            return offsets.tobytes()
+        sizes = [end - begin for begin, end in pairwise(offsets)] + [0] * (self._count - old)
+        for number, record in new.items():
+            sizes[number] = len(record)
+        return array("I", accumulate(sizes, initial=0)).tobytes()
+
+
+def _is_at_multiple(record: bytes, part: bytes) -> bool:
+    return any(record.startswith(part, at) for at in range(0, len(record), len(part)))
+
+
+def find_number(rows: Rows, number: int) -> list[int]:
+    """The records, each of 32-bit numbers, that hold a number."""
+    return rows.holding(_SIZE.pack(number))
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A `Made` with numbers in place of names.
+    """A `Made` without what it refers to.
 
     Attributes:
-        found: what it found, as numbers of things or, with `LOOK`, of looks.
-        heeds: looks that its base fingerprint holds: variables and tools.
+        n_found: how many of its references it found; the others are heeded: its base fingerprint
+            holds them.
     """
 
     base: bytes
-    found: tuple[int, ...] = ()
-    heeds: tuple[int, ...] = ()
+    n_found: int = 0
     outs: tuple[bytes, ...] = ()
     took_ns: int = 0
     result: str = ""
@@ -113,27 +143,22 @@ class Row:
 def pack_row(row: Row) -> bytes:
     """The record of a row."""
     result = row.result.encode("utf-8", "surrogateescape")
-    head = _HEAD.pack(
-        row.took_ns, len(row.base), len(row.log), len(result), len(row.found), len(row.heeds), len(row.outs)
-    )
-    numbers = array("I", (*row.found, *row.heeds, *map(len, row.outs)))
-    return b"".join((head, numbers.tobytes(), row.base, row.log, result, *row.outs))
+    head = _HEAD.pack(row.took_ns, len(row.base), len(row.log), len(result), row.n_found, len(row.outs))
+    sizes = array("I", map(len, row.outs)).tobytes()
+    return b"".join((head, sizes, row.base, row.log, result, *row.outs))
 
 
 def unpack_row(record: Buffer) -> Row:
     """The row of a record."""
     view = memoryview(record)
-    took, base, log, result, n_found, n_heeds, n_outs = _HEAD.unpack_from(view)
-    at = _HEAD.size
-    end = at + 4 * (n_found + n_heeds + n_outs)
-    numbers = view[at:end].cast("B").cast("I").tolist()
-    sizes = (base, log, result, *numbers[n_found + n_heeds :])
-    ends = list(accumulate(sizes, initial=end))
+    took, base, log, result, n_found, n_outs = _HEAD.unpack_from(view)
+    end = _HEAD.size + 4 * n_outs
+    sizes = view[_HEAD.size : end].cast("B").cast("I").tolist()
+    ends = list(accumulate((base, log, result, *sizes), initial=end))
     parts = [bytes(view[begin:stop]) for begin, stop in pairwise(ends)]
     return Row(
         base=parts[0],
-        found=tuple(numbers[:n_found]),
-        heeds=tuple(numbers[n_found : n_found + n_heeds]),
+        n_found=n_found,
         outs=tuple(parts[3:]),
         took_ns=took,
         result=parts[2].decode("utf-8", "surrogateescape"),
@@ -141,24 +166,18 @@ def unpack_row(record: Buffer) -> Row:
     )
 
 
-def found_of(record: Buffer) -> list[int]:
-    """The references of a record, found ones and heeded ones, without unpacking the rest."""
-    n_found, n_heeds = _COUNTS.unpack_from(record, _COUNTS_AT)
-    end = _HEAD.size + 4 * (n_found + n_heeds)
-    return memoryview(record)[_HEAD.size : end].cast("B").cast("I").tolist()
-
-
-def with_references(record: Buffer, change: Callable[[int], int]) -> bytes:
-    """The record with each reference put through a function."""
-    n_found, n_heeds = _COUNTS.unpack_from(record, _COUNTS_AT)
-    end = _HEAD.size + 4 * (n_found + n_heeds)
-    numbers = array("I", map(change, found_of(record)))
-    view = memoryview(record)
-    return b"".join((view[: _HEAD.size], numbers.tobytes(), view[end:]))
-
-
 def has_all_outs(record: Buffer) -> bool:
     """Whether everything that the node promised was made."""
-    n_found, n_heeds, n_outs = _COUNTS_OUTS.unpack_from(record, _COUNTS_AT)
-    begin = _HEAD.size + 4 * (n_found + n_heeds)
-    return 0 not in memoryview(record)[begin : begin + 4 * n_outs].cast("B").cast("I").tolist()
+    (n_outs,) = _SIZE.unpack_from(record, _OUTS_AT)
+    sizes = memoryview(record)[_HEAD.size : _HEAD.size + 4 * n_outs]
+    return 0 not in sizes.cast("B").cast("I").tolist()
+
+
+def numbers_of(record: Buffer) -> list[int]:
+    """The 32-bit numbers of a record."""
+    return memoryview(record).cast("B").cast("I").tolist()
+
+
+def record_of(numbers: Iterable[int]) -> bytes:
+    """The record of 32-bit numbers."""
+    return array("I", numbers).tobytes()

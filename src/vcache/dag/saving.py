@@ -11,11 +11,12 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.frozen import pack
 from vcache.dag.node import Call, Node, Script
-from vcache.dag.rows import LOOK, OUTDATED, Row, Rows, has_all_outs, pack_row, with_references
+from vcache.dag.rows import LOOK, OUTDATED, Row, Rows, has_all_outs, numbers_of, pack_row, record_of
 from vcache.dag.special import special_sign
 from vcache.dag.stored import StoredGraph, is_storable, store_graph
 from vcache.dag.things import Things
@@ -58,6 +59,7 @@ class Saving:
         self._settled: set[int] = set()
         self._heeds: dict[str, tuple[Dep, ...]] = {}
         self._sections: dict[str, Buffer] | None = None
+        self._has_dropped = False
 
     def save(
         self,
@@ -66,7 +68,6 @@ class Saving:
         wanted: Sequence[Node],
         front: Sequence[Dep],
         file: str,
-        cwd: str,
     ) -> None:
         """All of it, in the order in which one thing needs the other."""
         tree = self._tree
@@ -89,15 +90,16 @@ class Saving:
         if goals is not None:
             from vcache.dag.cleanness import Cleanness
 
-            Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, cwd)
+            is_known = graph is stored is not None and not self._has_dropped
+            Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, is_known=is_known)
 
     # -- numbers -----------------------------------------------------------------------------------
 
     def _renumber(self, graph: Whole | None, nodes: Sequence[Node]) -> StoredGraph | None:
         """Give nodes and paths the numbers of a graph that was read anew."""
         tree = self._tree
-        old_things, old_rows, old_numbers = tree.things, tree._rows, tree._numbers
-        old_names, old_flags, old_specials = tree._names, tree._flags, tree._specials
+        old_things, old_rows, old_references = tree.things, tree._rows, tree._references
+        old_names, old_numbers, old_flags = tree._names, tree._numbers, tree._flags
         things = tree.things = Things(tree._base)
         stored = None
         if graph is not None and all(map(is_storable, nodes)):
@@ -117,15 +119,24 @@ class Saving:
         gone = [name for at, name in enumerate(old_names) if name not in present and len(old_rows[at])]
         tree._names = names + gone[-_GONE_MOST:]
         tree._numbers = dict(zip(tree._names, range(len(tree._names)), strict=True))
-        tree._rows, tree._flags = Rows(), bytearray(len(tree._names))
+        tree._rows, tree._references, tree._flags = Rows(), Rows(), bytearray(len(tree._names))
         renew = _Renumbering(old_things, things)
         for number, name in enumerate(tree._names):
             was = old_numbers.get(name)
-            record = b"" if was is None or name in tree._made else old_rows[was]
-            tree._rows.append(with_references(record, renew) if len(record) else b"")
+            row, references = b"", b""
+            if was is not None and name not in tree._made:
+                row, references = bytes(old_rows[was]), record_of(map(renew, numbers_of(old_references[was])))
+            tree._rows.append(row)
+            tree._references.append(references)
             tree._flags[number] = 0 if was is None else old_flags[was] & STALE
         things.adopt(old_things)
-        tree._specials = {renew(number): sign for number, sign in old_specials.items()}
+        tree._generated = set()
+        if stored is not None:
+            numbers = chain.from_iterable(
+                map(numbers_of, map(tree._references.__getitem__, range(len(names))))
+            )
+            tree._generated = _made_of(numbers, stored)
+        tree._specials = {renew(number): sign for number, sign in tree._specials.items()}
         return stored
 
     def _thing(self, name: str) -> int:
@@ -205,19 +216,23 @@ class Saving:
                     self._put_out(tree.things.number(path), identity)
             found = tuple(self._found(dep) for dep in made.found)
             heeds = tuple(self._found(dep) for dep in self._heeds.get(name, ()))
-            tree._rows[number] = pack_row(
-                Row(made.base, found, heeds, made.outs, made.took_ns, made.result, made.log)
-            )
+            if not {*numbers_of(tree._references[number])}.issubset((*found, *heeds)):
+                self._has_dropped = True
+            row = Row(made.base, len(found), made.outs, made.took_ns, made.result, made.log)
+            tree._rows[number], tree._references[number] = pack_row(row), record_of((*found, *heeds))
             tree._flags[number] = STALE if any(ref & OUTDATED for ref in found) else 0
+            if stored is not None:
+                tree._generated |= _made_of(found, stored)
         for name in tree._forgotten:
             if name in tree._numbers:
-                tree._rows[tree._numbers[name]] = b""
+                tree._rows[tree._numbers[name]] = tree._references[tree._numbers[name]] = b""
 
     def _node(self, name: str) -> int:
         tree = self._tree
         number = tree._numbers.get(name)
         if number is None:
             number = tree._numbers[name] = tree._rows.append(b"")
+            tree._references.append(b"")
             tree._names.append(name)
             tree._flags.append(0)
         return number
@@ -278,10 +293,10 @@ class Saving:
                     readers.update(stored.consumers(thing))
         for node in readers - confirmed:
             tree._flags[node] |= STALE
-            if len(tree._rows[node]):
-                tree._rows[node] = with_references(
-                    tree._rows[node], lambda ref: ref | OUTDATED if ref in changed else ref
-                )
+            references = numbers_of(tree._references[node])
+            tree._references[node] = record_of(
+                ref | OUTDATED if ref in changed else ref for ref in references
+            )
 
     def _ends(self, number: int, stored: StoredGraph | None) -> int:
         """What keeps a node from being passed over, whatever has changed."""
@@ -327,10 +342,14 @@ class Saving:
             "specials": [[number, sign.hex()] for number, sign in tree._specials.items()],
         }
         offsets, blob = tree._rows.pieces()
+        reference_offsets, references = tree._references.pieces()
         sections: dict[str, Buffer] = {
+            "generated": record_of(sorted(tree._generated)),
             "meta": json.dumps(meta).encode(),
             "names": "\0".join(tree._names).encode("utf-8", "surrogateescape"),
             "flags": tree._flags,
+            "refs-at": reference_offsets,
+            "refs": references,
             "rows-at": offsets,
             "rows": blob,
             "paths": b"\0".join(tree.things.paths),
@@ -338,6 +357,11 @@ class Saving:
             "signs": tree.things.hints,
         }
         write_atomic(os.path.join(tree._directory, TREE), pack(sections, checksum))
+
+
+def _made_of(references: Iterable[int], stored: StoredGraph) -> set[int]:
+    """The things, of those that were found, that some node makes."""
+    return {ref for ref in set(references) if not ref & (LOOK | OUTDATED) and stored.maker(ref) >= 0}
 
 
 class _Renumbering:

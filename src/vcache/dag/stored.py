@@ -37,6 +37,10 @@ class Recall(Protocol):
         """The nodes that are not known to be what they were, whatever has changed."""
         ...
 
+    def generated(self) -> Collection[int]:
+        """The things that somebody makes and somebody found."""
+        ...
+
     def finders(self, things: Collection[int]) -> Mapping[int, Sequence[int]]:
         """By thing, the nodes that found it."""
         ...
@@ -181,11 +185,11 @@ def store_graph(
     sections["kinds"] = bytes([_PHONY if node.work is None else 0 for node in nodes])
     sections["rows-at"] = array("I", accumulate(map(len, records), initial=0)).tobytes()
     sections["rows"] = b"".join(records)
+    asked = (things.find(path) for path in defaults)
+    goals = dict.fromkeys(makers[thing] for thing in asked if thing is not None)
+    sections["goals"] = array("I", (goal for goal in goals if goal >= 0)).tobytes()
     sections["meta"] = _dump(
-        {
-            "pools": [[pool.name, pool.slots, pool.memory_bytes] for pool in pools.values()],
-            "defaults": list(defaults),
-        }
+        {"pools": [[pool.name, pool.slots, pool.memory_bytes] for pool in pools.values()]}
     )
     return sections
 
@@ -287,7 +291,7 @@ class StoredGraph:
         self._rows = Rows(_need(section, "rows-at"), _need(section, "rows"))
         meta = json.loads(bytes(_need(section, "meta")))
         self._pools = {name: Pool(name, slots, memory) for name, slots, memory in meta["pools"]}
-        self._defaults: tuple[str, ...] = tuple(meta["defaults"])
+        self._goals = _need(section, "goals").cast("I").tolist()
         self._nodes: dict[int, Node] = {}
         self._cone: set[int] | None = None
         self._order: set[int] = set()
@@ -304,11 +308,6 @@ class StoredGraph:
     def pools(self) -> Mapping[str, Pool]:
         """Pools by name."""
         return self._pools
-
-    @property
-    def defaults(self) -> tuple[str, ...]:
-        """Paths that are made when nobody says what."""
-        return self._defaults
 
     def node(self, number: int) -> Node:
         """A node by its number."""
@@ -371,8 +370,10 @@ class StoredGraph:
 
     def targets(self, words: Sequence[str]) -> Nodes | None:
         """The nodes behind words of a command line; None if one of them is not simply made here."""
+        if not words:
+            return Nodes(self, self._goals)
         numbers = []
-        for word in words or self._defaults:
+        for word in words:
             thing = None if word[-1:] == "^" else self._recall.things.find(word)
             number = -1 if thing is None else self.maker(thing)
             if number < 0:
@@ -392,10 +393,6 @@ class StoredGraph:
         reach = _Reach(self, self._recall, self._checks.all)
         self._cone, self._order = reach.affected(changed, goals.numbers)
         return [self.node(number) for number in sorted(self._cone)]
-
-    def outs(self) -> Iterable[int]:
-        """Every thing that is made."""
-        return self._outs.all.tolist()
 
     def waiters(self, thing: int) -> list[int]:
         """The numbers of the nodes that only wait for a thing."""
@@ -430,7 +427,7 @@ class _Reach:
         """The nodes to look at, and those that only stand between two of them."""
         graph, things = self._graph, self._recall.things
         numbers = {thing for path in changed if path[:1] == "/" and (thing := things.find(path)) is not None}
-        self._finders = self._recall.finders(numbers.union(graph.outs()))
+        self._finders = self._recall.finders(numbers.union(self._recall.generated()))
         seeds = {node for node in self._recall.open_ends() if node < len(graph)}
         seeds.update(node for node in self._recall.watchers(changed) if node < len(graph))
         for thing in numbers:

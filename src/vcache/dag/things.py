@@ -6,7 +6,9 @@ A thing's number is its place in columns of fixed width. It knows files and dige
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 from struct import Struct
 from typing import Final
@@ -20,9 +22,15 @@ __all__ = ["SIGNATURE_BYTES", "Things"]
 _SIGNATURE: Final = Struct("<QqqQQ")
 SIGNATURE_BYTES: Final = _SIGNATURE.size
 _signed = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
+_SIGNATURE_ROW: Final = Struct(f"{SIGNATURE_BYTES}s")
+_NUMBERS: Final = SIGNATURE_BYTES // 8
+_CTIME: Final = 2  # the place of ctime among them
 _NONE: Final = bytes(DIGEST_BYTES)
 _UNSETTLED: Final = bytes(SIGNATURE_BYTES)
 _CHUNK: Final = 512
+# As in `frozen`: below this a fork costs more than it saves.
+_SHARE_LEAST: Final = 3000
+_SHARES_MOST: Final = 4
 
 
 class Things:
@@ -98,6 +106,18 @@ class Things:
         found = self.hint_at(number)
         return b"" if found == _UNSETTLED else found
 
+    def unsettled(self) -> set[int]:
+        """The numbers of all without a signature."""
+        changed = memoryview(self.hints).cast("q")[_CTIME::_NUMBERS].tolist()
+        return {number for number, ctime_ns in enumerate(changed) if not ctime_ns}
+
+    def hints_of(self, numbers: Sequence[int]) -> bytes:
+        """The signatures of some numbers, one behind the other."""
+        if len(numbers) == len(self.paths):
+            return bytes(self.hints)
+        rows = list(_SIGNATURE_ROW.iter_unpack(self.hints))
+        return b"".join([rows[number][0] for number in numbers])
+
     def hint_at(self, number: int) -> bytes:
         """The same as it is stored: zeros when it is not known."""
         return bytes(self.hints[number * SIGNATURE_BYTES : (number + 1) * SIGNATURE_BYTES])
@@ -118,14 +138,47 @@ class Things:
         """The numbers of recorded files whose signature is not the one recorded, by one stat each."""
         # Relative paths are shorter ways for the kernel; who stands elsewhere pays a tenth more.
         prefix = b"" if os.getcwd() == self._base else os.fsencode(self._prefix)
-        return [number for at in range(0, len(self.paths), _CHUNK) for number in self._suspects(at, prefix)]
+        count = len(self.paths)
+        shares = min(count // _SHARE_LEAST, _SHARES_MOST, len(os.sched_getaffinity(0)))
+        if shares < 2 or threading.active_count() > 1:
+            return list(self._suspects(0, count, prefix))
+        size = -(-count // shares)
+        children = [self._send_suspects(at, at + size, prefix) for at in range(size, count, size)]
+        found = list(self._suspects(0, size, prefix))
+        for child, descriptor, at in children:
+            theirs = _received(child, descriptor)
+            # Without an answer, such as when it was killed, its share is looked at here.
+            found += self._suspects(at, at + size, prefix) if theirs is None else theirs
+        return found
 
-    def _suspects(self, at: int, prefix: bytes) -> Iterator[int]:
-        paths = self.paths[at : at + _CHUNK]
+    def _send_suspects(self, at: int, end: int, prefix: bytes) -> tuple[int, int, int]:
+        """Let a child look at a share: its number, where its answer is read, and where the share begins."""
+        reads, writes = os.pipe2(os.O_CLOEXEC)
+        child = os.fork()
+        if child:
+            os.close(writes)
+            return child, reads, at
+        status = 1
+        try:
+            os.close(reads)
+            answer = memoryview(array("I", self._suspects(at, end, prefix)).tobytes())
+            while answer:
+                answer = answer[os.write(writes, answer) :]
+            status = 0
+        finally:
+            os._exit(status)
+
+    def _suspects(self, begin: int, end: int, prefix: bytes) -> Iterator[int]:
+        for at in range(begin, min(end, len(self.paths)), _CHUNK):
+            yield from self._suspects_of(at, min(at + _CHUNK, end), prefix)
+
+    def _suspects_of(self, at: int, end: int, prefix: bytes) -> Iterator[int]:
+        paths = self.paths[at:end]
         if prefix:
             paths = [os.path.join(prefix, path) for path in paths]
-        view = memoryview(self.hints)[at * SIGNATURE_BYTES : (at + _CHUNK) * SIGNATURE_BYTES]
-        expected = list(_SIGNATURE.iter_unpack(view))
+        expected = list(
+            _SIGNATURE.iter_unpack(memoryview(self.hints)[at * SIGNATURE_BYTES : end * SIGNATURE_BYTES])
+        )
         try:
             if list(map(_signed, map(os.stat, paths))) == expected:
                 return
@@ -171,6 +224,13 @@ class Things:
             return FileState(identity, signature(status))
         # Read again only when that can help: a file of this moment has no sure signature yet.
         return look(full, digests) if is_settled(status, now_ns) else None
+
+
+def _received(child: int, descriptor: int) -> list[int] | None:
+    """What a child wrote; None if it did not end well."""
+    with os.fdopen(descriptor, "rb") as file:
+        answer = file.read()
+    return None if os.waitpid(child, 0)[1] else memoryview(answer).cast("I").tolist()
 
 
 def look(full: str, digests: FileDigests) -> FileState | None:
