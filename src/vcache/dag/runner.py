@@ -135,6 +135,7 @@ class Runner:
 
     def _loop(self) -> None:
         ready = self._wanted.ready
+        self._wanted.tell()  # before the first hit: progress counts towards a total
         while True:
             while ready and not self._stopped_by:
                 self._advance(ready.popleft())

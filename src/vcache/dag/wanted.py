@@ -91,7 +91,11 @@ class Wanted:
         """The files that count where a path is named: a phony name stands for what it names."""
         producer = self._run.graph.producer(path)
         task = None if producer is None else self._tasks.get(producer.name)
-        return (path,) if task is None or task.node.work is not None else task.stands_for
+        if task is None or task.node.work is not None:
+            return (path,)
+        # A phony name may be a file as well: CMake lists its own inputs so, that a missing one be no error.
+        seen = self._run.files.input(path)
+        return (path, *task.stands_for) if seen is not None and seen.kind == "file" else task.stands_for
 
     def cycle(self) -> GraphError | None:
         """The error that tasks which wait for ever are; None where none do."""
