@@ -34,6 +34,9 @@ _HOMES: Final = {
     "run": "run",
     "build": "build",
     "why": "why",
+    "log": "log",
+    "history": "runs",
+    "diff": "runs",
     "completion": "completion",
 }
 _PIPED: Final = 141

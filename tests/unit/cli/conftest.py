@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.unit.dag import runs as some
 from vcache.cache import Cache
 from vcache.cli import cli
+from vcache.dag.journal import Journal
+from vcache.entry import make_key
 
 Run = Callable[..., Result]
 
@@ -43,3 +46,30 @@ def cache(tmp_path: Path):
     """The library's view of the same directory."""
     with Cache(f"disk:{tmp_path / 'cache'}") as opened:
         yield opened
+
+
+@pytest.fixture
+def record(elsewhere: Path):
+    """Write down a run in the working directory."""
+
+    def write(number: int, events, *, base: Path | None = None) -> str:
+        run = f"{some.RUN}{number}"
+        listener = Journal(str(base or elsewhere), run)
+        for event in [some.started(number), *events]:
+            listener.on_event(event)
+        listener.close()
+        return run
+
+    return write
+
+
+@pytest.fixture
+def keep_log(cache):
+    """Put what a node wrote into the cache, as the runner does; its digest."""
+
+    def put(number: int, *chunks: tuple[int, int, bytes]) -> bytes:
+        digest = bytes([number]) * 32
+        cache.put_key(make_key(digest.hex(), namespace=".logs"), [list(chunk) for chunk in chunks])
+        return digest
+
+    return put

@@ -12,7 +12,24 @@ from vcache.cli import cli
 from vcache.cli.app import App
 from vcache.errors import StoreFull
 
-COMMANDS = ["get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "why", "completion"]
+COMMANDS = [
+    "get",
+    "put",
+    "rm",
+    "ls",
+    "info",
+    "stats",
+    "gc",
+    "verify",
+    "doctor",
+    "run",
+    "build",
+    "why",
+    "log",
+    "history",
+    "diff",
+    "completion",
+]
 
 
 def test_every_command_is_there_and_documented(vcache):
