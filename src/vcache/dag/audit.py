@@ -86,9 +86,9 @@ def compare(
     wrote: Iterable[str],
     *,
     declared: Collection[str],
-    found: Collection[str],
     outs: Collection[str],
     root: str,
+    found: Collection[str] = (),
     after: Collection[str] = (),
 ) -> list[Finding]:
     """Where a node and its command differ, warnings first.
@@ -99,9 +99,9 @@ def compare(
         opened: as `Ended.opened`.
         wrote: as `Ended.wrote`.
         declared: inputs, with the programs that are declared as tools.
-        found: what a depfile named.
         outs: outputs, with the depfile and the response file.
         root: of the project.
+        found: what a depfile named; not what was traced, or nothing is ever undeclared.
         after: order-only inputs.
     """
     opened, wrote = list(dict.fromkeys(opened)), list(dict.fromkeys(wrote))

@@ -94,7 +94,8 @@ def read_trace(lines: Iterable[str], cwd: str) -> Traced:
 def tidied(traced: Traced, *, base: str = "/", outs: Collection[str] = ()) -> Traced:
     """The same by names as they are now: without its outputs and what is no input, with interpreters.
 
-    A directory that was looked at and not listed says nothing; the kernel reads the first line of a
+    A directory that was looked at and not listed says nothing, nor do Python's bytecode and the
+    loader's index: what they stand for was looked at as well. The kernel reads the first line of a
     script itself.
 
     Args:
@@ -106,11 +107,11 @@ def tidied(traced: Traced, *, base: str = "/", outs: Collection[str] = ()) -> Tr
     opened: dict[tuple[str, str], None] = {}
     for kind, path in (*traced.opened, *(("file", found) for found in _interpreters(traced.ran))):
         name = names.normal(path)
-        if name in outs or name.startswith(below) or _is_nowhere(name):
+        if name in outs or name.startswith(below) or _is_no_input(name):
             continue
         if kind != "file" or os.path.isfile(name) or not os.path.lexists(name):
             opened[kind, name] = None
-    wrote = dict.fromkeys(name for path in traced.wrote if not _is_nowhere(name := names.normal(path)))
+    wrote = dict.fromkeys(name for path in traced.wrote if not _is_no_input(name := names.normal(path)))
     return Traced(tuple(opened), tuple(wrote), traced.ran, traced.doubt)
 
 
@@ -368,8 +369,13 @@ def _unescaped(match: re.Match[bytes]) -> bytes:
     return bytes((int(code, 8),)) if code.isdigit() else _PLAIN.get(code, code)
 
 
-def _is_nowhere(path: str) -> bool:
-    return path.startswith(_NOWHERE) and (path in _NOWHERE or path.startswith(_NOWHERE_BELOW))
+def _is_no_input(path: str) -> bool:
+    """What the kernel makes up, and what only tells again what was seen otherwise."""
+    if path.startswith(_NOWHERE):
+        return path in _NOWHERE or path.startswith(_NOWHERE_BELOW)
+    # Every installed package changes the loader's index; the libraries it led to were opened. Python
+    # holds its bytecode against the source, which it looks at.
+    return path == "/etc/ld.so.cache" or "/__pycache__/" in path or path.endswith("/__pycache__")
 
 
 def _interpreters(programs: Iterable[str]) -> list[str]:
