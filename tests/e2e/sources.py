@@ -1,8 +1,8 @@
-"""Real sources to build: the zstd C library inside the sdist of the PyPI package `zstandard`.
+"""Real sources to build, inside sdists of PyPI packages: zstd in `zstandard`, lua in `lupa`.
 
-0.14.1 is the last release whose sdist holds zstd (1.4.5) as a tree of separate files; later ones
-ship one amalgamated file. Nothing of it is committed. No code of the sdist runs on this machine but
-what a test compiles: pip asks the build backend for metadata, and is answered by a stand-in.
+zstandard 0.14.1 is the last release whose sdist holds zstd (1.4.5) as a tree of separate files; later
+ones ship one amalgamated file. Nothing of it is committed. No code of an sdist runs on this machine
+but what a test compiles: pip asks the build backend for metadata, and is answered by a stand-in.
 """
 
 from __future__ import annotations
@@ -16,18 +16,33 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["SOURCE_COUNT", "VERSION", "unpack_zstd"]
+__all__ = ["SOURCE_COUNT", "VERSION", "Sdist", "fetched", "unpack_lua", "unpack_zstd"]
 
 VERSION = "1.4.5"
 SOURCE_COUNT = 29
-_PACKAGE = "zstandard"
-_RELEASE = "0.14.1"
-_SHA256 = "5dd700e52ec28c64d43f681ccde76b6436c8f89a332d6c9e22a6b629f28daeb5"
 _FOLDERS = ("common", "compress", "decompress", "dictBuilder")
 
-_BACKEND = f"""\
+
+@dataclass(frozen=True)
+class Sdist:
+    """A source archive of PyPI, as it was when its digest was written down."""
+
+    package: str
+    release: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.package}-{self.release}.tar.gz"
+
+
+_ZSTD = Sdist("zstandard", "0.14.1", "5dd700e52ec28c64d43f681ccde76b6436c8f89a332d6c9e22a6b629f28daeb5")
+_LUA = Sdist("lupa", "2.2", "665a006bcf8d9aacdfdb953824b929d06a0c55910a662b59be2f157ab4c8924d")
+
+_BACKEND = """\
 import os, sys
 
 class Backend:
@@ -35,10 +50,10 @@ class Backend:
         return []
 
     def prepare_metadata_for_build_wheel(self, directory, config_settings=None):
-        name = "{_PACKAGE}-{_RELEASE}.dist-info"
+        name = "{package}-{release}.dist-info"
         os.mkdir(os.path.join(directory, name))
         with open(os.path.join(directory, name, "METADATA"), "w") as file:
-            file.write("Metadata-Version: 2.1\\nName: {_PACKAGE}\\nVersion: {_RELEASE}\\n")
+            file.write("Metadata-Version: 2.1\\nName: {package}\\nVersion: {release}\\n")
         return name
 
 __legacy__ = Backend()
@@ -49,7 +64,7 @@ prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
 
 def unpack_zstd(target: Path) -> None:
     """Fill a directory with zstd's C sources and headers, below `zstd/`."""
-    with tarfile.open(_sdist()) as archive:
+    with tarfile.open(fetched(_ZSTD)) as archive:
         for member in archive:
             parts = PurePosixPath(member.name).parts[1:]  # the first names the release
             if not member.isfile() or parts[:1] != ("zstd",) or not parts[-1].endswith((".c", ".h")):
@@ -63,33 +78,52 @@ def unpack_zstd(target: Path) -> None:
             path.write_bytes(content.read())
 
 
-def _sdist() -> Path:
+def unpack_lua(target: Path) -> None:
+    """Fill a directory with the sources of lua 5.4 and its hand-written makefile."""
+    with tarfile.open(fetched(_LUA)) as archive:
+        for member in archive:
+            parts = PurePosixPath(member.name).parts[1:]
+            if (
+                member.isfile()
+                and parts[:2] == ("third-party", "lua54")
+                and len(parts) == 3
+                and ".git" not in parts
+            ):
+                content = archive.extractfile(member)
+                assert content is not None
+                target.mkdir(parents=True, exist_ok=True)
+                target.joinpath(parts[2]).write_bytes(content.read())
+
+
+def fetched(sdist: Sdist) -> Path:
     """The verified sdist: downloaded once per user, or the one in $VCACHE_TEST_SOURCES."""
     place = os.environ.get("VCACHE_TEST_SOURCES")
     directory = Path(place or f"{tempfile.gettempdir()}/vcache-test-sources-{os.getuid()}")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = directory / f"{_PACKAGE}-{_RELEASE}.tar.gz"
+    path = directory / sdist.name
     with open(directory / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one test run download it once
-        if not _is_whole(path):
-            _download(path)
+        if not _is_whole(path, sdist):
+            _download(path, sdist)
     return path
 
 
-def _is_whole(path: Path) -> bool:
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == _SHA256
+def _is_whole(path: Path, sdist: Sdist) -> bool:
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == sdist.sha256
 
 
-def _download(path: Path) -> None:
+def _download(path: Path, sdist: Sdist) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         stand_in = Path(scratch, "stand-in/setuptools")
         stand_in.mkdir(parents=True)
         (stand_in / "__init__.py").touch()
-        (stand_in / "build_meta.py").write_text(_BACKEND)
+        (stand_in / "build_meta.py").write_text(
+            _BACKEND.replace("{package}", sdist.package).replace("{release}", sdist.release)
+        )
         wanted = Path(scratch, "requirements.txt")
-        wanted.write_text(f"{_PACKAGE}=={_RELEASE} --hash=sha256:{_SHA256}\n")
+        wanted.write_text(f"{sdist.package}=={sdist.release} --hash=sha256:{sdist.sha256}\n")
         command = [
-            *_pip(Path(scratch)), "download", "-q", "--no-deps", "--no-binary", _PACKAGE, "--use-pep517",
+            *_pip(Path(scratch)), "download", "-q", "--no-deps", "--no-binary", sdist.package, "--use-pep517",
             "--no-build-isolation", "--dest", scratch, "-r", os.fspath(wanted),
         ]  # fmt: skip
         environ = {**os.environ, "PYTHONPATH": os.fspath(stand_in.parent)}
@@ -98,7 +132,7 @@ def _download(path: Path) -> None:
         )
         if done.returncode:
             raise RuntimeError(
-                f"could not download the sdist of {_PACKAGE} {_RELEASE}:\n{done.stdout}\n"
+                f"could not download the sdist of {sdist.package} {sdist.release}:\n{done.stdout}\n"
                 f"Put {path.name} into a directory and name it in VCACHE_TEST_SOURCES."
             )
         shutil.move(Path(scratch, path.name), path)
