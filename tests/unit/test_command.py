@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +151,39 @@ def test_two_checkouts_agree(tmp_path, root, cache):
     with Cache(f"disk:{tmp_path / 'cache'}", root=other) as second:
         assert CachedCommand(second, command(other / "sub"))(Ears()).is_hit
     assert (other / "out").read_text() == "made\n"
+
+
+@pytest.mark.parametrize("words", ["", "pwd", "pwd > ../out"])
+def test_a_result_that_holds_the_root_stays_where_it_is(tmp_path, root, cache, words):
+    """The root in the arguments is no difference; in words or outputs it binds the result to its place"""
+    other = tmp_path / "other"
+    found = []
+    for place in (root, other, root, other):
+        (place / "sub").mkdir(parents=True, exist_ok=True)
+        (place / "out").unlink(missing_ok=True)
+        with Cache(f"disk:{tmp_path / 'cache'}", root=place) as opened:
+            argv = ("sh", "-c", f"echo made > {place}/out; {words}")
+            done = CachedCommand(opened, Command(argv=argv, cwd=place / "sub", outs=("../out",)))(Ears())
+        found.append((done.is_hit, (place / "out").read_text(), b"".join(data for _, data in done.chunks)))
+    is_bound = bool(words)
+    assert [is_hit for is_hit, _, _ in found] == [False, not is_bound, True, True]
+    assert found[0][1:] == found[2][1:]
+    assert found[1][1:] == found[3][1:]
+    assert (found[0][1:] != found[1][1:]) is is_bound
+
+
+def test_directories_and_links_are_outputs(cache, root):
+    """They come back as they were, without what was put there since"""
+    script = COUNTED + "mkdir -p d/empty; echo x > d/x; ln -s nowhere d/l; ln -sf d/x l"
+    assert not sh(cache, script, outs=("d", "l")).is_hit
+    shutil.rmtree(root / "d")
+    (root / "l").unlink()
+    (root / "d").mkdir()
+    (root / "d" / "stale").touch()
+    assert sh(cache, script, outs=("d", "l")).is_hit
+    assert sorted(os.listdir(root / "d")) == ["empty", "l", "x"]
+    assert (os.readlink(root / "l"), os.readlink(root / "d" / "l")) == ("d/x", "nowhere")
+    assert runs(root) == 1
 
 
 def test_an_input_that_changed_while_it_ran(cache, root):
