@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vcache.dag.ninja.manifest import Manifest, read_text
-from vcache.dag.ninja.nodes import NinjaNode, make_node
+from vcache.dag.ninja.nodes import make_node
 from vcache.dag.ninja.parser import parse
 from vcache.dag.ninja.project import project_root
 from vcache.dag.ninja.scope import Edge, Expansion
@@ -119,7 +119,7 @@ class NinjaGraph:
             GraphError: no statement names one, or a node that is wanted needs itself.
         """
         wanted = self.named(words)
-        edges = [found.edge for found in wanted if isinstance(found, NinjaNode)]
+        edges = [self._edge(found) for found in wanted if not isinstance(found, str)]
         require_no_cycle(edges, self._manifest.producers)
         return wanted
 
@@ -169,9 +169,11 @@ class NinjaGraph:
         return edge.made
 
     def _edge(self, node: Node) -> Edge:
-        if not isinstance(node, NinjaNode):
+        # By name: a copy that somebody altered stands for the same statement.
+        edge = self._manifest.producers.get(node.name)
+        if edge is None:
             raise UsageError(f"{node!r} is not of this graph; pass a node that it gave")
-        return node.edge
+        return edge
 
     def _consuming(self) -> dict[str, list[Edge]]:
         if self._consumers is None:

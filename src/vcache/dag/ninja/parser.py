@@ -82,55 +82,64 @@ class _File:
 
     def _take_edge(self, found: re.Match[str]) -> bool:
         """Add an edge. False where it needs a closer look; nothing has changed then."""
-        outs_, hidden_outs_, rule_name, ins_, hidden_ins_, after_, checks_, own = found.groups()
+        rule_name, own = found.group(3, 8)
         scope, manifest = self._scope, self._manifest
         rule = scope.rules.get(rule_name) or scope.rule(rule_name)
-        if rule is None or scope.is_settling or rule.is_settling or self._goes_on(found.end()):
+        if rule is None or self._goes_on(found.end()):
             return False
         edge = Edge(rule, scope, own or None)
-        if own and not self._take_bindings(edge, own):
+        if "$" in own:
+            edge.own = {name: expand(raw, scope.lookup) for name, raw in _BINDING.findall(own)}
+        is_settling = scope.is_settling or rule.is_settling or "pool" in own or "dyndep" in own
+        if is_settling:
+            # Before its paths are known: so does ninja.
+            edge.pool = Expansion(edge).lookup("pool")
+        self._take_paths(edge, found)
+        if not self._is_usual(edge) or (is_settling and not self._take_dyndep(edge)):
             return False
-        outs = self._words(outs_, edge)
-        ins = self._words(ins_, edge)
-        if hidden_outs_:
-            hidden = self._words(hidden_outs_, edge)
-            edge.hidden_outs = len(hidden)
-            outs += hidden
-        if hidden_ins_:
-            hidden = self._words(hidden_ins_, edge)
-            edge.hidden_ins = len(hidden)
-            ins += hidden
-        if after_:
-            edge.after = self._words(after_, edge)
-        if checks_:
-            edge.checks = self._words(checks_, edge)
-        edge.outs, edge.ins = outs, ins
-        producers = manifest.producers
-        if (
-            not producers.keys().isdisjoint(outs)
-            or (len(outs) != 1 and len(set(outs)) != len(outs))
-            or not outs
-            or "" in outs
-            or "" in ins
-            or "" in edge.after
-            or "" in edge.checks
-            or (rule is PHONY and (outs[0] in ins or outs[0] in edge.after))
-        ):
-            return False
-        for path in outs:
-            producers[path] = edge
+        for path in edge.outs:
+            manifest.producers[path] = edge
         edge.file, edge.line = self._name, self._line
         manifest.edges.append(edge)
         return True
 
-    def _take_bindings(self, edge: Edge, own: str) -> bool:
-        """Set an edge's variables: as they stand if they need nothing. False for a closer look."""
-        if "pool" in own or "dyndep" in own:
+    def _take_paths(self, edge: Edge, found: re.Match[str]) -> None:
+        outs, hidden_outs, _, ins, hidden_ins, after, checks, _ = found.groups()
+        edge.outs = self._words(outs, edge)
+        edge.ins = self._words(ins, edge)
+        if hidden_outs:
+            hidden = self._words(hidden_outs, edge)
+            edge.hidden_outs = len(hidden)
+            edge.outs += hidden
+        if hidden_ins:
+            hidden = self._words(hidden_ins, edge)
+            edge.hidden_ins = len(hidden)
+            edge.ins += hidden
+        if after:
+            edge.after = self._words(after, edge)
+        if checks:
+            edge.checks = self._words(checks, edge)
+
+    def _take_dyndep(self, edge: Edge) -> bool:
+        """Set an edge's dyndep file. False where it, or the pool, is not what it should be."""
+        if edge.pool and edge.pool not in self._manifest.pools:
             return False
-        if "$" in own:
-            lookup = self._scope.lookup
-            edge.own = {name: expand(raw, lookup) for name, raw in _BINDING.findall(own)}
-        return True
+        if name := Expansion(edge, is_quoted=False).lookup("dyndep"):
+            edge.dyndep = self._manifest.paths[name]
+        return not edge.dyndep or edge.dyndep in edge.inputs()
+
+    def _is_usual(self, edge: Edge) -> bool:
+        """Whether an edge's paths are such that nothing is to be told or mended."""
+        outs, ins = edge.outs, edge.ins
+        return (
+            self._manifest.producers.keys().isdisjoint(outs)
+            and (len(outs) == 1 or len(set(outs)) == len(outs) > 0)
+            and "" not in outs
+            and "" not in ins
+            and "" not in edge.after
+            and "" not in edge.checks
+            and not (edge.rule is PHONY and (outs[0] in ins or outs[0] in edge.after))
+        )
 
     def _words(self, raw: str, edge: Edge) -> tuple[str, ...]:
         """Canonical paths. "" stands for one that is empty."""

@@ -32,13 +32,11 @@ _LAUNCHERS: Final = frozenset(
 )
 """Programs whose first argument is the program that matters."""
 
-_LOOK_AHEAD: Final = 8
-"""How many words of a line are looked at for launchers and variables before its program."""
-
 _GRAMMAR: Final = frozenset({
     "!", "{", "}", ".", "case", "do", "done", "elif", "else", "esac", "eval", "exec", "fi", "for",
     "function", "if", "in", "source", "then", "trap", "until", "wait", "while",
 })  # fmt: skip
+_SPECIAL: Final = _BUILTIN | _GRAMMAR | _LAUNCHERS
 
 
 def programs(line: str) -> tuple[str, ...]:
@@ -48,9 +46,10 @@ def programs(line: str) -> tuple[str, ...]:
     """
     first = _PLAIN.match(line)
     if first and line.startswith(" ", first.end()) and not _HARD.search(line, first.end()):
-        commands: list[list[str]] | None = [line.split()[:_LOOK_AHEAD]]
-    else:
-        commands = _commands(line)
+        name = first.group()
+        if name.rpartition("/")[2] not in _SPECIAL:
+            return (name,)  # nine of ten lines: a compiler and its arguments
+    commands = _commands(line)
     names: dict[str, None] = {}
     place = ""
     for words in commands or ():

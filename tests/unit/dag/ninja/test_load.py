@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,18 @@ def test_a_node_can_be_replaced_but_not_changed(graph: NinjaGraph) -> None:
     assert (other.text, other.work, other.outs) == ("T", node.work, node.outs)
     with pytest.raises(dataclasses.FrozenInstanceError):
         node.text = "x"  # type: ignore[misc]
+
+
+def test_a_node_travels(graph: NinjaGraph) -> None:
+    """Pickled and back, as an executor elsewhere needs it, it says the same, without its manifest"""
+    node = node_of(graph, "app")
+    raw = pickle.dumps(node)
+    other = pickle.loads(raw)
+    assert {name: getattr(other, name) for name in Node.__slots__} == {
+        name: getattr(node, name) for name in Node.__slots__
+    }
+    assert len(raw) < 1_000
+    assert graph.command_line(other) == graph.command_line(node)
 
 
 def test_who_needs_and_who_makes(graph: NinjaGraph) -> None:
