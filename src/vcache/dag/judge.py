@@ -119,14 +119,21 @@ class Judge:
 
     def _reason(self, task: Task) -> str:
         """Why this tree does not hold what a node makes; "" when it does."""
-        node, files = task.node, self._run.files
+        node = task.node
         if self._run.options.is_forced:
             return "it is forced"
         if task.is_always:
             return "it depends on what is always out of date"
+        reason = self._difference(task)
+        # Who ran the generator by hand since has made what it makes: by the rule of times, as in ninja.
+        return "" if reason and node.is_generator and self._is_newer(task) else reason
+
+    def _difference(self, task: Task) -> str:
+        """What is not as the last run left it."""
+        node, files = task.node, self._run.files
         last = self._run.tree.last(node.name)
         if last is None:
-            return "" if node.is_generator and self._is_newer(task) else "never built here"
+            return "never built here"
         assert task.base is not None
         if last.base != task.base.fingerprint():
             changed = next((need.node.name for need in task.needs if need.is_changed), "")
@@ -146,7 +153,7 @@ class Judge:
         return ""
 
     def _is_newer(self, task: Task) -> bool:
-        """The rule of times, for what was generated before the first run: outputs as new as inputs."""
+        """The rule of times, for what was generated outside of any run: outputs as new as inputs."""
         full = self._run.files.full
         try:
             made = [os.stat(full(path)).st_mtime_ns for path in task.node.outs]
@@ -159,11 +166,12 @@ class Judge:
         run, node = self._run, task.node
         run.tally.n_up_to_date += 1
         last = run.tree.last(node.name)
-        if last is None:
+        if last is None or node.is_generator:
             assert task.base is not None
-            outs = tuple(map(run.files.out, node.outs))
-            last = Made(base=task.base.fingerprint(), outs=outs)
-            run.tree.record(node.name, last)
+            made = Made(base=task.base.fingerprint(), outs=tuple(map(run.files.out, node.outs)))
+            if last is None or (last.base, last.outs) != (made.base, made.outs):
+                last = made
+                run.tree.record(node.name, made)
         task.log = last.log
         if last.log and any(isinstance(waiter.node.work, Call) for waiter in task.waiters):
             task.chunks = self._recall(last.log)
