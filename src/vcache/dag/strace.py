@@ -6,7 +6,7 @@ judges nothing.
 
 Not seen: symbolic links that are read as such (they are followed, and tracing `readlink` doubles the
 cost of a compile), what a program learns through a socket, and a name inside of another mount
-namespace, which is taken for one outside.
+namespace, which is taken for one outside. A daemon that the command leaves behind is waited for.
 """
 
 from __future__ import annotations
