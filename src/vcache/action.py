@@ -184,7 +184,7 @@ class Actions:
         if keeper.is_disabled or keeper.is_read_only:
             return f"the cache is {'disabled' if keeper.is_disabled else 'read-only'}"
         try:
-            files = artifacts.collect(keeper, outs)
+            files = artifacts.collect(keeper, outs, restorer=self._restorer)
             if files is None:
                 return "the cache could not take its outputs"
             paths = [self._path(file) for file in files if file[2] and file[1] != LINK]
@@ -194,21 +194,22 @@ class Actions:
         except (UsageError, UnsafePath, FingerprintError, OSError) as error:
             return str(error)
         found = (*found, self._place) if is_bound else tuple(found)
-        manifest = Manifest((*base, *found))
-        name = f"{owner}:{manifest.fingerprint().hex()}"
+        _, fingerprint, rows = self._of(base)
+        full = _fingerprint(sorted(rows + [_row(dep) for dep in found])) if found else fingerprint
+        name = f"{owner}:{full.hex()}"
         conditions = Conditions(ttl_ns=ttl_ns, cost_ns=cost_ns, tags=tags)
         content = {"value": [list(chunk) for chunk in chunks], "files": files, "bytes": size_bytes}
         try:
             is_kept = keeper.put_key(keeper.key(name), content, conditions)
             if is_kept and (found or has_discovery):
-                is_kept = discovery.learn_names(keeper, discovery.seen_key(self._of(base)[1]), found)
+                is_kept = discovery.learn_names(keeper, discovery.seen_key(fingerprint), found)
         except EncodeError as error:
             return str(error)
         if not is_kept:
             return "the cache could not take it"
         from vcache import recipes
 
-        recipes.keep(keeper, name, manifest)
+        recipes.keep(keeper, name, Manifest((*base, *found)))
         return Published(name, found, tuple(files))
 
     def _is_bound(

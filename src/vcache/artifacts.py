@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
 from vcache.entry import FIXED, Entry, Key, make_key
 from vcache.errors import FingerprintError, StoreError, UnsafePath, UsageError
-from vcache.fingerprint.outputs import link_at, safe_place, write_at
+from vcache.fingerprint.outputs import link_at, write_at
 from vcache.fingerprint.restoring import Restorer
 from vcache.hash import DIGEST_BYTES
 from vcache.outcome import Hit
@@ -82,17 +82,24 @@ def output_name(root: Path, path: str | os.PathLike[str]) -> str:
 # -- taking in -------------------------------------------------------------------------------------
 
 
-def collect(cabinet: Cabinet, names: Iterable[str]) -> list[Artifact] | None:
+def collect(
+    cabinet: Cabinet, names: Iterable[str], *, restorer: Restorer | None = None
+) -> list[Artifact] | None:
     """Keep what a run has made: files, links, directories with all below. None when a store refused.
+
+    Args:
+        restorer: of the root, where many results are collected.
 
     Raises:
         UsageError: a promised output is missing, or is a FIFO, socket or device.
         UnsafePath: a name that leads out of the root.
     """
     artifacts: dict[str, Artifact] = {}
+    restorer = restorer or Restorer(cabinet.root)
     for name in names:
-        path = safe_place(cabinet.root, name.rstrip("/"))
-        for artifact in _taken(cabinet, name.rstrip("/"), os.fspath(path)):
+        restorer.find(name.rstrip("/"))  # checks the way to it
+        path = os.path.join(cabinet.root, name.rstrip("/"))
+        for artifact in _taken(cabinet, name.rstrip("/"), path):
             if artifact is None:
                 return None
             artifacts[cast("str", artifact[0])] = artifact
