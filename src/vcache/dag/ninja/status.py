@@ -89,7 +89,8 @@ class Status:
         self._has_summary = has_summary
         self._progress = Progress(template)
         self._n_failed = 0
-        self._n_candidates = self._n_up_to_date = 0
+        self._n_candidates = self._n_settled = self._n_skipped = self._n_told_done = 0
+        self._has_complained = False
         self._running: set[Node] = set()
         self._reasons: dict[Node, str] = {}
         self._outputs: dict[Node, bytes] = {}
@@ -119,12 +120,24 @@ class Status:
         self._progress.began_ns = event.at_ns
 
     def _planned(self, event: Planned) -> None:
+        progress = self._progress
+        if (
+            self._n_candidates
+            and self._n_candidates == self._n_settled + self._n_skipped + progress.n_finished
+        ):
+            # All that was planned has come to its end: the manifest is made, and the build begins.
+            self._n_settled = self._n_skipped = self._n_told_done = 0
+            progress.n_started = progress.n_finished = 0
         self._n_candidates = event.count
-        self._progress.n_planned = event.count - self._n_up_to_date
+        progress.n_planned = event.count - self._n_settled
 
     def _up_to_date(self, event: UpToDate) -> None:
-        self._n_up_to_date += 1
-        self._progress.n_planned = self._n_candidates - self._n_up_to_date
+        self._settle()
+
+    def _settle(self) -> None:
+        """One node less is to be made."""
+        self._n_settled += 1
+        self._progress.n_planned = self._n_candidates - self._n_settled
 
     def _missed(self, event: Missed) -> None:
         if self._explains:
@@ -133,6 +146,7 @@ class Status:
     def _hit(self, event: Hit) -> None:
         self._progress.n_started += 1
         self._progress.n_finished += 1
+        self._n_told_done += 1
         self._show_when_whole(event.node, event.log, self._report(event.node))
 
     def _started(self, event: Started) -> None:
@@ -153,7 +167,11 @@ class Status:
         if event.will_retry:
             self._outputs.pop(node, None)
             return
+        if event.status and node not in self._running:
+            self._complain(event)
+            return
         self._progress.n_finished += 1
+        self._n_told_done += 1
         if node.pool == CONSOLE and node in self._running:
             self._screen.take_back()
             report = _Report("", "")
@@ -167,6 +185,13 @@ class Status:
             self.exit_status = event.status
             report.failure = self._failure(event)
         self._show_when_whole(node, event.log, report)
+
+    def _complain(self, event: Finished) -> None:
+        """Say what is wrong with a node that could not even be started."""
+        self._settle()
+        self._reasons.pop(event.node, None)
+        self._has_complained = True
+        self._note(f"ninja: error: {event.remark.removeprefix(f'{event.node.place}: ')}")
 
     def _output(self, event: Output) -> None:
         data = b"".join(chunk for _, _, chunk in event.chunks)
@@ -213,6 +238,7 @@ class Status:
             self._screen.output(data if self._screen.terminal.has_colour else strip_ansi(data))
 
     def _skipped(self, event: Skipped) -> None:
+        self._n_skipped += 1  # it stays in the total, as in ninja
         if event.node in self._running:
             self._running.remove(event.node)
             self._progress.n_running -= 1
@@ -240,12 +266,12 @@ class Status:
             self._say("ninja: build stopped: interrupted by user.")
         elif event.status == 2:
             self.exit_status = 1
-            self._screen.flush()
-            self._notes(f"ninja: error: {event.error}")
+            self._note(f"ninja: error: {event.error}")
         elif event.status:
             self.exit_status = self.exit_status or 1
-            self._say(f"ninja: build stopped: {self._why_stopped(event)}.")
-        elif not event.n_run + event.n_hit and self._verbosity != "quiet":
+            if self._n_failed or not self._has_complained:
+                self._say(f"ninja: build stopped: {self._why_stopped(event)}.")
+        elif not self._n_told_done and self._verbosity != "quiet":
             self._say("ninja: no work to do.")
 
     def _why_stopped(self, event: RunEnded) -> str:

@@ -65,6 +65,29 @@ def planned(count: int) -> events.Planned:
     return events.Planned(0, count)
 
 
+def test_the_manifest_is_made_first_and_counted_apart():
+    """A manifest that makes itself is a build of its own; the one after it begins to count anew."""
+    play = Play().tell(planned(1)).run(A).tell(planned(1), events.UpToDate(0, A))
+    assert play.tell(planned(2)).run(A).run(B).end() == "[1/1] MAKE a\n[1/2] MAKE a\n[2/2] make b\n"
+
+
+def test_nothing_to_do_is_said_after_the_manifest_was_made():
+    """What counts is the build, not what made its manifest."""
+    shown = (
+        Play().tell(planned(1)).run(A).tell(planned(2), events.UpToDate(0, A), events.UpToDate(0, B)).end()
+    )
+    assert shown == "[1/1] MAKE a\nninja: no work to do.\n"
+
+
+def test_a_missing_source_is_an_error_of_the_manifest():
+    """A node that could not be started is no failed command."""
+    play = Play().tell(planned(1))
+    placed = Node(name="x", outs=("x",), work=Command(shell="x"), place="build.ninja:7")
+    play.tell(events.Finished(0, placed, 1, 0, "", "build.ninja:7: 'y', needed by 'x', missing"))
+    assert play.end(1) == "<ninja: error: 'y', needed by 'x', missing>\n"
+    assert play.status.exit_status == 1
+
+
 def test_runs_and_hits_print_the_same_lines():
     """A result from the cache shows its line and its output as a run does."""
     ran = Play().tell(planned(2)).run(A).run(B, output=b"warning\n").end(n_run=2)
