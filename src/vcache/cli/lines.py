@@ -150,7 +150,7 @@ class Lines:
             return ""
         was_shown = event.node.pool == CONSOLE and not self._is_dry_run
         text = "" if was_shown else self._done(event, took, reason, words)
-        if event.remark:
+        if event.remark.strip():
             text += f"{self._paint('33', 'note:')} {_shown(event.node.name)}: {_shown(event.remark)}\n"
         return text
 

@@ -8,18 +8,20 @@ must not know how lanes are given out.
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.events import Finished, Hit, Missed, Noted, RunEnded, RunStarted, Skipped, Started, UpToDate
 from vcache.dag.waits import Waits
+from vcache.errors import UsageError
 from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:
     from vcache.dag.events import Event
     from vcache.dag.node import Node
 
-__all__ = ["Profile"]
+__all__ = ["Profile", "placed"]
 
 _PID: Final = 1
 _CRITICAL: Final = 1  # rows are sorted by their number
@@ -35,14 +37,15 @@ class Profile:
     """A listener that writes a trace file when the run ends.
 
     Args:
-        path: the file; its directory must exist. It appears whole or not at all.
+        path: the file. It appears whole or not at all.
 
     Raises:
+        UsageError: the file's directory does not exist.
         OSError: from `on_event` at the run's end, or from `close`: it cannot be written.
     """
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = placed(path)
         self._started_ns = 0
         self._trace: list[dict[str, object]] = []
         self._begun: dict[Node, Started] = {}
@@ -206,6 +209,19 @@ class Profile:
             )
         names = {_CALLS: "without a lane", _CACHE: "from the cache"}
         return [(first + row, names[first]) for first, free in free_ns.items() for row in range(len(free))]
+
+
+def placed(path: str) -> str:
+    """A path that a run's report may be written to at its end, absolute: the run may change directory.
+
+    Raises:
+        UsageError: its directory does not exist. A long build must not end with that.
+    """
+    full = os.path.abspath(path)
+    if not os.path.isdir(os.path.dirname(full)) or os.path.isdir(full):
+        what = "it is a directory" if os.path.isdir(full) else "there is no such directory to write it to"
+        raise UsageError(f"{path}: {what}")
+    return full
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from vcache.dag.events import (
     Started,
     UpToDate,
 )
-from vcache.tracing import Span, SpanContext
+from vcache.dag.profile import placed
+from vcache.tracing import JsonlSpans, OtelSpans, Span, SpanContext
 
 if TYPE_CHECKING:
     from vcache.dag.events import Event
@@ -31,10 +32,23 @@ if TYPE_CHECKING:
     from vcache.metrics import Metrics
     from vcache.tracing import Attribute, SpanSink
 
-__all__ = ["Metered", "Traced"]
+__all__ = ["Metered", "Traced", "span_sink"]
 
 _MOST_RULES: Final = 50  # a generator may make a rule for each target; a time series each is too much
 _OTHER: Final = "other"
+OTEL: Final = "otel"
+"""In place of a file: the exporter that OTEL_TRACES_EXPORTER names."""
+
+
+def span_sink(where: str) -> SpanSink:
+    """Where spans go: "otel" for OpenTelemetry, else a file of JSON lines, which is appended to.
+
+    Raises:
+        UsageError: the extra `otel` is not installed, or the file's directory does not exist.
+        ConfigError: no such exporter is installed.
+        OSError: the file cannot be opened.
+    """
+    return OtelSpans() if where == OTEL else JsonlSpans(placed(where))
 
 
 class Metered:
@@ -44,12 +58,13 @@ class Metered:
         path: where their text is written when the run ends, for node-exporter; None for nowhere.
 
     Raises:
+        UsageError: the file's directory does not exist.
         OSError: from `on_event` at the run's end: the file cannot be written.
     """
 
     def __init__(self, metrics: Metrics, path: str | None = None) -> None:
         self._metrics = metrics
-        self._path = path
+        self._path = None if path is None else placed(path)
         self._rules: set[str] = set()
         self._started_ns = 0
         # Counted here and handed on in one sum: a build that is up to date has nothing but these.

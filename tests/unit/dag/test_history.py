@@ -22,7 +22,8 @@ def lines(events):
         if isinstance(event, UpToDate):
             yield Line("up_to_date", event.at_ns, event.node.name, {})
             continue
-        record = json.loads(_encode(_RECORDS[type(event)](event)))
+        made = _RECORDS[type(event)](event)
+        record = json.loads(made if isinstance(made, str) else _encode(made))
         yield Line(record.pop("event"), record.pop("at_ns"), record.pop("node", ""), record)
 
 

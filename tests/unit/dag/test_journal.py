@@ -9,7 +9,7 @@ import pytest
 from tests.unit.dag import runs as some
 from tests.unit.dag.runs import APP, A, at, ended, node, ran, started
 from vcache.dag import durations, journal
-from vcache.dag.events import Noted, Planned, RunEnded, Skipped, Started, UpToDate
+from vcache.dag.events import Hit, Noted, Planned, RunEnded, Skipped, Started, UpToDate
 from vcache.dag.journal import Journal
 from vcache.dag.node import Node
 
@@ -70,8 +70,11 @@ def test_names_of_all_kinds(tmp_path):
     """names that are no UTF-8, hold quotes or line breaks come back; further outputs are kept"""
     odd = os.fsdecode(b'\xff"\n.o')
     made = Node(name=odd, outs=(odd, "b.d"))
-    path = write(tmp_path, [started(), *ran(made, 0, 1), UpToDate(at(1), node("ü\udc80")), ended(2)])
+    hit = Hit(at(1), made, f"dag:{odd}", 1, 2, b"\1" * 32)
+    path = write(tmp_path, [started(), *ran(made, 0, 1), hit, UpToDate(at(1), node("ü\udc80")), ended(2)])
     found = list(journal.lines(str(path)))
+    (read,) = [line for line in found if line.kind == "hit"]
+    assert (read.node, read.words("outs"), read.text("result")) == (odd, (odd, "b.d"), f"dag:{odd}")
     assert {line.node for line in found if line.node} == {odd, "ü\udc80"}
     assert next(line for line in found if line.kind == "started").words("outs") == (odd, "b.d")
 

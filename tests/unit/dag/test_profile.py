@@ -11,6 +11,7 @@ from tests.unit.dag import runs as some
 from tests.unit.dag.runs import APP, A, B, at, ended, ms, node, ran, started
 from vcache.dag.events import Hit, Noted, Skipped
 from vcache.dag.profile import Profile
+from vcache.errors import UsageError
 
 
 @pytest.fixture
@@ -138,10 +139,18 @@ def test_a_run_that_is_cut_off(trace) -> None:
     assert spans(trace([started(), *ran(B, 0, 10)]), "lane 1") == [("b.o", 0, 10_000)]
 
 
-def test_a_place_that_cannot_be_written(tmp_path) -> None:
-    """the error of the system comes out, once"""
-    profile = Profile(str(tmp_path / "no" / "out.json"))
+def test_a_place_that_cannot_be_written(tmp_path, monkeypatch) -> None:
+    """a directory that is not there is refused before the run; what goes wrong at its end comes out once"""
+    with pytest.raises(UsageError, match=r"no/out.json: there is no such directory"):
+        Profile(str(tmp_path / "no" / "out.json"))
+    with pytest.raises(UsageError, match="it is a directory"):
+        Profile(str(tmp_path))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    profile = Profile("out.json")
     profile.on_event(started())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "gone").rmdir()
     with pytest.raises(FileNotFoundError):
         profile.on_event(ended(1))
     profile.close()

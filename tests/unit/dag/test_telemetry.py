@@ -8,10 +8,11 @@ from tests.unit.dag import runs as some
 from tests.unit.dag.runs import APP, A, at, ended, node, ran, started
 from tests.unit.test_metrics import samples
 from vcache.dag.events import Noted, Skipped
-from vcache.dag.telemetry import Metered, Traced
+from vcache.dag.telemetry import Metered, Traced, span_sink
+from vcache.errors import UsageError
 from vcache.kit.random import Seeded
 from vcache.metrics import Metrics
-from vcache.tracing import Span, SpanContext
+from vcache.tracing import JsonlSpans, OtelSpans, Span, SpanContext
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -95,6 +96,18 @@ def test_a_file_at_the_end(tmp_path) -> None:
     """the text is written when the run ends"""
     metered(some.a_build(), str(tmp_path / "vcache.prom"))
     assert 'vcache_nodes_total{outcome="ran"} 3.0' in (tmp_path / "vcache.prom").read_text()
+
+
+def test_where_spans_go(tmp_path, monkeypatch) -> None:
+    """a file, or the exporter of the environment; a place that is not there is refused before the run"""
+    sink = span_sink(str(tmp_path / "spans"))
+    assert isinstance(sink, JsonlSpans)
+    sink.close()
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "none")
+    assert isinstance(span_sink("otel"), OtelSpans)
+    for refused in (span_sink, lambda path: Metered(Metrics(), path)):
+        with pytest.raises(UsageError, match="there is no such directory"):
+            refused(str(tmp_path / "no" / "file"))
 
 
 def test_a_build_is_a_trace() -> None:
