@@ -157,7 +157,7 @@ class Compilation:
         with _Scratch() as scratch:
             lines = headers.IncludeLines() if self._command.sees == "partial" else None
             depfile = os.path.join(scratch, "d") if self._command.sees == "none" else self._command.depfile
-            words = self._argv()
+            words = self._argv()[1:]
             if self._command.sees == "none":
                 words += ["-MD", "-MF", depfile]
             elif lines is not None:

@@ -123,7 +123,7 @@ class _Wrapped:
         self._say(f"run as it is: {why}")
         if is_counted:
             self._counts.add(f"raw {why.reason}")
-        return become(self._program, self._argv)
+        return become(self._program, self._argv[1:])
 
     def _say(self, words: str) -> None:
         """Tell who asked to be told."""

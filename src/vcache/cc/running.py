@@ -47,11 +47,15 @@ class Ran:
     took_ns: int
 
 
-def run(program: str, argv: list[str], *, keep_line: Filter | None = None) -> Ran:
+def run(program: str, words: list[str], *, keep_line: Filter | None = None) -> Ran:
     """Run a program to its end, passing on what it writes.
+
+    It goes by its path: gcc looks for its parts beside the `gcc` that it finds in PATH, which may be
+    a launcher of ours.
 
     Args:
         program: its path.
+        words: its arguments.
         keep_line: each line of its standard error goes through this; None for no change.
 
     Raises:
@@ -61,7 +65,9 @@ def run(program: str, argv: list[str], *, keep_line: Filter | None = None) -> Ra
     pipes = {1: os.pipe(), 2: os.pipe()}
     actions: list[tuple[object, ...]] = [(os.POSIX_SPAWN_DUP2, pipes[to][1], to) for to in pipes]
     try:
-        pid = os.posix_spawn(program, argv, os.environ, file_actions=actions, setsigdef=_RESTORED)
+        pid = os.posix_spawn(
+            program, [program, *words], os.environ, file_actions=actions, setsigdef=_RESTORED
+        )
     except BaseException:
         for read_end, _ in pipes.values():
             os.close(read_end)
@@ -149,12 +155,12 @@ class _Pump:
             self.chunks.append((stream, bytearray(data)))
 
 
-def become(program: str, argv: list[str]) -> int:
+def become(program: str, words: list[str]) -> int:
     """Be the program: nothing of this process remains to stand in its way. The exit code if that fails."""
     for number in _RESTORED:
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execv(program, argv)  # noqa: S606 - no shell is what is wanted
+        os.execv(program, [program, *words])  # noqa: S606 - no shell is what is wanted
     except OSError as error:
         os.write(2, os.fsencode(f"vcache cc: {program}: {error.strerror}\n"))
         return 127 if isinstance(error, FileNotFoundError) else 126

@@ -89,7 +89,10 @@ static void doubt(void) {
     memcpy(argv, fallback ? named : start, first * sizeof *argv);
     memcpy(argv + first, words, (count + 1) * sizeof *argv);
     execv(argv[0], (char *const *)argv);
-    if (count && words[0][0] != '-') execv(find_compiler(words[0], home_of_records()), words);
+    if (count && words[0][0] != '-') {
+        words[0] = find_compiler(words[0], home_of_records()); /* by its path, as `running` has it */
+        execv(words[0], words);
+    }
     fprintf(stderr, "vcache cc: %s: %s\n", argv[0], strerror(errno));
     _exit(errno == ENOENT ? 127 : 126);
 }

@@ -1,0 +1,388 @@
+"""`CC="vcache cc gcc" make`: lua, by its own makefile, and single files for what lua does not have."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import sources
+from vcache.cc import lean
+from vcache.cc.launching import HELPER
+
+pytestmark = pytest.mark.e2e
+
+VCACHE = f"{sys.executable} -m vcache"
+OBJECTS = 34
+MAKE = ("make", "-j2", "MYLIBS=-ldl", "CFLAGS=-O0 -g0 -std=c99 -Wall")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A directory with sources, and the cache that its compiles use."""
+
+    root: Path
+    cache: Path
+
+    def environ(self, **more: str) -> dict[str, str]:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("VCACHE_")}
+        return {**plain, "VCACHE_DIR": os.fspath(self.cache), "LC_ALL": "C", **more}
+
+    def run(self, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            argv, cwd=self.root, env=self.environ(**more), text=True, capture_output=True, check=False
+        )
+
+    def cc(self, *argv: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return self.run(*VCACHE.split(), "cc", *argv, **more)
+
+    def make(self, compiler: str = f"{VCACHE} cc gcc", **more: str) -> subprocess.CompletedProcess[str]:
+        done = self.run(*MAKE, f"CC={compiler}", **more)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def clean(self) -> None:
+        self.run("make", "clean")
+        assert not self.objects()
+
+    def objects(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.root.glob("*.o")}
+
+    def stats(self) -> dict[str, int]:
+        """Counts by their titles; titles that only appear with a count are 0 when they do not."""
+        lines = self.cc("--stats").stdout.splitlines()
+        found = {line.rsplit("  ", 1)[0].strip(): line.rsplit("  ", 1)[1] for line in lines}
+        return {title: int(number.split()[0]) for title, number in found.items()}
+
+    def since(self, before: dict[str, int], title: str) -> int:
+        return self.stats().get(title, 0) - before.get(title, 0)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """lua's objects as gcc makes them."""
+    bench = Bench(tmp_path_factory.mktemp("plain") / "lua", Path("/nonexistent"))
+    sources.unpack_lua(bench.root)
+    bench.make("gcc")
+    return bench.objects()
+
+
+@pytest.fixture(scope="session")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """lua, built once through an empty cache."""
+    directory = tmp_path_factory.mktemp("first")
+    bench = Bench(directory / "lua", directory / "cache")
+    sources.unpack_lua(bench.root)
+    (bench.root / ".git").mkdir()  # the top of a project
+    time.sleep(2.1)  # or signatures are too young to be trusted
+    bench.make()
+    return bench
+
+
+@pytest.fixture
+def lua(first: Bench, tmp_path: Path) -> Bench:
+    """lua in the place where it was built, with a cache of the test's own; built."""
+    cache = tmp_path / "cache"
+    shutil.copytree(first.cache, cache, symlinks=True)
+    return Bench(first.root, cache)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A place for single files."""
+    root = tmp_path / "project"
+    (root / ".git").mkdir(parents=True)
+    return Bench(root, tmp_path / "cache")
+
+
+# --- a whole project -------------------------------------------------------------------------
+
+
+def test_first_build_makes_what_gcc_makes(first, plain):
+    """Through an empty cache, each object is bit by bit what gcc makes alone."""
+    assert first.objects() == plain
+    assert len(plain) == OBJECTS
+    assert first.stats()["misses"] == OBJECTS
+
+
+def test_second_build_is_all_hits(lua, plain):
+    """After `make clean` every object comes from the cache, bit by bit."""
+    before = lua.stats()
+    lua.clean()
+    lua.make()
+    assert lua.objects() == plain
+    assert lua.since(before, "hits") == OBJECTS
+    assert lua.since(before, "misses") == 0
+
+
+def test_hits_by_the_compiled_helper(lua, plain):
+    """With the launchers in front of PATH, `make` needs no CC, and hits start no interpreter."""
+    launchers = lua.cc("--launchers").stdout.strip()
+    assert os.path.realpath(f"{launchers}/gcc") == os.path.realpath(lua.cache / "cc" / HELPER)
+    before = lua.stats()
+    lua.clean()
+    lua.make("gcc", PATH=f"{launchers}:{os.environ['PATH']}")
+    assert lua.objects() == plain
+    assert lua.since(before, "by their records") == OBJECTS
+
+
+def test_a_header_recompiles_its_dependents(lua):
+    """After an edit of a header, those compile that read it, and no other."""
+    header = lua.root / "lzio.h"
+    rules = subprocess.check_output(["gcc", "-MM", *map(str, lua.root.glob("*.c"))], text=True, cwd=lua.root)
+    compiled = {path.stem for path in lua.root.glob("*.o")}
+    dependents = {
+        rule.partition(".o:")[0] for rule in rules.replace("\\\n", " ").splitlines() if f"{header}" in rule
+    } & compiled
+    assert 3 < len(dependents) < OBJECTS
+    before, text = lua.stats(), header.read_text()
+    try:
+        header.write_text(f"{text}\n#define EDITED 1\n")
+        lua.clean()
+        lua.make()
+        assert lua.since(before, "misses") == len(dependents)
+        assert lua.since(before, "hits") == OBJECTS - len(dependents)
+    finally:
+        header.write_text(text)
+    before = lua.stats()
+    lua.clean()
+    lua.make()  # the edit is taken back: what was compiled for it first is still there
+    assert lua.since(before, "hits") == OBJECTS
+
+
+def test_touching_changes_nothing(lua):
+    """New times on all files recompile nothing."""
+    for path in lua.root.glob("*.[ch]"):
+        os.utime(path)
+    before = lua.stats()
+    lua.clean()
+    lua.make()
+    assert lua.since(before, "hits") == OBJECTS
+
+
+def test_a_second_checkout_hits(lua, plain, tmp_path):
+    """The same sources in another directory come from the cache."""
+    other = Bench(tmp_path / "elsewhere/lua", lua.cache)
+    shutil.copytree(lua.root, other.root, ignore=shutil.ignore_patterns("*.o", "*.a", "lua"))
+    before = other.stats()
+    other.make()
+    assert other.since(before, "hits") == OBJECTS
+    assert other.objects() == plain
+
+
+def test_two_makes_at_once(plain, tmp_path):
+    """Two builds of two trees share an empty cache, and both are right."""
+    benches = [Bench(tmp_path / name / "lua", tmp_path / "cache") for name in "ab"]
+    for bench in benches:
+        sources.unpack_lua(bench.root)
+    running = [
+        subprocess.Popen(
+            [*MAKE, f"CC={VCACHE} cc gcc"],
+            cwd=bench.root, env=bench.environ(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for bench in benches
+    ]  # fmt: skip
+    for process, bench in zip(running, benches, strict=True):
+        assert process.communicate(timeout=200)[1] is not None
+        assert process.returncode == 0
+        assert bench.objects() == plain
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"VCACHE_DISABLE": "1"},
+        {"VCACHE_DIR": "/proc/self/nowhere"},
+        {"VCACHE_DIR": "/dev/null"},
+        {"VCACHE_MAX_BYTES": "1"},
+        {"VCACHE_READ_ONLY": "1"},
+        {"VCACHE_COMPRESS": "nonsense"},
+    ],
+    ids=lambda more: "=".join(*more.items()),
+)
+def test_without_a_usable_cache_the_build_goes_on(bench, more):
+    """A cache that is off, cannot be written, has no room, or is configured wrongly fails no compile."""
+    (bench.root / "x.c").write_text("int x(void) { return 1; }\n")
+    for _ in range(2):
+        done = bench.cc("gcc", "-c", "x.c", **more)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (bench.root / "x.o").exists()
+        (bench.root / "x.o").unlink()
+
+
+# --- single compiles -------------------------------------------------------------------------
+
+
+def same_as_gcc(bench: Bench, *argv: str) -> None:
+    """A command says and leaves the same through vcache, twice, as alone."""
+    alone = bench.run(*argv)
+    made = {path: path.read_bytes() for path in sorted(bench.root.rglob("*")) if path.is_file()}
+    for _ in range(2):
+        done = bench.cc(*argv)
+        assert (done.returncode, done.stdout, done.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+        assert {path: path.read_bytes() for path in sorted(bench.root.rglob("*")) if path.is_file()} == made
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+@pytest.mark.parametrize(
+    "flags",
+    ["-Wall", "-Wall -MD", "-Wall -MMD -MP", "-MD -MF deps/x.d -MT target", "-g", "-g -gsplit-dwarf", "--coverage",
+     "-Wp,-MD,deps/x.d", "-S", "-x c -O2", "-include inc/y.h", "@flags.rsp"],
+)  # fmt: skip
+def test_all_files_and_words_are_replayed(bench, compiler, flags):
+    """Objects, depfiles, what else is made, and warnings are those of the compiler."""
+    (bench.root / "inc").mkdir()
+    (bench.root / "deps").mkdir()
+    (bench.root / "inc/y.h").write_text("#define Y 2\n")
+    (bench.root / "flags.rsp").write_text("-O1 -DNAME='\"a b\"'\n")
+    (bench.root / "x.c").write_text(
+        '#include "y.h"\n#include <stddef.h>\nint f(int a) { int unused; return a + Y; }\n'
+    )
+    same_as_gcc(
+        bench, compiler, *flags.split(), "-Iinc", "-c", "x.c", *(() if "-S" in flags else ("-o", "x.o"))
+    )
+    assert bench.stats()["misses"] == 1
+    assert bench.stats()["hits"] == 1
+
+
+def test_a_failing_compile_is_passed_on(bench):
+    """Its words and exit code are the compiler's, each time."""
+    (bench.root / "x.c").write_text("int x = ;\n")
+    same_as_gcc(bench, "gcc", "-c", "x.c")
+    assert bench.stats()["failed compiles"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "reason"),
+    [
+        ("const char *t = __TIME__;", "-c", "__TIME__ is in a file"),
+        ('__asm__(".incbin \\"data\\"");', "-c", ".incbin is in a file"),
+        ("int x;", "-c -save-temps", "it makes other files"),
+        ("int main(void) { return 0; }", "-o program", "it links"),
+        ("int x;", "-E", "it compiles nothing"),
+        ("int x;", "-M", "it only lists dependencies"),
+    ],
+    ids=lambda value: re.sub(r"\W+", "-", value),
+)
+def test_what_is_too_hard_runs_as_it_is(bench, text, flags, reason):
+    """What cannot be answered from a cache is done by the compiler, and counted with its reason."""
+    (bench.root / "data").write_text("0123")
+    (bench.root / "x.c").write_text(f"{text}\n")
+    for _ in range(2):
+        assert bench.cc("gcc", *flags.split(), "x.c").returncode == 0
+    assert bench.stats()[reason] == 2
+    assert bench.stats()["hits"] == 0
+
+
+def test_a_header_that_appears_earlier_is_seen(bench):
+    """A header that is new in front of the one that was found makes a miss."""
+    for name in ("first", "second"):
+        (bench.root / name).mkdir()
+    (bench.root / "second/y.h").write_text("int second_y;\n")
+    (bench.root / "x.c").write_text("#include <y.h>\n#if __has_include(<z.h>)\nint z;\n#endif\n")
+    argv = ("gcc", "-Ifirst", "-Isecond", "-c", "x.c")
+    bench.cc(*argv)
+    for appears, symbol in (("first/y.h", "first_y"), ("second/z.h", "z")):
+        (bench.root / appears).write_text(f"int {symbol};\n")
+        bench.cc(*argv)
+        assert f" {symbol}\n" in bench.run("nm", "x.o").stdout
+    assert bench.stats()["misses"] == 3
+
+
+def test_debug_information_names_its_own_directory(bench, tmp_path):
+    """With -g a second checkout compiles anew; with -ffile-prefix-map it hits."""
+    other = Bench(tmp_path / "other", bench.cache)
+    for each in (bench, other):
+        (each.root / ".git").mkdir(parents=True, exist_ok=True)
+        (each.root / "x.c").write_text("int x;\n")
+        assert each.cc("gcc", "-g", "-c", "x.c").returncode == 0
+        assert os.fsencode(each.root) in (each.root / "x.o").read_bytes()
+    before = bench.stats()
+    assert before["misses"] == 2
+    for each in (bench, other):
+        each.cc("gcc", "-g", f"-ffile-prefix-map={each.root}=.", "-c", "x.c")
+    assert bench.since(before, "misses") == 1
+    assert bench.since(before, "hits") == 1
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut", "empty"])
+def test_a_damaged_record_is_a_miss(bench, how):
+    """A record that is not whole is passed over; the cache answers."""
+    (bench.root / "x.c").write_text("int x;\n")
+    bench.cc("gcc", "-c", "x.c")
+    (record,) = [path for path in bench.cache.glob("cc/??/*") if path.is_file()]
+    data = bytearray(record.read_bytes())
+    data[len(data) // 2] ^= 1
+    record.write_bytes({"flipped": bytes(data), "cut": bytes(data[:100]), "empty": b""}[how])
+    made = (bench.root / "x.o").read_bytes()
+    (bench.root / "x.o").unlink()
+    assert bench.cc("gcc", "-c", "x.c").returncode == 0
+    assert (bench.root / "x.o").read_bytes() == made
+    assert bench.stats()["hits"] == 1
+    assert bench.stats()["by their records"] == 0
+
+
+def test_a_removed_cache_is_gone(bench):
+    """Who removes the cache's directory removes every short cut with it."""
+    (bench.root / "x.c").write_text("int x;\n")
+    bench.cc("gcc", "-c", "x.c")
+    shutil.rmtree(bench.cache)
+    bench.cc("gcc", "-c", "x.c")
+    assert bench.stats()["misses"] == 1
+    assert bench.stats()["hits"] == 0
+
+
+def test_ended_by_the_signal_that_ends_the_compiler(bench, tmp_path):
+    """Who kills the wrapper kills the compiler, and sees the wrapper end by that signal."""
+    (tmp_path / "gcc").write_text("#!/bin/sh\ntouch started\nexec sleep 30\n")
+    (tmp_path / "gcc").chmod(0o755)
+    (bench.root / "x.c").write_text("int x;\n")
+    process = subprocess.Popen(
+        [*VCACHE.split(), "cc", os.fspath(tmp_path / "gcc"), "-c", "x.c"], cwd=bench.root, env=bench.environ()
+    )
+    while not (bench.root / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) == -signal.SIGTERM
+
+
+def test_it_says_why(bench):
+    """--explain names what changed, the log what became of each command."""
+    (bench.root / "x.c").write_text("int x;\n")
+    bench.cc("gcc", "-c", "x.c", VCACHE_CC_LOG="log")
+    (bench.root / "x.c").write_text("int y;\n")
+    assert "x.c: changed" in bench.cc("--explain", "gcc", "-c", "x.c").stderr
+    assert "miss, and kept: gcc -c x.c\n" in (bench.root / "log").read_text()
+
+
+def test_what_is_no_compiler_just_runs(bench):
+    """Any other program runs as it is."""
+    done = bench.cc("echo", "-c", "x.c")
+    assert (done.returncode, done.stdout) == (0, "-c x.c\n")
+    assert bench.cc("no-such-program").returncode == 127
+
+
+def test_the_helper_agrees_about_names(bench, monkeypatch):
+    """The compiled helper and Python give a request the same name, whatever its words."""
+    (bench.root / "x.c").write_text("int x;\n")
+    bench.cc("gcc", "-c", "x.c")
+    helper = bench.cache / "cc" / HELPER
+    for name, value in bench.environ(CPATH="/ä b", VCACHE_X="1").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("VCACHE_DIR", os.fspath(bench.cache))
+    for argv in (["gcc", "-c", "ü\n.c"], ["clang", *["x" * 300] * 50], ["gcc", "-march=native", "", " "]):
+        done = subprocess.run([helper, "--vcache-name", *argv], capture_output=True, text=True, check=True)
+        home = lean.home()
+        asked = lean.request(lean.find_compiler(argv[0], home), argv, os.getcwd())
+        if os.isatty(2):  # the child's is a pipe
+            asked = asked.replace(b"\0tty\0", b"\0\0")
+        assert done.stdout == f"{lean.record_path(home, asked)}\n"
