@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from vcache.cli.place import VCACHEFILE, Place, find_place
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import UsageError
 
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
     from vcache.dag.executor import Executor
     from vcache.dag.session import Build, Options
 
-__all__ = ["Place", "build", "find_place"]
+__all__ = ["build"]
 
-_VCACHEFILE: Final = "vcachefile.py"
-_NINJA: Final = "build.ninja"
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -35,51 +33,6 @@ class _Spaced(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         return super().parse_args(ctx, ["--trace=on" if word == "--trace" else word for word in args])
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a build happens, and by which file.
-
-    Attributes:
-        base: the absolute directory of the build file.
-        file: the build file, relative to it.
-        root: the top of the project.
-        is_ninja: it is a ninja file.
-    """
-
-    base: str
-    file: str
-    root: Path
-    is_ninja: bool
-
-
-def find_place(directory: str | None, file: str | None) -> Place:
-    """The build file that is meant: the one given, else vcachefile.py, else build.ninja.
-
-    Raises:
-        UsageError: there is none.
-    """
-    here = os.path.realpath(directory or ".")
-    if not os.path.isdir(here):
-        raise UsageError(f"-C {directory}: there is no such directory")
-    if file is None:
-        file = next(
-            (name for name in (_VCACHEFILE, _NINJA) if os.path.exists(os.path.join(here, name))), None
-        )
-        if file is None:
-            raise UsageError(f"there is no {_VCACHEFILE} and no {_NINJA} in {here}: name one with -f")
-    full = os.path.join(here, file)
-    if not os.path.isfile(full):
-        raise UsageError(f"-f {file}: there is no such file (looked for {full})")
-    if not full.endswith(".py"):
-        from vcache.dag.ninja.project import project_root
-
-        # As for ninja: paths in the file are relative to the working directory.
-        return Place(here, file, Path(project_root(here)), is_ninja=True)
-    base = os.path.dirname(full)
-    root = os.environ.get("VCACHE_ROOT") or base
-    return Place(base, os.path.basename(full), Path(os.path.realpath(root)), is_ninja=False)
 
 
 @click.command(cls=_Spaced, short_help="Make the targets of a build file.")
@@ -109,7 +62,7 @@ def find_place(directory: str | None, file: str | None) -> Place:
 @click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")
 @click.option("--spans", metavar="FILE", help="Write a span per step as JSON lines.")
 @click.option("--watch", is_flag=True, help="Build again whenever an input changes, until Ctrl-C.")
-@shared_options(json=True)
+@shared_options(json=True, taken=("-n",))
 @click.pass_obj
 def build(
     setup: Setup, targets: tuple[str, ...], *, directory: str | None, file: str | None, jobs: int | None,
@@ -185,7 +138,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
 def _carry_out(work: Build, place: Place, words: _Words) -> RunEnded:
     if place.is_ninja:
         if words.defines:
-            raise UsageError(f"-D sets options of a {_VCACHEFILE}: {place.file} has none")
+            raise UsageError(f"-D sets options of a {VCACHEFILE}: {place.file} has none")
         return work.ninja(place.file, words.targets)
     return work.vcachefile(place.file, words.targets, defines=words.defines)
 
@@ -205,25 +158,28 @@ def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
 
 def _listeners(setup: Setup, place: Place, run: str, words: _Words) -> Iterator[Listener]:
     from vcache.cli import progress
-    from vcache.dag.history import durations
+    from vcache.dag import durations
     from vcache.dag.journal import Journal
 
     verbosity = -1 if setup.is_quiet else words.verbosity
     yield progress.listener(
-        sys.stderr if setup.is_json else sys.stdout, verbosity=verbosity, durations=durations(place.base)
+        sys.stderr if setup.is_json else sys.stdout, verbosity=verbosity, durations=durations.load(place.base)
     )
     yield Journal(place.base, run)
     if words.profile is not None:
         from vcache.dag.profile import Profile
 
         yield Profile(words.profile)
-    if words.metrics is not None or words.spans is not None:
-        from vcache.dag import telemetry
+    if words.metrics is not None:
+        from vcache.dag.telemetry import Metered
+        from vcache.metrics import Metrics
 
-        if words.metrics is not None:
-            yield telemetry.Metering(words.metrics)
-        if words.spans is not None:
-            yield telemetry.Spanning(words.spans)
+        yield Metered(Metrics(is_required=True), words.metrics)
+    if words.spans is not None:
+        from vcache.dag.telemetry import Traced
+        from vcache.tracing import JsonlSpans
+
+        yield Traced([JsonlSpans(words.spans)])
 
 
 @contextmanager
@@ -275,7 +231,7 @@ def _opened(setup: Setup, place: Place, *, no_cache: bool) -> Iterator[Cache]:
 @contextmanager
 def _stopping(work: Build) -> Iterator[None]:
     """Signals stop the build: what runs is ended, and what is half-written is removed."""
-    before: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def stop(signum: int, _frame: FrameType | None) -> None:
         work.stop(signum)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -123,8 +123,15 @@ def _speak_up() -> None:
         logger.propagate = False
 
 
-def shared_options(*, json: bool) -> Callable[[F], F]:
-    """The options that a command takes as well as the group does."""
+def shared_options(*, json: bool, taken: Sequence[str] = ()) -> Callable[[F], F]:
+    """The options that a command takes as well as the group does.
+
+    Args:
+        taken: short forms that mean something else in this command.
+    """
+
+    def free(*words: str) -> list[str]:
+        return [word for word in words if word not in taken]
 
     def keep(attribute: str) -> Callable[[click.Context, click.Parameter, object], object]:
         def store(ctx: click.Context, _: click.Parameter, value: object) -> object:
@@ -140,7 +147,7 @@ def shared_options(*, json: bool) -> Callable[[F], F]:
             type=click.Path(file_okay=False), help="The cache's directory.",
         ),
         click.option(
-            "--namespace", "-n", metavar="NAME", expose_value=False, callback=keep("namespace"),
+            *free("--namespace", "-n"), metavar="NAME", expose_value=False, callback=keep("namespace"),
             help="Names of different namespaces never meet.",
         ),
         click.option(

@@ -13,7 +13,7 @@ from vcache.errors import ConfigError, GraphError, VcacheError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
-    from vcache.cli.build import Place
+    from vcache.cli.place import Place
 
 __all__ = ["watch_and_build"]
 
@@ -30,9 +30,8 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int]) -> int:
         from watchfiles import watch
     except ImportError:
         raise ConfigError("--watch needs the package watchfiles: pip install 'vcache[watch]'") from None
-    hidden = tuple(
-        os.path.join(os.fspath(place.root), name, "") for name in (".git", ".hg", ".svn", ".jj")
-    ) + (os.path.join(place.base, STATE, ""),)
+    places = [os.path.join(place.root, name) for name in (".git", ".hg", ".svn", ".jj")]
+    hidden = tuple(os.path.join(path, "") for path in (*places, os.path.join(place.base, STATE)))
 
     def counts(_change: object, path: str) -> bool:
         return not path.startswith(hidden) and f"{os.sep}{STATE}{os.sep}" not in path

@@ -78,10 +78,10 @@ class Bodies:
             NodeFailed: it raised, awaited or returned what it must not.
         """
         assert task.coroutine is not None
-        answer = None if task.asked is None else self._answer(task, task.asked)
+        answer: tuple[object, ...] | None = None if task.asked is None else self._answer(task, task.asked)
         task.asked = None
         try:
-            request = task.coroutine.send(answer)  # type: ignore[arg-type]  # a coroutine begins with None
+            request: object = task.coroutine.send(answer)  # type: ignore[arg-type]  # a coroutine begins with None
         except StopIteration as end:
             task.coroutine = None
             return self._returned(task, end.value)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.action import Published
-from vcache.dag.audit import compare
+from vcache.dag.audit import compare, lines
+from vcache.dag.evaluate import outs_of
 from vcache.dag.node import Made
 from vcache.entry import Dep, make_key
 from vcache.errors import UsageError
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from vcache.dag.evaluate import Evaluator
     from vcache.dag.executor import Ended
     from vcache.dag.files import Files
-    from vcache.dag.node import Command
+    from vcache.dag.node import Command, Node
     from vcache.dag.run import Run
     from vcache.dag.task import Task
 
 __all__ = ["Completed", "Completion", "log_digest", "owner_of"]
 
 LOGS: Final = ".logs"
+_NO_NAMES: tuple[str, ...] = ()
 Chunks = tuple[tuple[int, int, bytes], ...]
 
 
@@ -89,7 +91,7 @@ class Completion:
         """What became of a command."""
         node, command = task.node, task.command
         assert command is not None
-        chunks, included = ended.chunks, ()
+        chunks, included = ended.chunks, _NO_NAMES
         if command.deps == "msvc":
             chunks, included = _without_includes(chunks, command.msvc_prefix)
         self._files.made(node.outs)
@@ -133,7 +135,7 @@ class Completion:
         if error:
             return None, "", "", error, ()
         found, changed = self._found(task, command, [*names, *included], ended)
-        notes = self._audited(task, ended, found)
+        notes = self._audited(task, command, ended, (*names, *included))
         changed = changed or self._changed_meanwhile(task, ended)
         if changed:
             return None, "", changed, "", (f"{node.name}: {changed}: its result is not kept", *notes)
@@ -153,7 +155,7 @@ class Completion:
         self, task: Task, command: Command, found: list[Dep], chunks: Chunks, took_ns: int
     ) -> Published | str:
         node = task.node
-        outs = [self._files.name(path).rstrip("/") for path in node.outs]
+        outs = [self._files.name(path).rstrip("/") for path in outs_of(node, command)]
         assert task.lookup is not None
         return self._run.actions.publish(
             owner_of(node, self._files),
@@ -235,18 +237,23 @@ class Completion:
     def _is_same(self, task: Task, path: str, ended: Ended) -> bool:
         return self._files.is_same_since(path, began_ns=ended.began_ns, started_ns=task.started_ns)
 
-    def _audited(self, task: Task, ended: Ended, found: list[Dep]) -> tuple[str, ...]:
+    def _audited(self, task: Task, command: Command, ended: Ended, names: Iterable[str]) -> tuple[str, ...]:
+        """What a traced command read or wrote that nobody had said, a line each."""
         if self._options.trace != "audit" or ended.opened is None:
             return ()
+        full, node = self._files.full, task.node
+        tools = [full(tool) for tool in (*command.argv[:1], *command.tools) if "/" in tool]
         findings = compare(
-            task.node,
-            opened=ended.opened,
-            wrote=ended.wrote,
-            declared=tuple(map(self._files.full, (*task.node.ins, *task.node.after, *task.extra_ins))),
-            outs=tuple(map(self._files.full, (*task.node.outs, *_transient(task.command)))),
+            node,
+            ended.opened,
+            ended.wrote,
+            declared=(*map(full, (*node.ins, *task.extra_ins)), *tools),
+            found=tuple(map(full, names)),
+            after=tuple(map(full, node.after)),
+            outs=tuple(map(full, (*node.outs, *_transient(command)))),
             root=os.fspath(self._keeper.root),
         )
-        return tuple(map(str, findings))
+        return tuple(lines(finding for finding in findings if finding.is_warning))
 
     # -- after failure ---------------------------------------------------------------------------
 

@@ -33,12 +33,18 @@ if TYPE_CHECKING:
     from vcache.dag.node import Command, Node
     from vcache.fingerprint.observe import Observer
 
-__all__ = ["Evaluator", "words_of"]
+__all__ = ["Evaluator", "outs_of", "words_of"]
 
 
 def words_of(command: Command) -> tuple[str, ...]:
     """The words that a command starts as."""
     return command.argv or shell_words(command.shell)
+
+
+def outs_of(node: Node, command: Command) -> tuple[str, ...]:
+    """What is kept of a run: its outputs, and a depfile that stays."""
+    is_staying = command.depfile and not command.deps and command.depfile not in node.outs
+    return (*node.outs, command.depfile) if is_staying else node.outs
 
 
 class Evaluator:
@@ -78,7 +84,7 @@ class Evaluator:
                 return path
             deps.append(dep)
         name = self._files.name
-        deps += (out_dep(name(path).rstrip("/")) for path in node.outs)
+        deps += (out_dep(name(path).rstrip("/")) for path in outs_of(node, command))
         if command.depfile:
             deps.append(depfile_dep(name(command.depfile)))
         deps += more

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph, Node
+    from vcache.entry import Dep
     from vcache.dag.stored import Nodes, StoredGraph
     from vcache.dag.tree import Whole
 
@@ -188,19 +189,32 @@ class Build:
                 f"{file} is still not up to date after {_REGENERATIONS_MOST} times: check the clock"
             )
         files = self._files()
-        status, runner = self._make(graph, tree, files, graph.targets(targets))
+        # The file's own maker again: the next run must know by what it sees whether to ask for it.
+        own = [] if maker is None else [maker]
+        status, runner = self._make(graph, tree, files, [*own, *self._nodes(graph.targets(targets))])
         front = tuple(self._cache.observer.observe_all(map(self._full, graph.files)))
         self._save(
             tree, runner, files, graph=graph, goals=targets if not status else None, front=front, file=file
         )
         return status
 
+    def _nodes(self, found: Sequence[Node | str]) -> list[Node]:
+        """The nodes among targets: a source that is there needs no making.
+
+        Raises:
+            GraphError: a source that is not there.
+        """
+        for path in found:
+            if isinstance(path, str) and not os.path.lexists(self._full(path)):
+                raise GraphError(f"{path!r} is missing, and there is no rule to make it")
+        return [node for node in found if not isinstance(node, str)]
+
     # -- vcachefile ------------------------------------------------------------------------------
 
     def _vcachefile(self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]) -> int:
         from vcache.dag.loading import inside, load
 
-        loaded = load(self._full(file), cache=self._cache, options=defines)
+        loaded = load(self._full(file), cache=self._cache, defines=defines)
         files = self._files()
         with inside(self._base):
             status, runner = self._make(loaded.graph, tree, files, loaded.targets(targets))
@@ -211,7 +225,7 @@ class Build:
             files,
             graph=None,
             goals=words if not status else None,
-            front=loaded.deps(self._cache) if not status else (),
+            front=loaded.front if not status else (),
             file=file,
         )
         return status
