@@ -6,14 +6,14 @@ It reads manifests and dyndep files, and looks at no other file.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vcache.dag.ninja.manifest import Manifest, read_text
 from vcache.dag.ninja.nodes import make_node
 from vcache.dag.ninja.parser import parse
 from vcache.dag.ninja.project import project_root
-from vcache.dag.ninja.scope import Edge, Expansion
+from vcache.dag.ninja.scope import Edge, Expansion, Rule
 from vcache.dag.ninja.targets import consumers_of, named, require_no_cycle, roots
 from vcache.errors import UsageError
 
@@ -112,30 +112,41 @@ class NinjaGraph:
         """The manifest's own variables, such as builddir and ninja_required_version."""
         return self._manifest.scope.bindings
 
-    def targets(self, words: Sequence[str]) -> list[Node | str]:
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """The rules of the manifest's outermost scope, "phony" among them."""
+        return self._manifest.scope.rules
+
+    def targets(
+        self, words: Sequence[str], *, reader: Callable[[str], str] = lambda path: ""
+    ) -> list[Node | str]:
         """What words of a command line stand for, as `named` has it, fit to be made.
 
         Raises:
             GraphError: no statement names one, or a node that is wanted needs itself.
         """
-        wanted = self.named(words)
+        wanted = self.named(words, reader=reader)
         edges = [self._edge(found) for found in wanted if not isinstance(found, str)]
         require_no_cycle(edges, self._manifest.producers)
         return wanted
 
-    def named(self, words: Sequence[str]) -> list[Node | str]:
+    def named(
+        self, words: Sequence[str], *, reader: Callable[[str], str] = lambda path: ""
+    ) -> list[Node | str]:
         """What words of a command line stand for: nodes, and paths of sources; each once.
 
         Args:
             words: paths, or `path^` for the first output made from a path; none for the defaults, or,
                 without any, for every output that nothing needs.
+            reader: gives an output whose making was seen to read a path, "" for none: a header may be
+                known by that though no statement names it.
 
         Raises:
             GraphError: no statement names one.
         """
         manifest = self._manifest
         if words:
-            paths = [named(word, manifest, self._consuming) for word in words]
+            paths = [named(word, manifest, consumers=self._consuming, reader=reader) for word in words]
         else:
             paths = manifest.defaults or roots(manifest)
         wanted = dict.fromkeys(manifest.producers.get(path, path) for path in paths)

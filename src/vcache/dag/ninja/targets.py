@@ -45,25 +45,37 @@ def roots(manifest: Manifest) -> list[str]:
     return found
 
 
-def named(word: str, manifest: Manifest, consumers: Callable[[], dict[str, list[Edge]]]) -> str:
+def named(
+    word: str,
+    manifest: Manifest,
+    *,
+    consumers: Callable[[], dict[str, list[Edge]]],
+    reader: Callable[[str], str],
+) -> str:
     """The path that a word stands for; `a.c^` stands for the first output made from a.c.
 
+    Args:
+        consumers: gives who needs what, when that is asked.
+        reader: gives an output whose making was seen to read a path, "" for none: a header is known
+            by that, though no statement names it.
+
     Raises:
-        GraphError: no statement names it.
+        GraphError: nothing is known of it.
     """
     if not word:
         raise GraphError("empty path")
     path = manifest.paths[word]
     is_reader = path.endswith("^")
     path = path.removesuffix("^")
-    if not manifest.knows(path):
+    if not manifest.knows(path) and not reader(path):
         raise GraphError(f"unknown target '{path}'" + _guess(path, manifest))
     if not is_reader:
         return path
-    readers = consumers().get(path)
-    if not readers:
+    edges = consumers().get(path)
+    made = edges[0].outs[0] if edges else reader(path)
+    if not made:
         raise GraphError(f"'{path}' has no out edge")
-    return readers[0].outs[0]
+    return made
 
 
 def _guess(path: str, manifest: Manifest) -> str:

@@ -168,6 +168,23 @@ def test_words_that_mean_nothing(graph: NinjaGraph, word: str) -> None:
     assert f"{caught.value}\n" == real_ninja(Path(graph.base), "-n", word)
 
 
+def test_headers_are_known_by_who_read_them(graph: NinjaGraph) -> None:
+    """A path that no statement names counts if a step was seen to read it"""
+    read = {"a.h": "c.o"}
+
+    def reader(path: str) -> str:
+        return read.get(path, "")
+
+    assert graph.targets(["a.h", "a.h^"], reader=reader) == ["a.h", node_of(graph, "c.o")]
+    with pytest.raises(GraphError, match=r"^unknown target 'b.hpp'"):
+        graph.targets(["b.hpp"], reader=reader)
+
+
+def test_rules_are_known(graph: NinjaGraph) -> None:
+    """Those of the manifest, and phony"""
+    assert sorted(graph.rules) == ["cc", "cl", "configure", "ld", "phony"]
+
+
 def test_without_words_roots_are_wanted(graph: NinjaGraph) -> None:
     """Every output that nothing needs, when no default is declared"""
     roots = graph.targets([])
