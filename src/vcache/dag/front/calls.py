@@ -109,7 +109,8 @@ class Maker:
         handle = self._handles.get(known)
         if handle is None:
             with self.graph.writing():  # a call may come from another thread
-                _, handle = self.make(self._asked(args, kwargs, bound))
+                node, handle = self.make(self._asked(args, kwargs, bound))
+            self.graph.calls[node] = self.name, args, kwargs
             self._handles[known] = handle
         return handle
 
@@ -140,6 +141,10 @@ class Maker:
         annotations = self.function.__annotations__
         values = {name: self._read(name, text, annotations.get(name)) for name, text in arguments.items()}
         return self.ask((), values).node
+
+    def again(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
+        """The node of a call."""
+        return self.ask(args, kwargs).node
 
     def fill(self, template: str, bound: Mapping[str, object]) -> str:
         """A template with its parameters.

@@ -5,8 +5,8 @@ It knows frames and graphs, and nothing of steps or caches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
@@ -60,6 +60,27 @@ class Stage:
     def drive(self, coroutine: Coroutine[object, object, R]) -> Coroutine[Need, tuple[object, ...], R]:
         """A coroutine that awaits nothing but `need`, turn by turn in this context."""
         return _Driven(self._turns(coroutine))
+
+    @contextmanager
+    def recording(self) -> Iterator[Recording]:
+        """Within, what the body reads is recorded, turn by turn."""
+        from vcache.fingerprint.traced import record  # installs an audit hook on use
+
+        recorder = record()
+        seen = self._context.run(recorder.__enter__)
+        try:
+            yield seen
+        finally:
+            self._context.run(recorder.__exit__, None, None, None)
+
+    def refuse_unawaited(self) -> None:
+        """Refuse a `need` that nobody awaited.
+
+        Raises:
+            GraphError: with its place.
+        """
+        for place in self._frame.unawaited.values():
+            raise GraphError(f"{place}: need(…) without await: write `await need(…)` in an `async def`")
 
     def _turns(self, inner: Coroutine[Any, Any, R]) -> Generator[Need, tuple[object, ...], R]:
         answer: tuple[object, ...] | None = None

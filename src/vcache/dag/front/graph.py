@@ -57,6 +57,10 @@ class Function(Protocol):
         """The node of a call with arguments as they are written on a command line."""
         ...
 
+    def again(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
+        """The node of a call."""
+        ...
+
 
 class PyGraph:
     """A `Graph` made by Python.
@@ -68,6 +72,7 @@ class PyGraph:
 
     Attributes:
         functions: steps, values and log queries by name.
+        calls: of each node that is one, the function's name and its arguments.
         program_names: what the build file declared as tools.
         found_programs: those that are there; looked for once in a run.
         pool_users: names of pools, with the places that ask for them.
@@ -85,6 +90,7 @@ class PyGraph:
         self.options = dict(options or {})
         self.asked_options: dict[str, str | None] = {}
         self.functions: dict[str, Function] = {}
+        self.calls: dict[Node, tuple[str, tuple[object, ...], Mapping[str, object]]] = {}
         self.program_names: set[str] = set()
         self.found_programs: set[str] = set()
         self.pool_users: list[tuple[str, str]] = []

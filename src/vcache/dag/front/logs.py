@@ -83,6 +83,10 @@ class LogFunction(Generic[R]):
             raise GraphError(f"{self.name} ({self.place}) takes no arguments: write {self.name}")
         return self.node
 
+    def again(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Node:
+        """The query's node."""
+        return self.node
+
     def __repr__(self) -> str:
         return f"<LogFunction {self.name}>"
 

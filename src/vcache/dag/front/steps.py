@@ -249,6 +249,7 @@ class StepFunction(Maker, Generic[P]):
             raise GraphError(
                 f"{self.place}: {self.name} returned a coroutine: write `async def` and await it"
             )
+        stage.refuse_unawaited()
         made, inputs = stage.run(joined, result, frame, self.graph, command)
         node = frame.node
         known = {*node.ins, *node.outs}

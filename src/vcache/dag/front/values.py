@@ -6,11 +6,14 @@ It knows calls, nodes and steps of a cache; it makes no command.
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast
 
+from vcache.dag.front.asking import Asking
 from vcache.dag.front.calls import Asked, Maker, as_bytes
 from vcache.dag.front.driving import Stage, turns
 from vcache.dag.front.scene import Frame
@@ -28,6 +31,8 @@ __all__ = ["ValueFunction", "ValueOptions", "ValueWords", "answered"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_log = logging.getLogger("vcache.dag")
 
 Result = tuple[object, bool]
 
@@ -151,16 +156,49 @@ class ValueFunction(Maker, Generic[P, R]):
     def _later(
         self, node: Node, asked: Asked, results: Mapping[Node, object]
     ) -> Generator[Need, tuple[object, ...], Result]:
-        """A function that asks for more while it runs: it runs each time, its users are cut off by the value."""
+        """A function that asks for more while it runs."""
         args, kwargs = _plain(asked, results)
-        frame = Frame(node)
-        stage = Stage(self.graph, frame)
-        coroutine = cast("Coroutine[Any, Any, object]", stage.run(self.function, *args, **kwargs))
-        value = yield from stage.drive(coroutine).__await__()
-        if frame.unawaited:
-            place = next(iter(frame.unawaited.values()))
-            raise GraphError(f"{place}: need(…) without await: write `await need(…)`")
+        keeper = self.graph.keeper
+        if keeper is None or keeper.is_disabled:
+            return (yield from self._driven(Stage(self.graph, Frame(node)), args, kwargs, None)), False
+        step = self._remembered()
+        asking = Asking(self.graph, keeper, owner=step.name, base=step.identify(args, kwargs).base)
+        found = yield from asking.find()
+        if found is not None:
+            keeper.count(found)
+            return found.use(), True
+        started = time.perf_counter_ns()
+        stage = Stage(self.graph, Frame(node))
+        with stage.recording() as recording:
+            value = yield from self._driven(
+                stage, args, kwargs, lambda need, answers: asking.note(need, answers, recording)
+            )
+        remark = asking.keep(value, recording, cost_ns=time.perf_counter_ns() - started)
+        if remark:
+            _log.warning("%s: %s: not kept", node.name, remark)
         return value, False
+
+    def _driven(
+        self,
+        stage: Stage,
+        args: tuple[object, ...],
+        kwargs: Mapping[str, object],
+        note: Callable[[Need, tuple[object, ...]], None] | None,
+    ) -> Generator[Need, tuple[object, ...], object]:
+        """The function's value, turn by turn."""
+        turns_left = stage.drive(
+            cast("Coroutine[Any, Any, object]", stage.run(self.function, *args, **kwargs))
+        )
+        answer: tuple[object, ...] | None = None
+        while True:
+            try:
+                request = turns_left.send(answer)  # type: ignore[arg-type]  # it begins with None
+            except StopIteration as end:
+                stage.refuse_unawaited()
+                return end.value
+            answer = yield request
+            if note is not None:
+                note(request, answer)
 
     def _remembered(self) -> Step[..., object]:
         step = self._step

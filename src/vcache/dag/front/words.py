@@ -226,9 +226,6 @@ def joined(result: object, frame: Frame, graph: Paper, options: Command) -> tupl
         GraphError: a result that is none.
     """
     inputs = Inputs()
-    if frame.unawaited:
-        place = next(iter(frame.unawaited.values()))
-        raise GraphError(f"{place}: need(…) without await: write `await need(…)` in an `async def`")
     if result is None:
         return None, inputs
     pieces = [result] if isinstance(result, Cmd) else result

@@ -115,6 +115,7 @@ def test_an_async_value_asks_while_it_runs(project: Project):
     )
     assert project.run().ran >= {"total", "out"}
     assert project.read("out") == "3\n"
+    assert project.run().ran == set()
     project.file("a", "2")
     project.file("b", "1")
     assert "out" not in project.run().ran
@@ -195,3 +196,80 @@ def test_a_value_of_a_class_of_the_file(project: Project):
     assert project.run().ran == {"v", "o"}
     (project.base / "o").unlink()
     assert project.run().hits == {"v", "o"}
+
+
+ASKING = """
+@build.value
+def lines(source: File) -> list[str]: return source.read_text().split()
+@build.step(outs=["up/{name}"])
+def upper(name: str): return sh('tr a-z A-Z < "$1" > "$2"', File(name), build.out())
+@build.value
+async def shout(index: File, sign: str = "!") -> str:
+    (names,) = await need(lines(index))
+    extra = File("extra").read_text()
+    files = await need(*(upper(name) for name in names))
+    (last,) = await need("last")
+    return "".join(file.read_text() for file in files) + extra + last.read_text() + sign
+build.default(shout(File("index")))
+"""
+
+
+def test_an_async_value_is_found_again_by_what_it_asked(project: Project):
+    """As long as every answer and every file is as it was; back in an earlier state, it is found too."""
+    for name, text in {"index": "a b", "a": "x", "b": "y", "extra": "-", "last": "z"}.items():
+        project.file(name, text)
+    project.load(ASKING)
+    node = "shout(index=index)"
+    word = "shout[index=index]"
+    assert node in project.run().ran
+    assert project.value(word) == "XY-z!"
+    assert project.run().hits >= {node}
+    for name, old, new, value in [
+        ("a", "x", "v", "VY-z!"),
+        ("extra", "-", "+", "XY+z!"),
+        ("last", "z", "w", "XY-w!"),
+        ("index", "a b", "b a", "YX-z!"),
+        ("index", "a b", "a", "X-z!"),
+    ]:
+        project.file(name, new)
+        assert node in project.run().ran, (name, new)
+        assert project.value(word) == value
+        project.file(name, old)
+        assert node in project.run().hits, (name, old)
+        assert project.value(word) == "XY-z!"
+
+
+def test_what_an_earlier_run_asked_is_not_asked_for_nothing(project: Project):
+    """A file that only an earlier state needed may be gone."""
+    for name, text in {"index": "a b", "a": "x", "b": "y", "extra": "-", "last": "z"}.items():
+        project.file(name, text)
+    project.load(ASKING)
+    project.run()
+    project.file("index", "a")
+    (project.base / "b").unlink()
+    assert project.run().value("shout[index=index]") == "X-z!"
+
+
+def test_an_async_value_of_another_process_is_found(project: Project):
+    """What it asked is written down as calls, with files, targets and values among their arguments."""
+    project.file("in", "5")
+    text = """
+    @build.step(outs=["copy"])
+    def copy(src: File): return cmd("cp", src, build.out())
+    @build.value
+    def number(source: File, more: dict, scale=(1, 2.0, None)) -> int:
+        return int(source.read_text()) + more["x"][0]
+    @build.value
+    async def total() -> int:
+        first = number(copy(File("in")), {"x": [1]})
+        (again,) = await need(number(copy(File("in")), {"x": [first]}))
+        return again
+    build.default(total)
+    """
+    project.load(text)
+    assert project.run().value("total") == 11
+    other = Project(project.base.parent / "other", project.base.parent / "cache")
+    other.file("in", "5")
+    other.load(text)
+    assert other.run().value("total") == 11
+    assert other.ran == set()
