@@ -96,7 +96,9 @@ class Actions:
         self._look = look or self._observe
         self._restorer = Restorer(keeper.root)
         self._place = place_dep(keeper.root)
-        self._rows: dict[int, tuple[object, tuple[_Row, ...]]] = {}
+        self._rows: dict[int, tuple[Dep, _Row]] = {}
+        # Only a caller that remembers looks gives the same objects again.
+        self._row: Callable[[Dep], _Row] = _row if look is None else self._row_of
         self._last: tuple[Manifest, bytes, list[_Row]] | None = None
 
     # -- looking up ------------------------------------------------------------------------------
@@ -277,38 +279,34 @@ class Actions:
         known = self._last
         if known is None or known[0] is not base:
             # Tools and variables are the same objects in the bases of many nodes, if the caller sees to it.
-            rows = [self._row_of(dep) if dep.kind in _SHARED else _row(dep) for dep in base.deps]
+            rows = [self._row(dep) if dep.kind in _SHARED else _row(dep) for dep in base.deps]
             known = self._last = base, _fingerprint(rows), rows
         return known
 
     def _row_of(self, dep: Dep) -> _Row:
+        """The row of an input, kept with an object that the caller gives again and again."""
         known = self._rows.get(id(dep))
-        return known[1][0] if known is not None and known[0] is dep else self._rows_of(dep, (dep,))[0]
+        if known is not None and known[0] is dep:
+            return known[1]
+        if len(self._rows) >= _ROWS_MOST:
+            self._rows.clear()
+        row = _row(dep)
+        self._rows[id(dep)] = dep, row
+        return row
 
     def _seen(self, names: object) -> tuple[list[Dep], list[_Row]] | None:
         """What a set of names is now; None when it cannot be what an earlier run saw."""
         deps: list[Dep] = []
-        rows: list[_Row] = []
-        look, known = self._look, self._rows
+        look = self._look
         try:
             for kind, name in names:  # type: ignore[attr-defined]
                 found = look(kind, name) if kind != "place" else (self._place,)
                 if found is None:
                     return None
                 deps += found
-                row = known.get(id(found))
-                rows += row[1] if row is not None and row[0] is found else self._rows_of(found, found)
         except (TypeError, ValueError):
             return None  # another program's: no pairs of text
-        return deps, rows
-
-    def _rows_of(self, owner: object, found: tuple[Dep, ...]) -> tuple[_Row, ...]:
-        """The rows of inputs, kept with an object that the caller gives again and again."""
-        if len(self._rows) >= _ROWS_MOST:
-            self._rows.clear()
-        rows = tuple(map(_row, found))
-        self._rows[id(owner)] = owner, rows
-        return rows
+        return deps, list(map(self._row, deps))
 
     def _result(self, name: str, outs: tuple[str, ...], found: tuple[Dep, ...]) -> Result | None:
         cost_ns, content = self._keeper.glance_key(self._keeper.key(name))

@@ -20,6 +20,7 @@ __all__ = ["LINK", "MODE_BITS", "Artifact", "Output", "Piece", "branch_of", "pla
 MODE_BITS: Final = 0o777
 """Set-uid and its kin are never given back: see `outputs.restore`."""
 LINK: Final = stat.S_IFLNK
+_MODE_MOST: Final = 0o177777
 _TARGET_MOST_BYTES: Final = 4095  # PATH_MAX of Linux, with its NUL
 
 Artifact = list[object]
@@ -82,7 +83,10 @@ def _piece(artifact: object) -> Piece | None:
         return None
     name, mode, content = artifact
     parts_of(name)
-    if 0 <= mode <= MODE_BITS:
+    if not 0 <= mode <= _MODE_MOST:
+        return None
+    if stat.S_IFMT(mode) in (0, stat.S_IFREG):
+        mode &= MODE_BITS
         is_sound = len(content) == DIGEST_BYTES
     elif mode == LINK:
         is_sound = 0 < len(content) <= _TARGET_MOST_BYTES and b"\0" not in content

@@ -155,11 +155,10 @@ def forge(cache: Cache, name: object, mode: object, content: object) -> None:
         "./../evil",
         "..",
         "",
-        "out/link/evil",
     ],
 )
 def test_an_output_name_that_leaves_the_root_is_refused(tmp_path: Path, name: str, size_bytes: int) -> None:
-    """A stored name with .. in it, an absolute one, or one through a link writes nothing anywhere."""
+    """A stored name with .. in it, or an absolute one, writes nothing anywhere."""
     root, outside = tmp_path / "root", tmp_path / "outside"
     root.mkdir()
     outside.mkdir()
@@ -175,18 +174,68 @@ def test_an_output_name_that_leaves_the_root_is_refused(tmp_path: Path, name: st
     cache.close()
 
 
-def test_an_output_in_the_place_of_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
-    """Where a link out of the root stands in the place of an output, what it leads to stays as it is."""
+@pytest.mark.parametrize("size_bytes", [20, 300_000])
+@pytest.mark.parametrize("name", ["out/link/evil", "out/evil", "evil"])
+def test_an_output_that_nobody_declared_is_not_written(tmp_path: Path, name: str, size_bytes: int) -> None:
+    """A stored result with other files than the step's is none, also where a link leads out of the root."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    cache, build, runs = built(root, tmp_path / "cache")
+    (root / "out" / "link").symlink_to(outside)
+    forge(cache, name, 0o644, body_of(size_bytes))
+    before = {path for path in tmp_path.rglob("*") if "cache" not in path.parts}
+    assert build() == "built"
+    assert len(runs) == 2
+    assert {path for path in tmp_path.rglob("*") if "cache" not in path.parts} == before
+    cache.close()
+
+
+def test_an_output_below_a_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
+    """Where a directory on the way was turned into a link out of the root, nothing is written there."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    cache, build, _ = built(root, tmp_path / "cache")
+    (root / "out" / "made").unlink()
+    (root / "out").rmdir()
+    (root / "out").symlink_to(outside)
+    with pytest.raises(UnsafePath, match="out/made"):
+        build()
+    assert list(outside.iterdir()) == []
+    cache.close()
+
+
+def test_a_link_in_the_place_of_an_output_is_replaced(tmp_path: Path) -> None:
+    """What a link out of the root leads to stays as it is: the output takes the place of the link."""
     root = tmp_path / "root"
     root.mkdir()
     cache, build, runs = built(root, tmp_path / "cache")
     (tmp_path / "precious").write_text("precious")
     (root / "out" / "made").unlink()
     (root / "out" / "made").symlink_to(tmp_path / "precious")
-    with pytest.raises(UnsafePath, match="out/made"):
-        build()
+    assert build() == "built"
     assert len(runs) == 1
     assert (tmp_path / "precious").read_text() == "precious"
+    assert (root / "out" / "made").read_text() == "honest"
+    assert not (root / "out" / "made").is_symlink()
+    cache.close()
+
+
+def test_a_stored_link_is_not_written_through(tmp_path: Path) -> None:
+    """A stored result that makes a link and then writes below it is none."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    cache, build, runs = built(root, tmp_path / "cache")
+    key, value = result_of(cache)
+    evil = digest(b"evil")
+    assert cache.put_key(make_key(evil, namespace=".outputs"), b"evil")
+    link = ["out/made", 0o120000, bytes(outside)]
+    assert cache.put_key(key, {**value, "files": [link, ["out/made/evil", 0o644, evil]]})
+    assert build() == "built"
+    assert len(runs) == 2
+    assert list(outside.iterdir()) == []
     cache.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcache import recipes
-from vcache.action import Actions, Published, Result, _fingerprint, _row
+from vcache.action import Actions, Chunk, Published, Result, _fingerprint, _row
 from vcache.cache import Cache
 from vcache.discovery import seen_key
 from vcache.entry import Dep
@@ -46,17 +46,24 @@ class Place:
     def look(self, *names: str) -> tuple[Dep, ...]:
         return self.cache.observer.observe_all(File(self.root / name) for name in names)
 
-    def publish(self, *found: str, outs: tuple[str, ...] = ("out",), **options: object) -> Published:
+    def publish(
+        self,
+        *found: str,
+        outs: tuple[str, ...] = ("out",),
+        chunks: Sequence[Chunk] = ((1, 5, b"words"),),
+        names_root: bool = False,
+        has_discovery: bool = True,
+    ) -> Published:
         """Keep what is there as a result that saw these files."""
-        options = {
-            "cost_ns": 7,
-            "names_root": False,
-            "chunks": [(1, 5, b"words")],
-            "owner": "dag:out",
-        } | options
-        base = options.pop("base", None) or a_base(*outs)
         kept = self.actions.publish(
-            options.pop("owner"), base, self.look(*found), outs, options.pop("chunks"), **options
+            "dag:out",
+            a_base(*outs),
+            self.look(*found),
+            outs,
+            chunks,
+            cost_ns=7,
+            names_root=names_root,
+            has_discovery=has_discovery,
         )
         assert isinstance(kept, Published), kept
         return kept
@@ -264,25 +271,26 @@ def test_a_portable_result_is_true_in_every_checkout(here, there):
     assert there.find("obj/out") is None
 
 
-def _in_file(place: Place) -> dict[str, object]:
+def _in_file(place: Place) -> Published:
     place.write("out", f"made in {place.root}/src")
-    return {}
+    return place.publish("a.h")
 
 
-def _in_words(place: Place) -> dict[str, object]:
+def _in_words(place: Place) -> Published:
     place.write("out", "same everywhere")
     path = os.fsencode(place.root)
-    return {"chunks": [(2, 0, b"warning: " + path[:9]), (1, 1, b"x"), (2, 2, path[9:] + b"/a.c")]}
+    chunks = [(2, 0, b"warning: " + path[:9]), (1, 1, b"x"), (2, 2, path[9:] + b"/a.c")]
+    return place.publish("a.h", chunks=chunks)
 
 
-def _in_link(place: Place) -> dict[str, object]:
+def _in_link(place: Place) -> Published:
     (place.root / "out").symlink_to(place.root / "src")
-    return {}
+    return place.publish("a.h")
 
 
-def _packed(place: Place) -> dict[str, object]:
+def _packed(place: Place) -> Published:
     (place.root / "out").write_bytes(b"\x1f\x8b not really")
-    return {"names_root": True}
+    return place.publish("a.h", names_root=True)
 
 
 @pytest.mark.parametrize("make", [_in_file, _in_words, _in_link, _packed])
@@ -291,22 +299,24 @@ def test_a_result_that_names_the_place_is_true_there_only(here, there, make):
     names = []
     for place in (here, there):
         place.write("a.h", "a")
-        options = make(place)
         assert place.find() is None
-        kept = place.publish("a.h", **options)
+        kept = make(place)
         assert kept.found[-1] == place_dep(place.root)
         names.append(kept.name)
     assert names[0] != names[1]
-    for place, name in ((here, names[0]), (there, names[1])):
-        before = os.readlink(place.root / "out") if make is _in_link else (place.root / "out").read_bytes()
+    for place, name in zip((here, there), names, strict=True):
+        before = said(place.root / "out")
         (place.root / "out").unlink()
         found = place.find()
         assert found is not None
         assert found.name == name
         assert place.actions.put_back(found) == ("out",)
-        assert before == (
-            os.readlink(place.root / "out") if make is _in_link else (place.root / "out").read_bytes()
-        )
+        assert said(place.root / "out") == before
+
+
+def said(path: Path) -> bytes:
+    """What a file holds, or where a link leads."""
+    return os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
 
 
 def test_a_moved_checkout_loses_only_what_names_it(here, tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -180,7 +182,47 @@ def grown(cache) -> dict[str, object]:
     return tree(Path("gen"))
 
 
-SPOILS = {
+def a_file_for_a_directory() -> None:
+    shutil.rmtree("gen/a")
+    Path("gen/a").write_text("z")
+
+
+def a_directory_for_a_file() -> None:
+    Path("gen/a/x").unlink()
+    Path("gen/a/x/z").mkdir(parents=True)
+
+
+def a_link_for_a_directory() -> None:
+    shutil.rmtree("gen/a")
+    Path("gen/a").symlink_to("../src")
+
+
+def a_link_for_a_file() -> None:
+    Path("gen/a/x").unlink()
+    Path("gen/a/x").symlink_to("../../src/s")
+
+
+def a_file_for_a_link() -> None:
+    Path("gen/link").unlink()
+    Path("gen/link").write_text("y")
+
+
+def another_link() -> None:
+    Path("gen/link").unlink()
+    Path("gen/link").symlink_to("a/x")
+
+
+def a_file_for_all() -> None:
+    shutil.rmtree("gen")
+    Path("gen").write_text("z")
+
+
+def a_link_for_all() -> None:
+    shutil.rmtree("gen")
+    Path("gen").symlink_to("src")
+
+
+SPOILS: dict[str, Callable[[], object]] = {
     "gone": lambda: shutil.rmtree("gen"),
     "one is gone": lambda: Path("gen/a/x").unlink(),
     "one is different": lambda: Path("gen/a/x").write_text("z"),
@@ -190,14 +232,14 @@ SPOILS = {
     "another mode": lambda: Path("gen/a/b/y").chmod(0o644),
     "another mode of the empty one": lambda: Path("gen/empty").chmod(0o700),
     "no longer empty": lambda: Path("gen/empty/z").write_text("z"),
-    "a file for a directory": lambda: (shutil.rmtree("gen/a"), Path("gen/a").write_text("z")),
-    "a directory for a file": lambda: (Path("gen/a/x").unlink(), Path("gen/a/x/z").mkdir(parents=True)),
-    "a link for a directory": lambda: (shutil.rmtree("gen/a"), Path("gen/a").symlink_to("../src")),
-    "a link for a file": lambda: (Path("gen/a/x").unlink(), Path("gen/a/x").symlink_to("../../src/s")),
-    "a file for a link": lambda: (Path("gen/link").unlink(), Path("gen/link").write_text("y")),
-    "another link": lambda: (Path("gen/link").unlink(), Path("gen/link").symlink_to("a/x")),
-    "a file for all": lambda: (shutil.rmtree("gen"), Path("gen").write_text("z")),
-    "a link for all": lambda: (shutil.rmtree("gen"), Path("gen").symlink_to("src")),
+    "a file for a directory": a_file_for_a_directory,
+    "a directory for a file": a_directory_for_a_file,
+    "a link for a directory": a_link_for_a_directory,
+    "a link for a file": a_link_for_a_file,
+    "a file for a link": a_file_for_a_link,
+    "another link": another_link,
+    "a file for all": a_file_for_all,
+    "a link for all": a_link_for_all,
 }
 
 
@@ -286,8 +328,6 @@ HOSTILE = [
     [["out//s", 0o644, DIGEST]],
     [["/out", 0o644, DIGEST]],
     [["out", 0o644, DIGEST[:31]]],
-    [["out", 0o4755, DIGEST]],
-    [["out", 0o100644, DIGEST]],
     [["out", 0o120777, b"x"]],
     [["out", 0o120000, b""]],
     [["out", 0o120000, b"a\0b"]],
@@ -295,6 +335,7 @@ HOSTILE = [
     [["out", 0o040755, b"x"]],
     [["out", 0o060644, b""]],
     [["out", -1, DIGEST]],
+    [["out", 1 << 70, DIGEST]],
     [["out", True, DIGEST]],
     [["outside", 0o644, DIGEST]],
     [],
@@ -308,6 +349,13 @@ HOSTILE = [
 def test_what_is_no_list_of_these_outputs_has_no_plan(stored):
     """Names beside the outputs, twice, below links, wrong modes and contents: such a result is none."""
     assert plan(stored, ["out"]) is None
+
+
+def test_a_plan_gives_no_privileges():
+    """Set-uid and its kin, and what a stat says of a regular file, are passed over."""
+    outputs = plan([["out", 0o107755, DIGEST]], ["out"])
+    assert outputs is not None
+    assert outputs[0].pieces[0].mode == 0o755
 
 
 def test_a_plan_wants_all_outputs():
@@ -325,7 +373,7 @@ def test_nothing_is_written_when_a_part_is_missing(cache, grown):
     artifacts = collect(cache, ["o", "gen"])
     assert artifacts is not None
     y = next(artifact for artifact in artifacts if artifact[0] == "gen/a/b/y")
-    assert cache.store.delete(b".outputs\0b" + y[2])
+    assert cache.store.delete(b".outputs\0b" + cast("bytes", y[2]))
     Path("o").unlink()
     Path("gen/a/b/y").unlink()
     assert not can_put_back(cache, artifacts, ["o", "gen"])

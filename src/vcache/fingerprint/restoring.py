@@ -159,7 +159,8 @@ def _entered(above: int, last: str) -> tuple[int, bool]:
         return os.open(last, DIRECTORY, dir_fd=above), False
     with contextlib.suppress(FileNotFoundError):
         os.unlink(last, dir_fd=above)  # a file, or a link: the kernel says ENOTDIR of both
-    os.mkdir(last, dir_fd=above)
+    with contextlib.suppress(FileExistsError):  # another process puts the same back
+        os.mkdir(last, dir_fd=above)
     return os.open(last, DIRECTORY, dir_fd=above), True
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from vcache.errors import UnsafePath
 from vcache.fingerprint import restoring
+from vcache.fingerprint.outputs import write_at
 from vcache.fingerprint.restoring import Restorer
 
 
@@ -118,7 +119,7 @@ def test_a_tree_holds_what_it_should(root: Path) -> None:
     for fd, name, leaves, is_changed in restorer.tree("t", branch):
         seen.append((name, sorted(leaves), is_changed))
         for leaf in leaves:
-            restoring.write_at(fd, leaf, b"", mode=0o644, link=False)
+            write_at(fd, leaf, b"", mode=0o644, link=False)
     assert seen == [("t", ["y"], True), ("t/a", ["x"], True), ("t/a/b", [], True)]
     (root / "t/a/b/odd").touch()
     (root / "t/y").unlink()
