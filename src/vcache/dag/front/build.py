@@ -118,9 +118,7 @@ class Build:
         graph = self._graph()
 
         def wrap(wrapped: Callable[[Sequence[Record]], R]) -> LogFunction[R]:
-            made = LogFunction(graph, wrapped, of=of, where=where, tags=tags)
-            graph.functions[made.name] = made
-            return made
+            return LogFunction(graph, wrapped, of=of, where=where, tags=tags)
 
         return wrap
 
@@ -150,7 +148,7 @@ class Build:
         return Target(node)
 
     def default(self, *targets: object) -> None:
-        """What `vcache build` makes if it is not told: targets, steps, or names of targets.
+        """What `vcache build` makes if it is not told: targets, steps, names of targets, and lists of these.
 
         Raises:
             GraphError: something that is no target, or (when the file is read) an unknown name.
@@ -158,7 +156,8 @@ class Build:
         graph = self._graph()
         place = caller(graph.base)
         for target in targets:
-            graph.wanted.append(_Wanted(graph, target, place))
+            for each in target if isinstance(target, list | tuple) else (target,):
+                graph.wanted.append(_Wanted(graph, each, place))
 
     # -- what a body may ask -------------------------------------------------------------------------
 

@@ -107,11 +107,14 @@ class Maker:
             said = _IGNORE.sub("", str(error))
             raise GraphError(f"{caller(self.graph.base)}: {self.name}: {said}") from None
         handle = self._handles.get(known)
-        if handle is None:
-            with self.graph.writing():  # a call may come from another thread
+        if handle is not None:
+            return handle
+        with self.graph.lock, self.graph.writing():  # a call may come from a value's thread
+            handle = self._handles.get(known)
+            if handle is None:
                 node, handle = self.make(self._asked(args, kwargs, bound))
-            self.graph.calls[node] = self.name, args, kwargs
-            self._handles[known] = handle
+                self.graph.calls[node] = self.name, args, kwargs
+                self._handles[known] = handle
         return handle
 
     def __vcache_bare__(self) -> Handle:

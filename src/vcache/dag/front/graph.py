@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
@@ -72,6 +73,7 @@ class PyGraph:
 
     Attributes:
         functions: steps, values and log queries by name.
+        lock: guards the making of nodes; a node's making may make others.
         calls: of each node that is one, the function's name and its arguments.
         program_names: what the build file declared as tools.
         found_programs: those that are there; looked for once in a run.
@@ -91,6 +93,7 @@ class PyGraph:
         self.asked_options: dict[str, str | None] = {}
         self.functions: dict[str, Function] = {}
         self.calls: dict[Node, tuple[str, tuple[object, ...], Mapping[str, object]]] = {}
+        self.lock = threading.RLock()
         self.program_names: set[str] = set()
         self.found_programs: set[str] = set()
         self.pool_users: list[tuple[str, str]] = []
@@ -144,6 +147,8 @@ class PyGraph:
             GraphError: its name or one of its outputs is another node's, or its pool is unknown.
         """
         self._refuse_twice(node.name, node, self._nodes.get(node.name))
+        if len(set(node.outs)) < len(node.outs):
+            raise GraphError(f"{node.place}: {node.rule} names an output twice: {', '.join(node.outs)}")
         for path in node.outs:
             self._refuse_twice(path, node, self._owner(path))
         self._nodes[node.name] = node

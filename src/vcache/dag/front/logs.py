@@ -63,6 +63,7 @@ class LogFunction(Generic[R]):
         self._text = where
         self._step: Step[..., R] | None = None
         self.node = Node(name=self.name, work=Call(self._gather), rule=self.name, place=self.place)
+        graph.add_function(self)
         self.made: list[tuple[Mapping[str, str], Node]] = [({}, self.node)]
         graph.add(self.node, tags=tuple(tags))
 

@@ -70,6 +70,10 @@ class Target(File):
         return f"<{self.node.name}>"
 
 
+class _NotYet(GraphError, AttributeError):
+    """What a value that is not there yet is asked for. `hasattr` takes it for a no."""
+
+
 class Promise:
     """A value that a node will have. Give it to a step, a value or `need`.
 
@@ -106,7 +110,7 @@ class Promise:
         return f"<{self.node.name}>"
 
     def _not_yet(self, what: str) -> GraphError:
-        return GraphError(
+        return _NotYet(
             f"the value of {self.node.name} {what}: it is made in a run. Await it in an async body, or "
             "give it to a step or value as an argument"
         )

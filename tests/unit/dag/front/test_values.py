@@ -273,3 +273,39 @@ def test_an_async_value_of_another_process_is_found(project: Project):
     other.load(text)
     assert other.run().value("total") == 11
     assert other.ran == set()
+
+
+def test_a_value_may_speak_of_targets_and_promises(project: Project):
+    """Global handles, steps and values in its code do no harm."""
+    project.file("in", "1")
+    project.load(
+        """
+        @build.value
+        def number(source: File) -> int: return int(source.read_text())
+        promise = number(File("in"))
+        @build.step(outs=["o"])
+        def o(): return cmd("touch", build.out())
+        target = o()
+        @build.value
+        def v(): return [target.path, promise.node.name, o.name]
+        build.default([v, target], "o")
+        """
+    )
+    assert project.run().value("v") == ["o", "number(source=in)", "o"]
+    assert project.run().hits == {"v"}
+
+
+def test_values_call_steps_from_their_threads(project: Project):
+    """Many at once, and the same calls: each is one node."""
+    project.load(
+        """
+        @build.step(outs=["out/{n}"])
+        def make(n: int): return cmd("touch", build.out())
+        @build.value
+        def v(seed: int): return [make(n).path for n in range(50)][seed]
+        build.phony("all", *(v(seed) for seed in range(8)))
+        """
+    )
+    project.run("all")
+    assert project.loaded is not None
+    assert len([name for name in project.loaded.graph.nodes if name.startswith("out/")]) == 50

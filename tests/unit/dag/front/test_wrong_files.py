@@ -37,6 +37,11 @@ AT_LOAD = {
         '@build.step(outs=["../a"])\ndef a(): ...\na()',
         r"vcachefile.py:2: the output '../a' is outside of",
     ),
+    "one output twice": ('@build.step(outs=["a", "./a"])\ndef a(): ...\na()', "vcachefile.py:2: a names an output twice: a, a"),
+    "a log and a step of one name": (
+        COPY + "@build.log(of=[copy])\ndef copy(records): ...\n",
+        "vcachefile.py:6: 'copy' is there already: vcachefile.py:3",
+    ),
     "an absolute output": ('@build.step(outs=["/tmp/a"])\ndef a(): ...\na()', "is outside of"),
     "a template with an unknown parameter": (
         '@build.step(outs=["{stem}.o"])\ndef comp(src: File): ...\n',
