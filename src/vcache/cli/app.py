@@ -33,7 +33,11 @@ _HOMES: Final = {
     "doctor": "doctor",
     "run": "run",
     "build": "build",
+    "graph": "planning",
     "why": "why",
+    "why-not": "planning",
+    "clean": "planning",
+    "compdb": "planning",
     "log": "log",
     "history": "runs",
     "diff": "runs",
@@ -54,7 +58,7 @@ class App(click.Group):
             return None
         from importlib import import_module
 
-        found = getattr(import_module(f"vcache.cli.{_HOMES[cmd_name]}"), cmd_name)
+        found = getattr(import_module(f"vcache.cli.{_HOMES[cmd_name]}"), cmd_name.replace("-", "_"))
         assert isinstance(found, click.Command)
         return found
 

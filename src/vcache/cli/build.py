@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vcache.dag.executor import Executor
     from vcache.dag.session import Build, Options
 
-__all__ = ["build"]
+__all__ = ["build", "defined"]
 
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -94,7 +94,7 @@ def build(
         env=env,
         is_strict=not place.is_ninja,
     )
-    words = _Words(targets, _defined(defines), verbose, profile, metrics, spans, executor)
+    words = _Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
     os.chdir(place.base)
     with _opened(setup, place, no_cache=no_cache) as cache:
         if watch:
@@ -246,7 +246,12 @@ def _stopping(work: Build) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _defined(defines: Sequence[str]) -> dict[str, str]:
+def defined(defines: Sequence[str]) -> dict[str, str]:
+    """What options `-D` say.
+
+    Raises:
+        UsageError: one that is no NAME=VALUE.
+    """
     pairs = {}
     for text in defines:
         name, equals, value = text.partition("=")

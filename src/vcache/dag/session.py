@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph, Node
-    from vcache.entry import Dep
+    from vcache.dag.plan import Plan
     from vcache.dag.stored import Nodes, StoredGraph
     from vcache.dag.tree import Whole
+    from vcache.entry import Dep
 
 __all__ = ["STATE", "Build", "Options", "run_id"]
 
@@ -109,6 +110,52 @@ class Build:
             GraphError: the file is wrong, a target is unknown, or a source is missing.
         """
         return self._whole(targets, lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}))
+
+    def plan_ninja(self, file: str = "build.ninja", targets: Sequence[str] = ()) -> Plan:
+        """What building targets of a ninja file would do. It must be asked of a dry run.
+
+        Raises:
+            GraphError: as `ninja`.
+        """
+        from vcache.dag.ninja.load import load
+
+        graph = load(file, base=self._base)
+        return self._planned(graph, self._nodes(graph.targets(targets)))
+
+    def plan_vcachefile(
+        self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None
+    ) -> Plan:
+        """What building targets of a vcachefile would do. It must be asked of a dry run.
+
+        Raises:
+            GraphError: as `vcachefile`.
+        """
+        from vcache.dag.loading import inside, load
+
+        loaded = load(self._full(file), cache=self._cache, defines=defines or {})
+        with inside(self._base):
+            return self._planned(loaded.graph, loaded.targets(targets))
+
+    def _planned(self, graph: Graph, goals: Sequence[Node]) -> Plan:
+        from vcache.action import Actions
+        from vcache.dag.plan import Plan, Reasons
+
+        assert self._options.is_dry_run
+        said = Reasons()
+        self._bus.subscribe(said.on_event)
+        tree = Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+        files = self._files()
+        with self._executing() as self._executor:
+            _, runner = self._make(graph, tree, files, goals)
+        return Plan(
+            runner,
+            goals,
+            said,
+            keeper=self._cache,
+            actions=Actions(self._cache, look=files.look),
+            tree=tree,
+            files=files,
+        )
 
     def _whole(self, goals: Sequence[str], work: Callable[[Tree], int]) -> events.RunEnded:
         """One run from its first event to its last."""
@@ -206,7 +253,7 @@ class Build:
         """
         for path in found:
             if isinstance(path, str) and not os.path.lexists(self._full(path)):
-                raise GraphError(f"{path!r} is missing, and there is no rule to make it")
+                raise GraphError(f"{path!r} missing and no known rule to make it")
         return [node for node in found if not isinstance(node, str)]
 
     # -- vcachefile ------------------------------------------------------------------------------
