@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -161,7 +162,7 @@ class Compilation:
             if self._command.sees == "none":
                 words += ["-MD", "-MF", depfile]
             elif lines is not None:
-                words.append("-H")
+                words += ["-Xclang", "-H"] if _is_clang(self._program) else ["-H"]
             try:
                 ran = run(self._program, words, keep_line=None if lines is None else lines.keep)
             except OSError as error:
@@ -313,6 +314,11 @@ def _opened(settings: Settings, root: Path) -> Cache:
         read_only=settings.is_read_only,
     )
     return Cache(store, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
+
+
+def _is_clang(program: str) -> bool:
+    """Whether a driver is clang, whose own `-H` would also put system headers into the user's depfile."""
+    return sys.platform == "darwin" or "clang" in os.path.basename(os.path.realpath(program))
 
 
 def _programs(program: str, cache: Cache) -> Iterator[str]:

@@ -151,7 +151,7 @@ def encode(
     fields += [str(len(absent)), *absent]
     fields += [str(len(outs)), *(part for path, data in outs for part in (path, str(len(data))))]
     fields += [str(len(said)), *(part for stream, data in said for part in (str(stream), str(len(data))))]
-    table = "\0".join(fields).encode("utf-8", "surrogateescape")
+    table = "\0".join(fields).encode(sys.getfilesystemencoding(), "surrogateescape")
     blobs = b"".join([data for _, data in outs] + [data for _, data in said])
     lengths = b"".join(len(part).to_bytes(4, "little") for part in (asked, table, blobs))
     rest = lengths + asked + table + blobs
@@ -172,7 +172,7 @@ def decode(
         raise Doubt("the record is damaged")
     asked_bytes, table_bytes, _ = (int.from_bytes(rest[i : i + 4], "little") for i in (0, 4, 8))
     at = _HEAD_BYTES + asked_bytes
-    fields = iter(data[at : at + table_bytes].decode("utf-8", "surrogateescape").split("\0"))
+    fields = iter(data[at : at + table_bytes].decode(sys.getfilesystemencoding(), "surrogateescape").split("\0"))
     at += table_bytes
     files = [(next(fields), next(fields), next(fields)) for _ in range(int(next(fields)))]
     absent = [next(fields) for _ in range(int(next(fields)))]
