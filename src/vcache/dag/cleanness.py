@@ -64,17 +64,17 @@ class Cleanness:
         self._variables = {"PATH", GENERAL}
         self.steps = 0
 
-    def write(self, goals: Sequence[str], file: str, *, is_known: bool = False) -> None:
+    def write(self, goals: Sequence[str], file: str, *, known: bytes = b"") -> None:
         """Write the file of these goals, or remove one that does not hold.
 
         Args:
-            is_known: the graph is that of the last time, and nothing ceased to be an input: what was
-                to be looked at then still is.
+            known: the generation of references of which no node has dropped any since: what was to
+                be looked at then still is. b"" for none.
         """
         tree = self._tree
         path = os.path.join(tree._directory, clean_name(file, goals))
         try:
-            if not (is_known and self._recall(path)):
+            if not (known and self._recall(path, known)):
                 self._collect(goals)
             self._check_nodes()
             self._look()
@@ -99,7 +99,7 @@ class Cleanness:
                 variables=sorted(self._variables),
                 environ=tree._environ,
                 notes={
-                    "graph": tree._graph_id,
+                    "generation": tree._generation,
                     "nodes": record_of(sorted(self._reached)),
                     "numbers": record_of(sorted(self._files)),
                     "named": record_of(sorted(self._named)),
@@ -126,11 +126,11 @@ class Cleanness:
         for node in self._reached:
             self._files.update(numbers_of(tree._references[node]))
 
-    def _recall(self, path: str) -> bool:
+    def _recall(self, path: str, known: bytes) -> bool:
         """Take over what the last file of these goals says is to be looked at, and what came to it since."""
         tree, stored = self._tree, self._stored
         section = load(path)
-        if section is None or stored is None or section("graph") != memoryview(tree._graph_id):
+        if section is None or stored is None or section("generation") != memoryview(known):
             return False
         parts = [section(name) for name in ("nodes", "numbers", "named")]
         for numbers, part in zip((self._reached, self._files, self._named), parts, strict=True):
@@ -164,6 +164,7 @@ class Cleanness:
         reached = {*starts.numbers, *(node for node in makers if node >= 0)}
         rest = list(reached)
         maker = stored.maker
+        read: set[int] = set()  # phony names that a command reads: what they stand for counts
         while rest:
             node = rest.pop()
             outs, ins, after, checks = stored.lists(node)
@@ -171,15 +172,30 @@ class Cleanness:
             self.steps += not is_phony
             (self._named if is_phony else self._files).update(outs)
             # What somebody makes is noted with its maker; what is only waited for must only be there.
-            for things, noted in ((ins, self._files), (after, self._named), (checks, self._named)):
+            for things, is_read in ((ins, not is_phony), (after, False), (checks, False)):
                 for thing in things:
                     below = maker(thing)
+                    if is_read and below >= 0 and stored.is_phony(below):
+                        read.add(below)
                     if below < 0:
-                        noted.add(thing)
+                        (self._files if is_read else self._named).add(thing)
                     elif below not in reached:
                         reached.add(below)
                         rest.append(below)
             yield node
+        self._stand_for(read, stored)
+
+    def _stand_for(self, read: set[int], stored: StoredGraph) -> None:
+        """Note what phony names stand for."""
+        rest = list(read)
+        while rest:
+            for thing in stored.lists(rest.pop())[1]:
+                below = stored.maker(thing)
+                if below < 0:
+                    self._files.add(thing)
+                elif stored.is_phony(below) and below not in read:
+                    read.add(below)
+                    rest.append(below)
 
     def _nodes_made(self) -> Iterator[int]:
         """The numbers of the nodes of a graph that is made anew, their files noted."""
@@ -211,10 +227,10 @@ class Cleanness:
             if reference & OUTDATED:
                 raise _Doubt
             self._look_at(tree._looks[reference & ~LOOK])
-        for number in self._files.intersection(tree.things.unsettled()):
-            if number in tree._specials:
-                self._look_at_special(number)
-            elif not tree.things.identity(number):
+        for number in self._files.intersection(tree._specials):
+            self._look_at_special(number)
+        for number in self._files.intersection(tree.things.unsettled()).difference(tree._specials):
+            if not tree.things.identity(number):
                 raise _Doubt  # nobody knows what it held
         for number in self._named - self._files:
             path = tree.things.paths[number]
@@ -293,7 +309,8 @@ class Cleanness:
         """Paths and signatures of all files, side by side."""
         things = self._tree.things
         # One without a sure signature stands there with zeros: the next run goes and settles it.
-        numbers = sorted(self._files.difference(self._tree._specials))
+        nothing = [number for number in self._tree._specials if not things.identity(number)]
+        numbers = sorted(self._files.difference(nothing))
         del numbers[bisect_left(numbers, LOOK) :]
         paths, signs = things.paths, things.hints_of(numbers)
         if len(numbers) != len(paths):

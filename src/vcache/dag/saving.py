@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
@@ -52,7 +51,7 @@ class Saving:
         self, tree: Tree, seen: Mapping[str, FileState], looks: Callable[[str], Iterable[Dep]]
     ) -> None:
         self._tree, self._seen, self._looks = tree, seen, looks
-        self._now_ns = time.time_ns()
+        self._now_ns = tree._digests.clock()
         self._named: dict[str, int] = {}
         self._look_numbers = {(dep.kind, dep.name): at for at, dep in enumerate(tree._looks)}
         self._changed: set[int] = set()
@@ -71,6 +70,7 @@ class Saving:
     ) -> None:
         """All of it, in the order in which one thing needs the other."""
         tree = self._tree
+        generation = tree._generation
         by_name = {node.name: node for node in wanted}
         if isinstance(graph, StoredGraph):
             stored: StoredGraph | None = graph
@@ -90,8 +90,8 @@ class Saving:
         if goals is not None:
             from vcache.dag.cleanness import Cleanness
 
-            is_known = graph is stored is not None and not self._has_dropped
-            Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, is_known=is_known)
+            known = generation if graph is stored is not None and not self._has_dropped else b""
+            Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, known=known)
 
     # -- numbers -----------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Saving:
             self._sections = sections = store_graph(
                 nodes, things=things, pools=graph.pools, defaults=_defaults(graph, nodes)
             )
-            sections["id"] = tree._graph_id = os.urandom(_ID_BYTES)
+            sections["id"] = tree._graph_id = tree._generation = os.urandom(_ID_BYTES)
             stored = StoredGraph(tree._base, lambda name: memoryview(sections[name]), tree)
         else:
             tree._graph_id = b""
@@ -216,8 +216,7 @@ class Saving:
                     self._put_out(tree.things.number(path), identity)
             found = tuple(self._found(dep) for dep in made.found)
             heeds = tuple(self._found(dep) for dep in self._heeds.get(name, ()))
-            if not {*numbers_of(tree._references[number])}.issubset((*found, *heeds)):
-                self._has_dropped = True
+            self._compare(numbers_of(tree._references[number]), (*found, *heeds))
             row = Row(made.base, len(found), made.outs, made.took_ns, made.result, made.log)
             tree._rows[number], tree._references[number] = pack_row(row), record_of((*found, *heeds))
             tree._flags[number] = STALE if any(ref & OUTDATED for ref in found) else 0
@@ -225,7 +224,16 @@ class Saving:
                 tree._generated |= _made_of(found, stored)
         for name in tree._forgotten:
             if name in tree._numbers:
-                tree._rows[tree._numbers[name]] = tree._references[tree._numbers[name]] = b""
+                number = tree._numbers[name]
+                self._compare(numbers_of(tree._references[number]), ())
+                tree._rows[number] = tree._references[number] = b""
+
+    def _compare(self, before: Collection[int], after: Collection[int]) -> None:
+        """Take note of whether a node finds other things than before."""
+        if not set(before).issuperset(after):
+            self._tree._generation = os.urandom(_ID_BYTES)
+        if not set(after).issuperset(before):
+            self._tree._generation, self._has_dropped = os.urandom(_ID_BYTES), True
 
     def _node(self, name: str) -> int:
         tree = self._tree
@@ -335,6 +343,7 @@ class Saving:
             "base": tree._base,
             "root": tree._root,
             "graph": tree._graph_id.hex(),
+            "generation": tree._generation.hex(),
             "front": tree._front,
             "looks": [
                 [dep.kind, dep.name, dep.identity.hex(), dep.hint.hex(), dep.note] for dep in tree._looks

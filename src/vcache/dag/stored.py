@@ -313,7 +313,9 @@ class StoredGraph:
         """A node by its number."""
         known = self._nodes.get(number)
         if known is None:
-            known = self._waiting(number) if number in self._order else decode_node(self._rows[number])
+            known = decode_node(self._rows[number])
+            if number in self._order and known.work is not None:
+                known = _waiting(known)
             self._nodes[number] = known
         return known
 
@@ -398,17 +400,17 @@ class StoredGraph:
         """The numbers of the nodes that only wait for a thing."""
         return self._waits[thing]
 
-    def _waiting(self, number: int) -> Node:
-        """A node that is up to date, and stands between two that are not: it waits, and does nothing."""
-        node = decode_node(self._rows[number])
-        return Node(
-            name=node.name,
-            outs=node.outs,
-            after=tuple(dict.fromkeys((*node.ins, *node.after))),
-            work=Script(_nothing),
-            rule=node.rule,
-            place=node.place,
-        )
+
+def _waiting(node: Node) -> Node:
+    """In place of a node that is up to date and stands between two that are not: it only waits."""
+    return Node(
+        name=node.name,
+        outs=node.outs,
+        after=tuple(dict.fromkeys((*node.ins, *node.after))),
+        work=Script(_nothing),
+        rule=node.rule,
+        place=node.place,
+    )
 
 
 def _nothing() -> None:

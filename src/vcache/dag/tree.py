@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -69,7 +68,7 @@ class Tree:
         self._base, self._root, self._digests, self._environ = base, root, digests, environ
         self._directory = os.path.join(base, frozen.DIRECTORY)
         self._observer = Observer(root, digests=digests, environ=environ, base=base)
-        self._began_ns = time.time_ns()
+        self._began_ns = digests.clock()
         self.things = Things(base)
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -80,6 +79,8 @@ class Tree:
         self._looks: list[Dep] = []
         self._front: list[int] = []
         self._graph_id = b""
+        # Another one whenever some node refers to other things than before.
+        self._generation = b""
         self._graph: StoredGraph | None = None
         self._specials: dict[int, bytes] = {}
         # What this run brings: new results by name, and names that lost theirs.
@@ -136,6 +137,7 @@ class Tree:
         self._front = list(meta["front"])
         self._specials = {int(number): bytes.fromhex(sign) for number, sign in meta["specials"]}
         self._graph_id = bytes.fromhex(meta["graph"])
+        self._generation = bytes.fromhex(meta["generation"])
         if not len(self._names) == len(self._rows) == len(self._references) == len(self._flags):
             raise DecodeError("columns of different lengths")
 
