@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from vcache.fingerprint.digests import FileDigests
+    from vcache.fingerprint.digests import Backing, FileDigests
     from vcache.fingerprint.observe import Observer
 
 __all__ = ["VERBATIM_HEAD", "KeyedCache"]
@@ -324,12 +324,16 @@ class KeyedCache:
             from vcache.fingerprint.digests import FileDigests
             from vcache.fingerprint.observe import Observer
 
-            backing = None if self.is_disabled or self.directory is None else _DigestMemo(self.store)
-            self._digests = FileDigests(self.root, backing=backing)
+            self._digests = FileDigests(self.root, backing=self.backing)
             self._observer = Observer(
                 self.root, digests=self._digests, entry_digest=self._digest_of, namespace=self.namespace
             )
         return self._observer
+
+    @property
+    def backing(self) -> Backing | None:
+        """Where what a stat signature tells of a file is remembered across processes."""
+        return None if self.is_disabled or self.directory is None else _DigestMemo(self.store)
 
     @property
     def digests(self) -> FileDigests:

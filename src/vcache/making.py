@@ -26,6 +26,7 @@ from vcache.valuables import ABSENT, Conditions
 
 if TYPE_CHECKING:
     from vcache.entry import Dep, Entry, Key
+    from vcache.fingerprint.digests import Backing
     from vcache.fingerprint.inputs import Spec
     from vcache.flight import SingleFlight
 
@@ -47,6 +48,9 @@ class Keeper(Shelf, Cabinet, Protocol):
 
     @property
     def flight(self) -> SingleFlight: ...
+
+    @property
+    def backing(self) -> Backing | None: ...
 
     def key(self, name: str | bytes) -> Key: ...
 

@@ -31,6 +31,7 @@ from vcache.portable import (
 if TYPE_CHECKING:
     from vcache.dag.files import Files
     from vcache.dag.node import Command, Node
+    from vcache.fingerprint.digests import Backing
     from vcache.fingerprint.observe import Observer
 
 __all__ = ["Evaluator", "outs_of", "words_of"]
@@ -52,15 +53,23 @@ class Evaluator:
 
     Args:
         environ_names: further variables of the caller that count for every command.
+        backing: where what compilers say of their programs is remembered across processes.
     """
 
     def __init__(
-        self, files: Files, observer: Observer, *, root: str, environ_names: Sequence[str] = ()
+        self,
+        files: Files,
+        observer: Observer,
+        *,
+        root: str,
+        environ_names: Sequence[str] = (),
+        backing: Backing | None = None,
     ) -> None:
         self._files = files
         self._observer = observer
         self._root = root
         self._environ_names = tuple(environ_names)
+        self._backing = backing
         self._cwd = files.name("") or "."
         self._tools: dict[str, tuple[Dep, ...]] = {}
         self._env: dict[str, Dep] = {}
@@ -135,7 +144,7 @@ class Evaluator:
             yield Dep("tool", self._files.name(tool) if "/" in tool else tool, b"")
             return
         yield dep
-        helpers = compiler_tools(dep.note)
+        helpers = compiler_tools(dep.note, backing=self._backing)
         if helpers:
             for helper in helpers:
                 yield from self._observer.observe(Tool(helper))

@@ -77,7 +77,13 @@ class Runner:
         )  # fmt: skip
         self.tally = run.tally
         self._executor = executor
-        evaluator = Evaluator(files, keeper.observer, root=os.fspath(keeper.root), environ_names=options.env)
+        evaluator = Evaluator(
+            files,
+            keeper.observer,
+            root=os.fspath(keeper.root),
+            environ_names=options.env,
+            backing=keeper.backing,
+        )
         self._completion = Completion(run, evaluator)
         self._wanted = Wanted(run)
         self._slots = Slots(options, graph.pools, count=executor.slots, tokens=tokens)
