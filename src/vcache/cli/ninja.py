@@ -134,19 +134,30 @@ def _options(flags: Flags) -> Options:
 
 
 def _status(flags: Flags, environ: Mapping[str, str]) -> Status:
-    from vcache.dag.ninja.progress import FORMAT
+    """What prints the build.
+
+    Raises:
+        Stop: NINJA_STATUS is wrong.
+    """
+    from vcache.dag.ninja.progress import FORMAT, Progress
     from vcache.dag.ninja.screen import Screen, Terminal
     from vcache.dag.ninja.status import Status
+    from vcache.errors import UsageError
 
     terminal = Terminal.of(sys.stdout.fileno(), environ)
     # Lines of its own would confuse who reads ninja's: a person gets one, a program when it asks.
     has_summary = environ.get("VCACHE_NINJA_SUMMARY", "1" if terminal.is_smart else "0") not in {"", "0"}
     if flags.verbosity != "normal":
         terminal = terminal.as_plain()
+    template = environ.get("NINJA_STATUS", FORMAT)
+    try:
+        Progress(template)
+    except UsageError as error:
+        raise Stop(1, err=f"ninja: fatal: {error}\n") from None
     return Status(
         Screen(sys.stdout.buffer, terminal),
         _complain,
-        template=environ.get("NINJA_STATUS", FORMAT),
+        template=template,
         verbosity=flags.verbosity,
         keep_going=flags.keep_going,
         explains="explain" in flags.modes,

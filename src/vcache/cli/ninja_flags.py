@@ -18,8 +18,8 @@ __all__ = ["MANY", "TOOLS", "VERSION", "Flags", "Stop", "nearest", "read"]
 VERSION: Final = "1.13.0"
 """The ninja that this stands in for: what `--version` says. CMake and Meson compare it."""
 
-MANY: Final = 1_000_000
-"""How many jobs `-j 0` stands for: as many as there are."""
+MANY: Final = 4096
+"""How many jobs `-j 0` stands for: as many as a jobserver's pipe holds tokens for."""
 
 TOOLS: Final = {
     "browse": "show the dependency graph in a browser (not offered: see -t graph)",

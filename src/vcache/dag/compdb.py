@@ -30,11 +30,12 @@ def compdb(directory: str, nodes: Iterable[Node], *, expands_rsp: bool = False) 
     yield "[\n"
     separator = ""
     for node in nodes:
-        if node.ins and node.outs:
+        sources = node.ins or node.after
+        if sources and node.outs:
             entry = {
                 "directory": directory,
                 "command": command_of(node, expands_rsp=expands_rsp),
-                "file": node.ins[0],
+                "file": sources[0],
                 "output": node.outs[0],
             }
             lines = (f"    {json.dumps(key)}: {_quoted(value)}" for key, value in entry.items())

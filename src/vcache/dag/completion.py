@@ -258,7 +258,12 @@ class Completion:
     # -- after failure ---------------------------------------------------------------------------
 
     def _remove_spoilt(self, task: Task) -> None:
-        """Remove outputs that a failed command began to write: they look like results and are none."""
+        """Remove outputs that a failed command began to write: they look like results and are none.
+
+        A generator's stay: without a manifest the next run could not even try again.
+        """
+        if task.node.is_generator:
+            return
         for path in (*task.node.outs, *_transient(task.command)):
             full = self._files.full(path).rstrip("/")
             if os.path.isdir(full) and not os.path.islink(full):

@@ -76,10 +76,16 @@ class Cleaner:
                     self._clean(node)
 
     def dead(self, made_before: Iterable[str]) -> None:
-        """What was made once, and no statement names now."""
+        """What was made once, and no statement names now, by whichever of its names."""
+        base = self._graph.base
+        named = {os.path.normpath(os.path.join(base, path)) for path in self._paths()}
         for path in made_before:
-            if self._graph.producer(path) is None and not self._graph.consumers(path):
+            if os.path.normpath(os.path.join(base, path)) not in named:
                 self._remove(path)
+
+    def _paths(self) -> Iterator[str]:
+        for node in self._nodes():
+            yield from (*node.outs, *node.ins, *node.after, *node.checks)
 
     def _is_known(self, path: str) -> bool:
         return self._graph.producer(path) is not None or bool(self._graph.consumers(path))

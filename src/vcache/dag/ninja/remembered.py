@@ -34,7 +34,9 @@ def found_by(graph: NinjaGraph, tree: Tree) -> Callable[[Node], list[str] | None
         if made is None or not (graph.binding(node, "deps") or graph.binding(node, "depfile")):
             return None
         names = (dep.name for dep in made.found if dep.kind == "file")
-        return [_named(os.path.join(graph.root, name), graph.base, graph.root) for name in names]
+        found = (_named(os.path.join(graph.root, name), graph.base, graph.root) for name in names)
+        # A depfile names the source too, which is no discovery here.
+        return list(dict.fromkeys((*node.ins[: len(node.ins) - node.hidden_ins], *found)))
 
     return found
 
@@ -49,7 +51,8 @@ def outs_before(tree: Tree) -> Iterator[str]:
     """The outputs of all commands of the last run's manifest, which may have changed since."""
     # `Tree.graph` gives a manifest only while it holds; what it once made is asked for afterwards.
     section = tree._sections(GRAPH)
-    if section is None or section("id") != tree._graph_id:
+    known = None if section is None else section("id")
+    if section is None or known is None or bytes(known) != tree._graph_id:
         return
     try:
         stored = StoredGraph("", section, tree)

@@ -170,6 +170,10 @@ class Status:
         if event.status and node not in self._running:
             self._complain(event)
             return
+        if event.status == _INTERRUPTED:  # no fault of the command's: the last line says it
+            self.exit_status = _INTERRUPTED
+            self._leave(node)
+            return
         self._progress.n_finished += 1
         self._n_told_done += 1
         if node.pool == CONSOLE and node in self._running:
@@ -177,10 +181,8 @@ class Status:
             report = _Report("", "")
         else:
             report = self._report(node)
-        if node in self._running:
-            self._running.remove(node)
-            self._progress.n_running -= 1
-        if event.status not in {0, _INTERRUPTED}:
+        self._leave(node)
+        if event.status:
             self._n_failed += 1
             self.exit_status = event.status
             report.failure = self._failure(event)
@@ -239,10 +241,14 @@ class Status:
 
     def _skipped(self, event: Skipped) -> None:
         self._n_skipped += 1  # it stays in the total, as in ninja
-        if event.node in self._running:
-            self._running.remove(event.node)
+        self._leave(event.node)
+
+    def _leave(self, node: Node) -> None:
+        """It does not run any more."""
+        if node in self._running:
+            self._running.remove(node)
             self._progress.n_running -= 1
-            if event.node.pool == CONSOLE:
+            if node.pool == CONSOLE:
                 self._screen.take_back()
 
     def _noted(self, event: Noted) -> None:
@@ -261,7 +267,7 @@ class Status:
         self._screen.output(b"")
         if self._has_summary and event.n_run + event.n_hit:
             self._say(summary(event))
-        if event.status == _INTERRUPTED:
+        if _INTERRUPTED in {event.status, self.exit_status}:
             self.exit_status = _INTERRUPTED
             self._say("ninja: build stopped: interrupted by user.")
         elif event.status == 2:
