@@ -14,12 +14,14 @@ from vcache.dag import journal
 from vcache.errors import UsageError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from vcache.cache import Cache
     from vcache.dag.history import Made
 
 __all__ = [
-    "SHORT_ID", "Chunks", "RunCommand", "base_of", "chosen", "directory_option", "lines_naming", "one_line", "only",
-    "recall", "unknown_target",
+    "SHORT_ID", "Chunks", "RunCommand", "base_of", "chosen", "complete_target", "directory_option",
+    "lines_naming", "one_line", "only", "recall", "unknown_target",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -29,6 +31,7 @@ Chunks = tuple[tuple[int, int, bytes], ...]
 SHORT_ID: Final = 8
 """How many of the last digits of a run's id tell it from others, for people."""
 
+_MOST_COMPLETED: Final = 200
 _LOGS: Final = ".logs"  # the namespace that the runner keeps outputs in
 
 
@@ -65,6 +68,20 @@ def base_of(directory: str | None) -> str:
         if at == (at := os.path.dirname(at)):
             return here
     return at
+
+
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The targets that the last run names and that begin so. An unreadable journal completes nothing."""
+    from click.shell_completion import CompletionItem
+
+    known = journal.runs(base_of(ctx.params.get("directory")))
+    names: dict[str, None] = {}
+    try:
+        for _, path in known[-1:]:
+            names = {line.node: None for line in journal.lines(path, naming=incomplete) if line.node}
+    except OSError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)][:_MOST_COMPLETED]
 
 
 def chosen(word: str, known: Sequence[tuple[str, str]]) -> tuple[str, str]:

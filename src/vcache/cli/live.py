@@ -124,7 +124,7 @@ class Live(Lines):
         super()._run_ended(event)
 
     def _print(self, text: str) -> None:
-        self._repaint(text, self._painted)
+        self._repaint(text, self._frame() if self._painted else [])
 
     def _clear(self) -> None:
         if self._painted:

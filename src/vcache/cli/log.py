@@ -18,6 +18,7 @@ from vcache.cli.journals import (
     RunCommand,
     base_of,
     chosen,
+    complete_target,
     directory_option,
     lines_naming,
     one_line,
@@ -46,7 +47,7 @@ class _Found:
 
 
 @click.command(cls=RunCommand, short_help="What a target wrote when it was built.")
-@click.argument("target", metavar="TARGET")
+@click.argument("target", metavar="TARGET", shell_complete=complete_target)
 @click.option("--run", "-r", metavar="RUN", help="Of this run; by default of the last one that made it.")
 @click.option("--replay", is_flag=True, help="Print it at the pace at which it was written.")
 @click.option("--speed", metavar="X", type=click.FloatRange(min=0, min_open=True), default=1.0,

@@ -13,6 +13,7 @@ from vcache.cli.journals import (
     RunCommand,
     base_of,
     chosen,
+    complete_target,
     directory_option,
     lines_naming,
     one_line,
@@ -44,7 +45,13 @@ _WORK: Final = ("ran", "failed", "unfinished")
 @click.argument("run", metavar="[RUN]", required=False)
 @click.option("--limit", "-l", metavar="N", type=click.IntRange(min=1), default=_MOST, show_default=True,
               help="Show at most so many runs, or rows of one.")  # fmt: skip
-@click.option("--target", "-t", metavar="TARGET", help="Show what became of one target in each run.")
+@click.option(
+    "--target",
+    "-t",
+    metavar="TARGET",
+    shell_complete=complete_target,
+    help="Show what became of one target in each run.",
+)
 @directory_option
 @shared_options(json=True)
 @click.pass_obj

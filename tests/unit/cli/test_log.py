@@ -145,3 +145,19 @@ def test_words_that_mean_nothing(vcache):
     """a missing target is a usage error"""
     assert vcache("log").exit_code == 2
     assert vcache("log", "--replai", "x").exit_code == 2
+
+
+def test_targets_are_completed(vcache, record, monkeypatch):
+    """the targets of the last run that begin with what was typed; nothing where nothing is known"""
+
+    def completed(words: str) -> str:
+        monkeypatch.setenv("_VCACHE_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(words.count(" ")))
+        text: str = vcache().stdout
+        return text.strip()
+
+    assert completed("vcache log a") == ""
+    record(1, some.a_build()[1:])
+    assert completed("vcache log a") == "plain,a.o\nplain,app"
+    assert completed("vcache history -t c") == "plain,c.o"
