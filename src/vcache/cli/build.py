@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["build", "defined"]
 
+_WRONG_FILE: Final = 2
 _HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -127,7 +128,12 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
         executor = _executor(words.executor, cache, options, stack)
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
         with _stopping(work):
-            ended = _carry_out(work, place, words)
+            try:
+                ended = _carry_out(work, place, words)
+            except GraphError:
+                if setup.is_quiet or setup.is_json:
+                    raise
+                return _WRONG_FILE  # the display has said why it stopped
     if setup.is_json:
         from vcache.cli.show import print_json
 

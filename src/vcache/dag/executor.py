@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from vcache.dag.node import Command, Node
 
-__all__ = ["Ended", "Executor", "Job"]
+__all__ = ["Ended", "Executor", "Job", "Unused"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,3 +81,16 @@ class Executor(Protocol):
     def close(self) -> None:
         """Stop what still runs, and wait for it."""
         ...
+
+
+class Unused:
+    """The executor of a dry run."""
+
+    slots = 1
+
+    def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
+        """Nothing is started in a dry run."""
+        raise AssertionError(f"a dry run started {job.node.name}")
+
+    def close(self) -> None:
+        """Nothing runs."""

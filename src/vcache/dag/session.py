@@ -10,10 +10,11 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag import events
-from vcache.dag.executor import Executor
+from vcache.dag.executor import Executor, Unused
 from vcache.dag.files import Files
 from vcache.dag.run import Options, Tally
 from vcache.dag.runner import Runner
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from vcache.cache import Cache
     from vcache.dag.jobserver import Tokens
+    from vcache.dag.loading import Loaded
     from vcache.dag.node import Graph, Node
     from vcache.dag.plan import Plan
     from vcache.dag.stored import Nodes, StoredGraph
@@ -49,6 +51,10 @@ _REGENERATIONS_MOST: Final = 100  # as ninja: a build file that is never up to d
 def run_id() -> str:
     """A new run's id."""
     return str(uuid7())
+
+
+def _unheard(_event: events.Event) -> None:
+    """Nobody listens to a run that only finds out what there is."""
 
 
 class Build:
@@ -99,7 +105,9 @@ class Build:
         Raises:
             GraphError: the file is wrong, a target is unknown, or a source is missing.
         """
-        return self._whole(targets, lambda tree: self._ninja(tree, file, tuple(targets)))
+        from vcache.dag.ninja.scope import canonical
+
+        return self._whole(targets, lambda tree: self._ninja(tree, canonical(file), tuple(targets)))
 
     def vcachefile(
         self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None
@@ -134,7 +142,25 @@ class Build:
 
         loaded = load(self._full(file), cache=self._cache, defines=defines or {})
         with inside(self._base):
-            return self._planned(loaded.graph, loaded.targets(targets))
+            return self._planned(loaded.graph, self._goals(loaded, targets))
+
+    def _goals(self, loaded: Loaded, targets: Sequence[str]) -> Sequence[Node]:
+        """The nodes that targets name, also those that only a running body asks for.
+
+        Raises:
+            GraphError: nobody makes one of them.
+        """
+        try:
+            return loaded.targets(targets)
+        except GraphError:
+            goals = loaded.targets(())
+            tree = Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+            runner = Runner(
+                loaded.graph, self._cache, tree, self._files(), Unused(), emit=_unheard,
+                options=replace(self._options, is_dry_run=True, keep_going=0), clock=self._clock,
+            )  # fmt: skip
+            runner.run(goals)
+            return loaded.targets(targets)
 
     def _planned(self, graph: Graph, goals: Sequence[Node]) -> Plan:
         from vcache.action import Actions
@@ -264,7 +290,7 @@ class Build:
         loaded = load(self._full(file), cache=self._cache, defines=defines)
         files = self._files()
         with inside(self._base):
-            status, runner = self._make(loaded.graph, tree, files, loaded.targets(targets))
+            status, runner = self._make(loaded.graph, tree, files, self._goals(loaded, targets))
         words = (*targets, *(f"-D{name}={value}" for name, value in sorted(defines.items())))
         self._save(
             tree,
