@@ -15,7 +15,7 @@ import click
 
 from vcache.cli.place import VCACHEFILE, Place, find_place
 from vcache.cli.setup import Setup, shared_options
-from vcache.errors import UsageError
+from vcache.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
