@@ -13,23 +13,9 @@ from vcache.cli.app import App
 from vcache.errors import StoreFull
 
 COMMANDS = [
-    "get",
-    "put",
-    "rm",
-    "ls",
-    "info",
-    "stats",
-    "gc",
-    "verify",
-    "doctor",
-    "run",
-    "build",
-    "why",
-    "log",
-    "history",
-    "diff",
-    "completion",
-]
+    "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "build", "graph", "why", "why-not",
+    "clean", "compdb", "log", "history", "diff", "completion",
+]  # fmt: skip
 
 
 def test_every_command_is_there_and_documented(vcache):
