@@ -168,10 +168,12 @@ def _roots(root: str | os.PathLike[str]) -> tuple[bytes, ...]:
 
 
 _CHUNK_BYTES: Final = 1 << 20
-# gzip, zstd, xz, bzip2, zip (also an empty one), 7z, lz4, lzip, Unix compress.
+# gzip, zstd, xz, bzip2, zip (also an empty one), 7z, lz4, lzip, Unix compress, zlib; what is packed
+# within: PDF, Debian packages; and what packs text by the bit: LLVM bitcode (bare, wrapped), clang's modules.
 _PACKED: Final = (
     b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"PK\3\4", b"PK\5\6",
-    b"7z\xbc\xaf\x27\x1c", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d",
+    b"7z\xbc\xaf\x27\x1c", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d", b"x\x01", b"x\x9c", b"x\xda",
+    b"%PDF", b"!<arch>\ndebian-binary", b"BC\xc0\xde", b"\xde\xc0\x17\x0b", b"CPCH",
 )  # fmt: skip
 _ELF: Final = b"\x7fELF"
 _ARCHIVE: Final = b"!<arch>\n"
@@ -184,7 +186,7 @@ _OLD_PACKED: Final = b".zdebug_"
 def _is_in_file(path: str, needles: tuple[bytes, ...], *, is_named: bool) -> bool:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        magic = os.pread(fd, 8, 0)
+        magic = os.pread(fd, 32, 0)
         if magic.startswith(_PACKED):
             return is_named
         if not magic.startswith((_ELF, _ARCHIVE)):

@@ -316,57 +316,6 @@ def test_a_directory_is_no_file_s_to_replace(cache):
     assert Path("o/precious").exists()
 
 
-DIGEST = bytes(32)
-HOSTILE = [
-    [["other", 0o644, DIGEST]],
-    [["out", 0o644, DIGEST], ["other", 0o644, DIGEST]],
-    [["out", 0o644, DIGEST], ["out", 0o644, DIGEST]],
-    [["out", 0o120000, b"../src"], ["out/s", 0o644, DIGEST]],
-    [["out/l", 0o120000, b"../../src"], ["out/l/s", 0o644, DIGEST]],
-    [["out/d", 0o040755, b""], ["out/d/s", 0o644, DIGEST]],
-    [["out/../src/s", 0o644, DIGEST]],
-    [["out//s", 0o644, DIGEST]],
-    [["/out", 0o644, DIGEST]],
-    [["out", 0o644, DIGEST[:31]]],
-    [["out", 0o120777, b"x"]],
-    [["out", 0o120000, b""]],
-    [["out", 0o120000, b"a\0b"]],
-    [["out", 0o120000, b"a" * 4096]],
-    [["out", 0o040755, b"x"]],
-    [["out", 0o060644, b""]],
-    [["out", -1, DIGEST]],
-    [["out", 1 << 70, DIGEST]],
-    [["out", True, DIGEST]],
-    [["outside", 0o644, DIGEST]],
-    [],
-    "out",
-    None,
-    {"out": 1},
-]
-
-
-@pytest.mark.parametrize("stored", HOSTILE, ids=range(len(HOSTILE)))
-def test_what_is_no_list_of_these_outputs_has_no_plan(stored):
-    """Names beside the outputs, twice, below links, wrong modes and contents: such a result is none."""
-    assert plan(stored, ["out"]) is None
-
-
-def test_a_plan_gives_no_privileges():
-    """Set-uid and its kin, and what a stat says of a regular file, are passed over."""
-    outputs = plan([["out", 0o107755, DIGEST]], ["out"])
-    assert outputs is not None
-    assert outputs[0].pieces[0].mode == 0o755
-
-
-def test_a_plan_wants_all_outputs():
-    """One that is missing makes the result none; one within another is part of it."""
-    files = [["gen/a", 0o644, DIGEST], ["gen/b/c", 0o644, DIGEST]]
-    for outs in (["gen", "o"], ["gen/a"], ["gen/a", "gen/b", "gen/d"]):
-        assert plan(files, outs) is None
-    for outs in (["gen"], ["gen/", "gen/a"], ["gen/a", "gen/b"], ["gen/a", "gen/b/c"]):
-        assert plan(files, outs) is not None
-
-
 def test_nothing_is_written_when_a_part_is_missing(cache, grown):
     """One file that no store has makes all of them stay as they are."""
     Path("o").write_text("o")

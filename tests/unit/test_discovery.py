@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from vcache import Absent, Cache, Dir, Env, File, Glob, Tool
-from vcache.discovery import Discovery, spec_of
+from vcache.discovery import (
+    Discovery,
+    begin,
+    found_files,
+    learn_names,
+    named_by_depfile,
+    seen_key,
+    sets_of,
+    spec_of,
+)
 from vcache.entry import Dep
 from vcache.fingerprint.inputs import Listing, Spec
 from vcache.fingerprint.manifest import Manifest
@@ -114,3 +123,49 @@ def test_a_set_survives_the_process(cache):
     cache.close()
     with Cache("c", root=os.getcwd()) as other:
         assert candidates(other) == [learned.fingerprint()]
+
+
+def test_what_a_run_said_it_read(cache, tmp_path):
+    """Names are relative to where it ran; what it made is no input; one that links lead to keeps its name."""
+    (tmp_path / "build").mkdir()
+    (tmp_path / "inc").mkdir()
+    for name in ("a.c", "inc/a.h", "build/gen.h"):
+        Path(name).write_text(name)
+    names = ["../a.c", str(tmp_path / "inc/a.h"), "gen.h", "../build/made.h", "../build/../inc/a.h"]
+    began_ns = begin(waits=True)
+    cwd = str(tmp_path / "build")
+    found = found_files(cache, names, outs=["build/made.h"], began_ns=began_ns, cwd=cwd)
+    assert isinstance(found, list)
+    assert [dep.name for dep in found] == ["a.c", "inc/a.h", "build/gen.h", "inc/a.h"]
+    assert found_files(cache, ["none.h"], outs=[], began_ns=began_ns, cwd=cwd) == (
+        f"its depfile names none.h: [Errno 2] No such file or directory: '{cwd}/none.h'"
+    )
+    Path("a.c").write_text("changed")
+    assert found_files(cache, names, outs=[], began_ns=began_ns, cwd=cwd) == "../a.c changed while it ran"
+
+
+def test_a_depfile_of_another_directory(cache, tmp_path):
+    """Its names count from there, not from this process's directory."""
+    (tmp_path / "build").mkdir()
+    Path("build/x.h").write_text("x")
+    Path("build/o.d").write_text("o: x.h\n")
+    began_ns = begin(waits=True)
+    found = named_by_depfile(
+        cache, "build/o.d", outs=["build/o"], began_ns=began_ns, cwd=str(tmp_path / "build")
+    )
+    assert isinstance(found, list)
+    assert [dep.name for dep in found] == ["build/x.h"]
+
+
+def test_a_set_that_is_the_latest_is_not_written_again(cache):
+    """Sets are told apart by their names alone; the latest comes first."""
+    key = seen_key(b"k" * 32)
+    one, two = [Dep("file", "a", b"1")], [Dep("file", "b", b"1"), Dep("absent", "c", b"")]
+    assert learn_names(cache, key, one)
+    assert learn_names(cache, key, two)
+    assert sets_of(cache, key) == [[["absent", "c"], ["file", "b"]], [["file", "a"]]]
+    before = cache.entry_of(key)
+    assert learn_names(cache, key, reversed(two))
+    assert cache.entry_of(key) == before
+    assert learn_names(cache, key, [Dep("file", "a", b"2")])
+    assert sets_of(cache, key)[0] == [["file", "a"]]

@@ -176,6 +176,7 @@ PACKERS = {
     "bzip2": lambda path, content: path.write_bytes(bz2.compress(content)),
     "xz": lambda path, content: path.write_bytes(lzma.compress(content)),
     "zip": _zipped,
+    "zlib": lambda path, content: path.write_bytes(zlib.compress(content)),
     "zstd": lambda path, content: subprocess.run(["zstd", "-q", "-o", path], input=content, check=True),
 }
 
@@ -186,6 +187,14 @@ def test_what_is_packed_may_hold_the_path(root, packer):
     PACKERS[packer](root / "out", b"nothing of it")
     assert told(root, root / "out", is_named=True)
     assert not told(root, root / "out", is_named=False)
+
+
+@pytest.mark.parametrize("flags", [["-flto"], ["-emit-llvm"]])
+def test_bitcode_of_clang_is_packed(root, flags):
+    """It keeps names of files in 6 or 7 bits a letter."""
+    (root / "a.c").write_text("int f(void) { return 1; }\n")
+    subprocess.run(["clang", *flags, "-c", f"{root}/a.c", "-o", "a.o"], cwd=root, check=True)
+    assert told(root, root / "a.o", is_named=True)
 
 
 @pytest.mark.parametrize("bits", ["-m64", "-m32"])
