@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from vcache.cli.place import VCACHEFILE, Place, find_place
+from vcache.cli.running import opened, stopping
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import GraphError, UsageError
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["build", "defined"]
 
 _WRONG_FILE: Final = 2
-_HANDLED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class _Spaced(click.Command):
@@ -97,7 +95,7 @@ def build(
     )
     words = _Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
     os.chdir(place.base)
-    with _opened(setup, place, no_cache=no_cache) as cache:
+    with opened(setup, place.root, no_cache=no_cache) as cache:
         if watch:
             from vcache.cli.watch import watch_and_build
 
@@ -127,7 +125,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
         listeners = [stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, words)]
         executor = _executor(words.executor, cache, options, stack)
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
-        with _stopping(work):
+        with stopping(work):
             try:
                 ended = _carry_out(work, place, words)
             except GraphError:
@@ -210,46 +208,6 @@ def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack)
     executor = DaskExecutor(url, cache=cache, slots=options.jobs)
     stack.callback(executor.close)
     return executor
-
-
-@contextmanager
-def _opened(setup: Setup, place: Place, *, no_cache: bool) -> Iterator[Cache]:
-    """The cache; one that is never asked where it cannot be opened: a build goes on without."""
-    from vcache.errors import ConfigError, StoreError
-
-    if not no_cache:
-        try:
-            cache = setup.open(root=place.root, heeds_disable=True)
-        except ConfigError:
-            raise
-        except StoreError as error:
-            setup.note(f"goes on without a cache: {error}")
-        else:
-            with cache:
-                yield cache
-            return
-    from vcache.cache import Cache
-
-    with Cache(disabled=True, root=place.root) as nothing:
-        yield nothing
-
-
-@contextmanager
-def _stopping(work: Build) -> Iterator[None]:
-    """Signals stop the build: what runs is ended, and what is half-written is removed."""
-    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
-
-    def stop(signum: int, _frame: FrameType | None) -> None:
-        work.stop(signum)
-
-    for number in _HANDLED:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def defined(defines: Sequence[str]) -> dict[str, str]:
