@@ -1,8 +1,10 @@
-"""Real sources to build, inside sdists of PyPI packages: zstd in `zstandard`, lua in `lupa`.
+"""Real sources to build, inside sdists of PyPI packages: zstd in `zstandard`, lua in `lupa`, c-blosc2
+(CMake) in `blosc2`, pkgconf (Meson) in `pkgconf`.
 
 zstandard 0.14.1 is the last release whose sdist holds zstd (1.4.5) as a tree of separate files; later
-ones ship one amalgamated file. Nothing of it is committed. No code of an sdist runs on this machine
-but what a test compiles: pip asks the build backend for metadata, and is answered by a stand-in.
+ones ship one amalgamated file. Nothing of it is committed. pip asks the build backend for metadata, and
+is answered by a stand-in, so that no code of an sdist runs on this machine but what a test builds; of
+pkgconf's own backend, a few functions that call Meson's, only the definitions do.
 """
 
 from __future__ import annotations
@@ -19,7 +21,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["SOURCE_COUNT", "VERSION", "Sdist", "fetched", "unpack_lua", "unpack_zstd"]
+__all__ = [
+    "SOURCE_COUNT",
+    "VERSION",
+    "Sdist",
+    "fetched",
+    "unpack_blosc2",
+    "unpack_lua",
+    "unpack_pkgconf",
+    "unpack_zstd",
+]
 
 VERSION = "1.4.5"
 SOURCE_COUNT = 29
@@ -42,6 +53,11 @@ class Sdist:
 _ZSTD = Sdist("zstandard", "0.14.1", "5dd700e52ec28c64d43f681ccde76b6436c8f89a332d6c9e22a6b629f28daeb5")
 _LUA = Sdist("lupa", "2.2", "665a006bcf8d9aacdfdb953824b929d06a0c55910a662b59be2f157ab4c8924d")
 
+_BLOSC2 = Sdist("blosc2", "2.7.1", "34db4d41543b16e894d507d6c7d10a9a67c9dd420ff40b072f7c39185cbb8fe8")
+_PKGCONF = Sdist(
+    "pkgconf", "2.5.1.post2", "47533b00032e0be6e49e519d7265435a41b23809a937522a51f8b0936d3774ec"
+)
+
 _BACKEND = """\
 import os, sys
 
@@ -59,7 +75,16 @@ class Backend:
 __legacy__ = Backend()
 get_requires_for_build_wheel = __legacy__.get_requires_for_build_wheel
 prepare_metadata_for_build_wheel = __legacy__.prepare_metadata_for_build_wheel
+if "buildhack" in sys.modules:  # pkgconf's own, which is being imported
+    sys.modules["buildhack"].prepare_metadata_for_build_wheel = prepare_metadata_for_build_wheel
 """
+_STAND_INS = {
+    "setuptools/__init__.py": "",
+    "setuptools/build_meta.py": _BACKEND,
+    "mesonpy.py": _BACKEND,
+    "wheel/__init__.py": "",
+    "wheel/wheelfile.py": "",
+}
 
 
 def unpack_zstd(target: Path) -> None:
@@ -80,19 +105,38 @@ def unpack_zstd(target: Path) -> None:
 
 def unpack_lua(target: Path) -> None:
     """Fill a directory with the sources of lua 5.4 and its hand-written makefile."""
-    with tarfile.open(fetched(_LUA)) as archive:
+    _unpack(_LUA, "third-party/lua54", target, skip=(".git",), depth=1)
+
+
+def unpack_blosc2(target: Path) -> None:
+    """Fill a directory with c-blosc2 2.15.2: its sources, those of the codecs in it, and CMakeLists."""
+    _unpack(_BLOSC2, "blosc2/c-blosc2", target)
+
+
+def unpack_pkgconf(target: Path) -> None:
+    """Fill a directory with pkgconf 2.5.1 and its meson.build."""
+    _unpack(_PKGCONF, "subprojects/pkgconf", target)
+
+
+def _unpack(
+    sdist: Sdist, folder: str, target: Path, *, skip: tuple[str, ...] = (), depth: int | None = None
+) -> None:
+    """The files below a folder of an sdist, down to a depth."""
+    above = PurePosixPath(folder).parts
+    with tarfile.open(fetched(sdist)) as archive:
         for member in archive:
             parts = PurePosixPath(member.name).parts[1:]
-            if (
-                member.isfile()
-                and parts[:2] == ("third-party", "lua54")
-                and len(parts) == 3
-                and ".git" not in parts
-            ):
-                content = archive.extractfile(member)
-                assert content is not None
-                target.mkdir(parents=True, exist_ok=True)
-                target.joinpath(parts[2]).write_bytes(content.read())
+            inner = parts[len(above) :]
+            if not member.isfile() or parts[: len(above)] != above or {"..", *skip} & set(parts):
+                continue
+            if depth is not None and len(inner) > depth:
+                continue
+            content = archive.extractfile(member)
+            assert content is not None
+            path = target.joinpath(*inner)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
+            path.chmod(member.mode & 0o777 | 0o600)
 
 
 def fetched(sdist: Sdist) -> Path:
@@ -114,19 +158,19 @@ def _is_whole(path: Path, sdist: Sdist) -> bool:
 
 def _download(path: Path, sdist: Sdist) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        stand_in = Path(scratch, "stand-in/setuptools")
-        stand_in.mkdir(parents=True)
-        (stand_in / "__init__.py").touch()
-        (stand_in / "build_meta.py").write_text(
-            _BACKEND.replace("{package}", sdist.package).replace("{release}", sdist.release)
-        )
+        stand_in = Path(scratch, "stand-in")
+        for name, text in _STAND_INS.items():
+            (stand_in / name).parent.mkdir(parents=True, exist_ok=True)
+            (stand_in / name).write_text(
+                text.replace("{package}", sdist.package).replace("{release}", sdist.release)
+            )
         wanted = Path(scratch, "requirements.txt")
         wanted.write_text(f"{sdist.package}=={sdist.release} --hash=sha256:{sdist.sha256}\n")
         command = [
             *_pip(Path(scratch)), "download", "-q", "--no-deps", "--no-binary", sdist.package, "--use-pep517",
             "--no-build-isolation", "--dest", scratch, "-r", os.fspath(wanted),
         ]  # fmt: skip
-        environ = {**os.environ, "PYTHONPATH": os.fspath(stand_in.parent)}
+        environ = {**os.environ, "PYTHONPATH": os.fspath(stand_in)}
         done = subprocess.run(
             command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
         )
