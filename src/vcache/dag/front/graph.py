@@ -222,10 +222,11 @@ class PyGraph:
         if not text:
             raise GraphError(f"{caller(self._base)}: {path!r} makes or is no file")
         plain = posixpath.normpath(text)
-        if plain.startswith(self._prefix):
-            plain = plain[len(self._prefix) :]
-        elif plain == self._base:
-            plain = "."
+        if plain[0] == "/":
+            prefix = self._prefix
+            plain = (
+                plain[len(prefix) :] if plain.startswith(prefix) else "." if plain == self._base else plain
+            )
         return f"{plain}/" if text[-1] == "/" or isinstance(path, Dir) else plain
 
     def out(self, path: str, place: str) -> str:

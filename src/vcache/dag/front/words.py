@@ -170,7 +170,7 @@ class _Writer:
     """Turns the words of one command into text, and notes what of it is an input."""
 
     def __init__(self, frame: Frame, graph: Paper, cwd: str) -> None:
-        self._outs = {os.path.normpath(path) for path in (*frame.node.outs, frame.depfile) if path}
+        self._outs = {path.rstrip("/") for path in (*frame.node.outs, frame.depfile)}
         self._graph = graph
         self._cwd = cwd
         self.inputs = Inputs()
@@ -190,12 +190,12 @@ class _Writer:
             return self._from_cwd(word.path)
         if isinstance(word, File | Dir):
             path = self._graph.path(word)
-            if os.path.normpath(path) not in self._outs:
+            if path.rstrip("/") not in self._outs:
                 self.inputs.paths[path] = None
             return self._from_cwd(path)
         if isinstance(word, os.PathLike):
             text = os.fspath(word)
-            return self._from_cwd(text) if self._cwd and os.path.normpath(text) in self._outs else text
+            return self._from_cwd(text) if self._cwd and text in self._outs else text
         return str(word)
 
     def words(self, words: Sequence[object]) -> tuple[str, ...]:
