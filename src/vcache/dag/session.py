@@ -244,13 +244,17 @@ class Build:
         """Over the file itself, made anew first if it says how."""
         from vcache.dag.ninja.load import load
 
-        for _ in range(_REGENERATIONS_MOST):
+        for number in range(_REGENERATIONS_MOST):
             graph = load(file, base=self._base)
+            for text in () if number else graph.warnings:
+                self._emit(events.Noted(self._clock(), f"warning: {text}"))
             maker = graph.producer(file)
             if maker is None:
                 break
             files = self._files()
             status, runner = self._make(graph, tree, files, [maker])
+            if status == 1:
+                raise GraphError(f"rebuilding '{file}': subcommand failed")
             if status:
                 return status
             task = runner.result(maker)

@@ -252,7 +252,8 @@ class Status:
                 self._screen.take_back()
 
     def _noted(self, event: Noted) -> None:
-        self._note(f"vcache: {event.text}")
+        # What is wrong with a manifest is told in ninja's name, as ninja tells it.
+        self._note(f"{'ninja' if event.text.startswith('warning: ') else 'vcache'}: {event.text}")
 
     def _note(self, line: str) -> None:
         self._screen.output(b"")
