@@ -109,10 +109,12 @@ class Maker:
         handle = self._handles.get(known)
         if handle is not None:
             return handle
+        # What is changed later in place is not what was called with.
+        args, kwargs = _copied(args), {name: _copied(value) for name, value in kwargs.items()}
         with self.graph.lock, self.graph.writing():  # a call may come from a value's thread
             handle = self._handles.get(known)
             if handle is None:
-                node, handle = self.make(self._asked(args, kwargs, bound))
+                node, handle = self.make(self._asked(args, kwargs, bind(self.function, args, kwargs)))
                 self.graph.calls[node] = self.name, args, kwargs
                 self._handles[known] = handle
         return handle
@@ -211,6 +213,15 @@ class Maker:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
+
+
+def _copied(value: Any) -> Any:
+    """A value whose containers are its own."""
+    if type(value) in (list, tuple, set):
+        return type(value)(map(_copied, value))
+    if type(value) is dict:
+        return {key: _copied(each) for key, each in value.items()}
+    return value
 
 
 def _boolean(text: str) -> bool:

@@ -140,6 +140,8 @@ class Needed(Generic[T]):
         frame = current_frame()
         if frame is not None:
             frame.unawaited.pop(id(self), None)
+        if not self._asked:
+            return cast("T", [])
         handles = [each for each in self._asked if not isinstance(each, str)]
         nodes = tuple(cast("Handle", each).node for each in handles)
         paths = tuple(each for each in self._asked if isinstance(each, str))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.unit.dag.front.project import Project
 from vcache.dag.node import Command, Node, Retry, Script
+from vcache.errors import GraphError
 
 
 def command_of(node: Node) -> Command:
@@ -333,3 +334,47 @@ def test_a_result_of_other_arguments_is_kept_beside(project: Project):
     assert project.run().ran == {"out"}
     project.load(text.replace("FLAG", "1"))
     assert project.run().hits == {"out"}
+
+
+def test_arguments_are_those_of_the_call(project: Project):
+    """A list that is changed later is another argument."""
+    loaded = project.load(
+        """
+        @build.step(outs=["{name}"])
+        def a(name: str, flags): return cmd("x", flags["all"])
+        flags = {"all": ["-a"]}
+        a("one", flags)
+        flags["all"].append("-b")
+        a("two", flags=flags)
+        """
+    )
+    assert [command_of(node).argv for node in loaded.targets()] == [("x", "-a"), ("x", "-a", "-b")]
+
+
+def test_nothing_to_need(project: Project):
+    """An empty pattern needs nothing."""
+    project.load(
+        """
+        @build.step(outs=["a"])
+        async def a():
+            assert await need(*map(str, build.glob("none/*"))) == []
+            return cmd("touch", build.out())
+        """
+    )
+    assert project.run().ran == {"a"}
+
+
+def test_a_body_that_needs_itself_is_a_cycle(project: Project):
+    """Also over others; the whole path is shown."""
+    project.load(
+        """
+        @build.step(outs=["a"])
+        async def a():
+            await need(b)
+        @build.step(outs=["b"])
+        async def b():
+            await need("a")
+        """
+    )
+    with pytest.raises(GraphError, match=r"dependency cycle: (a -> b -> a|b -> a -> b)"):
+        project.run("a")
