@@ -59,7 +59,11 @@ class _Spaced(click.Command):
 @click.option("--executor", metavar="URL", help="Where commands run: local, or dask://HOST:PORT.")
 @click.option("--profile", metavar="FILE", help="Write the run as a trace that Perfetto and Chrome show.")
 @click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")
-@click.option("--spans", metavar="FILE", help="Write a span per step as JSON lines.")
+@click.option(
+    "--spans",
+    metavar="FILE",
+    help="Write a span per step as JSON lines; otel: send them to the exporter of OpenTelemetry.",
+)
 @click.option("--watch", is_flag=True, help="Build again whenever an input changes, until Ctrl-C.")
 @shared_options(json=True, taken=("-n",))
 @click.pass_obj
@@ -93,6 +97,8 @@ def build(
         env=env,
         is_strict=not place.is_ninja,
     )
+    # A report's place is where the caller stands, not where the build file is.
+    profile, metrics, spans = (path and _absolute(path) for path in (profile, metrics, spans))
     words = _Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
     os.chdir(place.base)
     with opened(setup, place.root, no_cache=no_cache) as cache:
@@ -101,6 +107,10 @@ def build(
 
             return watch_and_build(place, cache, lambda: _once(setup, place, cache, options, words))
         return _once(setup, place, cache, options, words)
+
+
+def _absolute(path: str) -> str:
+    return path if path == "otel" else os.path.abspath(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +132,9 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
 
     run = run_id()
     with ExitStack() as stack:
-        listeners = [stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, words)]
+        listeners = [
+            stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
+        ]
         executor = _executor(words.executor, cache, options, stack)
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
         with stopping(work):
@@ -160,16 +172,20 @@ def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
     }
 
 
-def _listeners(setup: Setup, place: Place, run: str, words: _Words) -> Iterator[Listener]:
+def _listeners(setup: Setup, place: Place, run: str, options: Options, words: _Words) -> Iterator[Listener]:
     from vcache.cli import progress
     from vcache.dag import durations
     from vcache.dag.journal import Journal
 
     verbosity = -1 if setup.is_quiet else words.verbosity
     yield progress.listener(
-        sys.stderr if setup.is_json else sys.stdout, verbosity=verbosity, durations=durations.load(place.base)
+        sys.stderr if setup.is_json else sys.stdout,
+        verbosity=verbosity,
+        durations=durations.load(place.base),
+        is_dry_run=options.is_dry_run,
     )
-    yield Journal(place.base, run)
+    if not options.is_dry_run:
+        yield Journal(place.base, run)
     if words.profile is not None:
         from vcache.dag.profile import Profile
 
@@ -180,10 +196,9 @@ def _listeners(setup: Setup, place: Place, run: str, words: _Words) -> Iterator[
 
         yield Metered(Metrics(is_required=True), words.metrics)
     if words.spans is not None:
-        from vcache.dag.telemetry import Traced
-        from vcache.tracing import JsonlSpans
+        from vcache.dag.telemetry import Traced, span_sink
 
-        yield Traced([JsonlSpans(words.spans)])
+        yield Traced([span_sink(words.spans)])
 
 
 @contextmanager

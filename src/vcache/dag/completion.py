@@ -141,9 +141,9 @@ class Completion:
             return None, "", changed, "", (f"{node.name}: {changed}: its result is not kept", *notes)
         assert task.base is not None
         made = Made(task.base.fingerprint(), tuple(found), outs, ended.took_ns, "", log)
-        remark = remark or self._unfit(task, ended, missing)
-        if remark:
-            return made, "", remark, "", notes
+        unfit = remark or self._unfit(task, ended, missing)
+        if unfit is not None:
+            return made, "", unfit, "", notes
         published = self._publish(task, command, found, chunks, ended.took_ns)
         if isinstance(published, str):
             return made, "", published, "", notes
@@ -167,11 +167,11 @@ class Completion:
             names_root=self._evaluator.names_root(command),
         )
 
-    def _unfit(self, task: Task, ended: Ended, missing: list[str]) -> str:
-        """Why a success is not to be kept; "" when it is."""
+    def _unfit(self, task: Task, ended: Ended, missing: list[str]) -> str | None:
+        """Why a success is not to be kept, "" where that goes without saying; None when it is kept."""
         node = task.node
         if not node.is_kept or task.is_always or self._keeper.is_disabled:
-            return " "
+            return ""
         if self._keeper.is_read_only:
             return "the cache is read-only"
         if ended.gap:
@@ -179,7 +179,7 @@ class Completion:
         if missing:
             return f"it did not make {missing[0]!r}"
         outside = next((path for path in node.outs if not self._files.is_below_root(path)), None)
-        return f"its output {outside!r} is outside of the project" if outside else ""
+        return None if outside is None else f"its output {outside!r} is outside of the project"
 
     def _named(self, command: Command) -> tuple[list[str], str, str]:
         """What a depfile names; why the result is not kept; why the command failed."""

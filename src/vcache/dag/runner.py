@@ -322,7 +322,10 @@ class Runner:
             self._run.emit(events.Noted(now, text, node))
         if done.error:
             self._fail(task, done.error, done=done)
-        elif ended.status or ended.is_killed:
+        elif ended.is_killed:
+            self._run.tree.forget(node.name)
+            self._skip(task, "interrupted")
+        elif ended.status:
             self._went_wrong(task, done)
         else:
             self._went_well(task, done)
@@ -353,7 +356,7 @@ class Runner:
         assert command is not None
         status, retry = ended.status or 1, command.retry
         is_worth_it = not retry.statuses or status in retry.statuses
-        if task.attempt > retry.times or not is_worth_it or ended.is_killed or not self._may_start():
+        if task.attempt > retry.times or not is_worth_it or not self._may_start():
             self._fail(task, done.remark or _status_words(status), done=done)
             return
         backoff = Backoff(times=retry.times, base_s=retry.base_s, most_s=retry.most_s)

@@ -213,7 +213,8 @@ class Build:
     # -- ninja -----------------------------------------------------------------------------------
 
     def _ninja(self, tree: Tree, file: str, targets: tuple[str, ...]) -> int:
-        stored = tree.graph()
+        # What is asked of every node is not seen by who looks at changes only.
+        stored = None if self._options.is_forced or self._options.env else tree.graph()
         if stored is not None:
             goals = stored.targets(targets)
             maker = stored.targets((file,))
