@@ -81,12 +81,10 @@ class Place:
     def ask(self) -> subprocess.CompletedProcess[bytes]:
         return self.python("from vcache.cc import lean\nlean.main(['cc', '-c', 'x.c'])\nprint('asked')\n")
 
-    def python(self, code: str, **more) -> subprocess.CompletedProcess[bytes]:
+    def python(self, code: str, *, check: bool = False) -> subprocess.CompletedProcess[bytes]:
         source = os.path.dirname(os.path.dirname(os.path.dirname(lean.__file__)))
         command = [sys.executable, "-S", "-c", f"import sys\nsys.path.insert(0, {source!r})\n{code}"]
-        return subprocess.run(
-            command, cwd=self.root, env=self.environ, capture_output=True, **{"check": False, **more}
-        )
+        return subprocess.run(command, cwd=self.root, env=self.environ, capture_output=True, check=check)
 
 
 @pytest.fixture
