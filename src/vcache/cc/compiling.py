@@ -79,8 +79,8 @@ class Compilation:
         """Say what changed since the nearest earlier run."""
         why = self._actions.explain(self._owner, self._base)
         if why.is_hit:
-            self._say(f"hit: {why.name}")
-        elif why.nearest is None:
+            return  # said when it is put back
+        if why.nearest is None:
             self._say("miss: no earlier run is known")
         else:
             for change in why.changes:
