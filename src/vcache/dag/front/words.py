@@ -271,7 +271,9 @@ def _argv(piece: Cmd, frame: Frame, graph: Paper, cwd: str, inputs: Inputs) -> t
     argv = writer.words(piece.words)
     if not argv[0]:
         raise GraphError(f"{piece.place}: the program's name is empty")
-    _require_program(piece, argv[0], graph)
+    for word in piece.words:
+        if isinstance(word, Program):
+            _require(word, piece, graph)
     return argv
 
 
@@ -323,17 +325,19 @@ def _bare_words(line: str) -> list[str]:
         return line.split()
 
 
-def _require_program(piece: Cmd, name: str, graph: Paper) -> None:
+def _require(program: Program, piece: Cmd, graph: Paper) -> None:
     """Refuse a declared tool that is not there: its absence is no input of anything."""
-    first = piece.words[0]
-    if not isinstance(first, Program) or name in graph.found_programs:
+    name = program.name
+    if name in graph.found_programs:
         return
     from vcache.fingerprint.tools import find_tool
 
     path = os.path.join(graph.base, name) if "/" in name else name
     if find_tool(path, os.environ) is None:
         where = f"at {path}" if "/" in name else f"in PATH={os.environ.get('PATH', '')}"
-        raise GraphError(f"{first.place or piece.place}: the tool {name!r} is not there {where}: install it")
+        raise GraphError(
+            f"{program.place or piece.place}: the tool {name!r} is not there {where}: install it"
+        )
     graph.found_programs.add(name)
 
 

@@ -127,6 +127,10 @@ IN_BODIES = {
         'nope = build.tool("no-such-tool")\n@build.step(outs=["a"])\ndef a():\n    return cmd(nope, build.out())\n',
         r"vcachefile.py:2: the tool 'no-such-tool' is not there in PATH=.*: install it",
     ),
+    "a missing tool behind another": (
+        'nope = build.tool("./no/such")\n@build.step(outs=["a"])\ndef a():\n    return cmd("env", nope)\n',
+        r"vcachefile.py:2: the tool './no/such' is not there at /.*/no/such: install it",
+    ),
     "a missing source": ('@build.step(outs=["a"])\ndef a():\n    return cmd("cp", File("src"), build.out())\n', "'src', needed by 'a', missing"),
     "a value as a word": (
         '@build.value\ndef v(): return 1\n@build.step(outs=["a"])\ndef a():\n    return cmd("echo", v())\n',
