@@ -82,7 +82,7 @@ class Cleanness:
             if os.path.exists(path):
                 os.unlink(path)
             return
-        files, signs = self._columns()
+        numbers, files, signs = self._columns()
         write_atomic(
             path,
             freeze(
@@ -101,7 +101,11 @@ class Cleanness:
                 notes={
                     "generation": tree._generation,
                     "nodes": record_of(sorted(self._reached)),
-                    "numbers": record_of(sorted(self._files)),
+                    "numbers": record_of(numbers),
+                    "looks": record_of(sorted(ref for ref in self._files if ref >= LOOK)),
+                    "special": record_of(
+                        sorted(number for number in self._files if number in tree._specials)
+                    ),
                     "named": record_of(sorted(self._named)),
                 },
             ),
@@ -132,8 +136,16 @@ class Cleanness:
         section = load(path)
         if section is None or stored is None or section("generation") != memoryview(known):
             return False
-        parts = [section(name) for name in ("nodes", "numbers", "named")]
-        for numbers, part in zip((self._reached, self._files, self._named), parts, strict=True):
+        files = self._files
+        notes = {
+            "nodes": self._reached,
+            "numbers": files,
+            "looks": files,
+            "special": files,
+            "named": self._named,
+        }
+        for name, numbers in notes.items():
+            part = section(name)
             if part is None:
                 return False
             numbers.update(numbers_of(part))
@@ -305,8 +317,8 @@ class Cleanness:
     def _short(self, name: str) -> bytes:
         return self._tree.things.short(self._full(name))
 
-    def _columns(self) -> tuple[bytes, bytes]:
-        """Paths and signatures of all files, side by side."""
+    def _columns(self) -> tuple[list[int], bytes, bytes]:
+        """Numbers, paths and signatures of all files, side by side; behind them, what has no number."""
         things = self._tree.things
         # One without a sure signature stands there with zeros: the next run goes and settles it.
         nothing = [number for number in self._tree._specials if not things.identity(number)]
@@ -315,4 +327,4 @@ class Cleanness:
         paths, signs = things.paths, things.hints_of(numbers)
         if len(numbers) != len(paths):
             paths = [paths[number] for number in numbers]
-        return b"\0".join([*paths, *self._more]), b"".join([signs, *self._more.values()])
+        return numbers, b"\0".join([*paths, *self._more]), b"".join([signs, *self._more.values()])

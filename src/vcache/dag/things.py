@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import threading
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final
 
+from vcache.dag.frozen import Left, differing
 from vcache.errors import FingerprintError
 from vcache.fingerprint.digests import FileDigests, FileState, is_settled, signature
 from vcache.hash import DIGEST_BYTES
@@ -21,16 +20,11 @@ __all__ = ["SIGNATURE_BYTES", "Things"]
 
 _SIGNATURE: Final = Struct("<QqqQQ")
 SIGNATURE_BYTES: Final = _SIGNATURE.size
-_signed = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
 _SIGNATURE_ROW: Final = Struct(f"{SIGNATURE_BYTES}s")
 _NUMBERS: Final = SIGNATURE_BYTES // 8
 _CTIME: Final = 2  # the place of ctime among them
 _NONE: Final = bytes(DIGEST_BYTES)
 _UNSETTLED: Final = bytes(SIGNATURE_BYTES)
-_CHUNK: Final = 512
-# As in `frozen`: below this a fork costs more than it saves.
-_SHARE_LEAST: Final = 3000
-_SHARES_MOST: Final = 4
 
 
 class Things:
@@ -134,65 +128,29 @@ class Things:
             if theirs is not None:
                 self.set(number, other.identity(theirs), other.hint(theirs))
 
-    def suspects(self) -> list[int]:
-        """The numbers of recorded files whose signature is not the one recorded, by one stat each."""
+    def suspects(self, left: Left | None = None) -> list[int]:
+        """The numbers of recorded files whose signature is not the one recorded, by one stat each.
+
+        Args:
+            left: what was looked at a moment ago.
+        """
+        places: Sequence[int] = range(len(self.paths))
+        found: list[int] = []
+        if left is not None:
+            found += left.differing
+            places = sorted(set(places).difference(left.numbers))
+        found += self._differing(places)
+        return [number for number in found if self.identity(number)]
+
+    def _differing(self, numbers: Sequence[int]) -> Iterable[int]:
+        whole = len(numbers) == len(self.paths)
+        paths = self.paths if whole else [self.paths[number] for number in numbers]
         # Relative paths are shorter ways for the kernel; who stands elsewhere pays a tenth more.
-        prefix = b"" if os.getcwd() == self._base else os.fsencode(self._prefix)
-        count = len(self.paths)
-        shares = min(count // _SHARE_LEAST, _SHARES_MOST, len(os.sched_getaffinity(0)))
-        if shares < 2 or threading.active_count() > 1:
-            return list(self._suspects(0, count, prefix))
-        size = -(-count // shares)
-        children = [self._send_suspects(at, at + size, prefix) for at in range(size, count, size)]
-        found = list(self._suspects(0, size, prefix))
-        for child, descriptor, at in children:
-            theirs = _received(child, descriptor)
-            # Without an answer, such as when it was killed, its share is looked at here.
-            found += self._suspects(at, at + size, prefix) if theirs is None else theirs
-        return found
-
-    def _send_suspects(self, at: int, end: int, prefix: bytes) -> tuple[int, int, int]:
-        """Let a child look at a share: its number, where its answer is read, and where the share begins."""
-        reads, writes = os.pipe2(os.O_CLOEXEC)
-        child = os.fork()
-        if child:
-            os.close(writes)
-            return child, reads, at
-        status = 1
-        try:
-            os.close(reads)
-            answer = memoryview(array("I", self._suspects(at, end, prefix)).tobytes())
-            while answer:
-                answer = answer[os.write(writes, answer) :]
-            status = 0
-        finally:
-            os._exit(status)
-
-    def _suspects(self, begin: int, end: int, prefix: bytes) -> Iterator[int]:
-        for at in range(begin, min(end, len(self.paths)), _CHUNK):
-            yield from self._suspects_of(at, min(at + _CHUNK, end), prefix)
-
-    def _suspects_of(self, at: int, end: int, prefix: bytes) -> Iterator[int]:
-        paths = self.paths[at:end]
-        if prefix:
+        if os.getcwd() != self._base:
+            prefix = os.fsencode(self._prefix)
             paths = [os.path.join(prefix, path) for path in paths]
-        expected = list(
-            _SIGNATURE.iter_unpack(memoryview(self.hints)[at * SIGNATURE_BYTES : end * SIGNATURE_BYTES])
-        )
-        try:
-            if list(map(_signed, map(os.stat, paths))) == expected:
-                return
-        except OSError:
-            pass
-        for number, (path, known) in enumerate(zip(paths, expected, strict=True), at):
-            if not any(known) and not self.identity(number):
-                continue
-            try:
-                if _signed(os.stat(path)) == known:
-                    continue
-            except OSError:
-                pass
-            yield number
+        signs = memoryview(self.hints if whole else self.hints_of(numbers)).cast("q")
+        return [numbers[place] for place in differing(paths, signs, may_fork=threading.active_count() == 1)]
 
     def refresh(self, number: int, digests: FileDigests) -> bool:
         """Look at a file's content; whether it is what is recorded. If so, its signature is renewed."""
@@ -224,13 +182,6 @@ class Things:
             return FileState(identity, signature(status))
         # Read again only when that can help: a file of this moment has no sure signature yet.
         return look(full, digests) if is_settled(status, now_ns) else None
-
-
-def _received(child: int, descriptor: int) -> list[int] | None:
-    """What a child wrote; None if it did not end well."""
-    with os.fdopen(descriptor, "rb") as file:
-        answer = file.read()
-    return None if os.waitpid(child, 0)[1] else memoryview(answer).cast("I").tolist()
 
 
 def look(full: str, digests: FileDigests) -> FileState | None:

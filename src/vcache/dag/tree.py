@@ -197,8 +197,11 @@ class Tree:
         A file with another signature is read; if its content is the same, it is no change.
         """
         things = self.things
+        left = frozen.take(self._base, self._generation)
         found = {
-            things.full(number) for number in things.suspects() if not things.refresh(number, self._digests)
+            things.full(number)
+            for number in things.suspects(left)
+            if not things.refresh(number, self._digests)
         }
         found.update(
             things.full(number)
