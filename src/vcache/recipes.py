@@ -158,8 +158,16 @@ _NOUNS: Final = {
 
 
 def _notes(old: Dep | None, new: Dep | None) -> str:
-    notes = list(dict.fromkeys(dep.note for dep in (old, new) if dep is not None and dep.note))
-    return f": {' → '.join(notes)}" if notes else ""
+    """From what to what: in words, or by the beginnings of digests where only those differ."""
+    states = [dep.note for dep in (old, new) if dep is not None and dep.note]
+    if old is not None and new is not None and old.kind in _BY_CONTENT:
+        states = [dep.identity.hex()[:_DIGITS] or "absent" for dep in (old, new)]
+    words = list(dict.fromkeys(states))
+    return f": {' → '.join(words)}" if words else ""
+
+
+_BY_CONTENT: Final = frozenset({"file", "tool"})  # never of a variable: a short value could be guessed
+_DIGITS: Final = 8
 
 
 def _changed_words(old: str, new: str) -> list[str]:

@@ -77,7 +77,7 @@ def test_the_nearest_is_the_one_with_fewest_differences(cache):
 @pytest.mark.parametrize(
     ("change", "lines"),
     [
-        (("changed", "file", "src/a.h", "", ""), ["changed file src/a.h"]),
+        (("changed", "file", "src/a.h", "", ""), ["changed file src/a.h: 6f6f6f6f → 6e6e6e6e"]),
         (
             ("changed", "arg", "flags", "('-O2',)", "('-O3',)"),
             ["changed argument flags: ('-O2',) → ('-O3',)"],
@@ -102,7 +102,8 @@ def test_changes_in_words(change, lines):
     """A change reads as a person would say it; a variable's value is never shown"""
     what, kind, where, old, new = change
 
-    def dep(note: str | None) -> Dep | None:
-        return None if note is None else Dep(kind, where, b"x", note=note)
+    def dep(note: str | None, identity: bytes) -> Dep | None:
+        return None if note is None else Dep(kind, where, identity, note=note)
 
-    assert recipes.in_words(Change(what, kind, where, dep(old), dep(new))) == lines
+    change = Change(what, kind, where, dep(old, b"o" * 32), dep(new, b"n" * 32))
+    assert recipes.in_words(change) == lines

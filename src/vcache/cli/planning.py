@@ -183,8 +183,8 @@ def _print_answer(node: Planned, why: Why | None) -> None:
 
 
 def _print_json(answers: list[tuple[Planned, Why | None]]) -> None:
+    from vcache.cli.changes import change_json
     from vcache.cli.show import print_json
-    from vcache.cli.why import change_json
 
     print_json(
         [

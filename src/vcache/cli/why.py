@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vcache import recipes
+from vcache.cli.changes import change_json
 from vcache.cli.keys import key_argument
 from vcache.cli.place import find_place
 from vcache.cli.planning import place_options, planned
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from vcache.dag.plan import Plan, Planned
     from vcache.fingerprint.manifest import Change
 
-__all__ = ["change_json", "why"]
+__all__ = ["why"]
 
 
 @click.command(short_help="What changed in a key or a target.")
@@ -188,15 +189,4 @@ def _as_json(
         "dep": None if dep is None else {"kind": dep.kind, "name": title(dep.kind, dep.name)},
         "compared_to": compared_to,
         "changes": [change_json(change) for change in changes],
-    }
-
-
-def change_json(change: Change) -> dict[str, object]:
-    """A change as `why --json` prints it."""
-    return {
-        "what": change.what,
-        "kind": change.kind,
-        "name": title(change.kind, change.name),
-        "old": None if change.old is None else change.old.note,
-        "new": None if change.new is None else change.new.note,
     }
