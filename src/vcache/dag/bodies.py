@@ -16,6 +16,7 @@ from vcache.dag.node import Call, Command, Made, Need, Script
 from vcache.dag.state import State
 from vcache.entry import Dep
 from vcache.errors import NodeFailed, VcacheError
+from vcache.hash import digest
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
@@ -47,10 +48,18 @@ class Bodies:
 
     Args:
         inbox: takes what functions came to, from any thread.
+        recall: what a node wrote, by its digest.
     """
 
-    def __init__(self, run: Run, wanted: Wanted, inbox: Callable[[Called], None]) -> None:
-        self._run, self._wanted, self._inbox = run, wanted, inbox
+    def __init__(
+        self,
+        run: Run,
+        wanted: Wanted,
+        inbox: Callable[[Called], None],
+        *,
+        recall: Callable[[bytes], tuple[tuple[int, int, bytes], ...]],
+    ) -> None:
+        self._run, self._wanted, self._inbox, self._recall = run, wanted, inbox, recall
         self._threads = TaskPool("vcache-call")
 
     def close(self) -> None:
@@ -78,6 +87,10 @@ class Bodies:
             NodeFailed: it raised, awaited or returned what it must not.
         """
         assert task.coroutine is not None
+        if task.asked is not None and self._is_unknown(task.asked):
+            task.coroutine.close()
+            task.is_unknown = True
+            return Nothing()
         answer: tuple[object, ...] | None = None if task.asked is None else self._answer(task, task.asked)
         task.asked = None
         try:
@@ -97,6 +110,10 @@ class Bodies:
         task.asked = request
         self._wanted.asked(task, request)
         return None
+
+    def _is_unknown(self, asked: Need) -> bool:
+        """Whether, in a dry run, a value is asked for that only a run would give."""
+        return any(isinstance(node.work, Call) and self._wanted.task(node).is_unknown for node in asked.nodes)
 
     def _answer(self, task: Task, asked: Need) -> tuple[object, ...]:
         """The results of what a coroutine asked for; all of it counts for its own result."""
@@ -136,11 +153,15 @@ class Bodies:
             return False
         arguments = [self._result_for(task, self._wanted.task(node)) for node in work.wants]
         if work.wants_logs:
-            arguments.append([(node, self._wanted.task(node).chunks) for node in work.wants_logs])
+            arguments.append([(node, self._log_of(self._wanted.task(node))) for node in work.wants_logs])
         task.started_ns = self._run.clock()
         task.move(State.RUNNING)
         self._threads.spawn(lambda: self._inbox(self._carried_out(task, work, arguments)))
         return True
+
+    def _log_of(self, task: Task) -> tuple[tuple[int, int, bytes], ...]:
+        """What a node wrote, also where it was up to date before anybody asked."""
+        return task.chunks or (self._recall(task.log) if task.log else ())
 
     def _carried_out(self, task: Task, work: Call, arguments: list[object]) -> Called:
         begun_ns = time.perf_counter_ns()
@@ -176,10 +197,13 @@ class Bodies:
         else:
             run.tally.n_run += 1
             run.emit(events.Finished(now, task.node, 0, ended.took_ns))
+        run.files.made(task.node.outs)
+        outs = tuple(map(run.files.out, task.node.outs))
+        base = digest(task.identity)
         last = run.tree.last(task.node.name)
-        task.is_changed = last is None or last.outs != (task.identity,)
+        task.is_changed = last is None or (last.base, last.outs) != (base, outs)
         if task.is_changed:
-            run.tree.record(task.node.name, Made(base=b"", outs=(task.identity,), took_ns=ended.took_ns))
+            run.tree.record(task.node.name, Made(base=base, outs=outs, took_ns=ended.took_ns))
         self._wanted.end(task, State.MADE)
 
 

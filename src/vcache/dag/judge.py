@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vcache.dag import events
 from vcache.dag.completion import log_digest, owner_of
 from vcache.dag.evaluate import words_of
-from vcache.dag.node import CONSOLE, Call, Command, Made
+from vcache.dag.node import CONSOLE, Command, Made
 from vcache.errors import GraphError
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from vcache.dag.wanted import Wanted
 
 __all__ = ["Judge", "Verdict"]
-
-Chunks = tuple[tuple[int, int, bytes], ...]
 
 
 class Verdict(Enum):
@@ -44,7 +42,6 @@ class Judge:
 
     Args:
         say: told what a replayed node wrote.
-        recall: what a node wrote, by its digest.
     """
 
     def __init__(
@@ -54,10 +51,9 @@ class Judge:
         evaluator: Evaluator,
         *,
         say: Callable[[events.Output], None],
-        recall: Callable[[bytes], Chunks],
     ) -> None:
         self._run, self._wanted, self._evaluator = run, wanted, evaluator
-        self._say, self._recall = say, recall
+        self._say = say
 
     def judge(self, task: Task, command: Command) -> Verdict:
         """What is to be done for a node; its result is restored if the cache has it.
@@ -173,8 +169,6 @@ class Judge:
                 last = made
                 run.tree.record(node.name, made)
         task.log = last.log
-        if last.log and any(isinstance(waiter.node.work, Call) for waiter in task.waiters):
-            task.chunks = self._recall(last.log)
         run.emit(events.UpToDate(run.clock(), node))
 
     # -- in the cache --------------------------------------------------------------------------------

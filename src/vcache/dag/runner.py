@@ -87,9 +87,9 @@ class Runner:
         self._completion = Completion(run, evaluator)
         self._wanted = Wanted(run)
         self._slots = Slots(options, graph.pools, count=executor.slots, tokens=tokens)
-        self._judge = Judge(run, self._wanted, evaluator, say=self._say, recall=self._completion.recall_log)
+        self._judge = Judge(run, self._wanted, evaluator, say=self._say)
         self._inbox: SimpleQueue[Completed | Called | None] = SimpleQueue()
-        self._bodies = Bodies(run, self._wanted, self._inbox.put)
+        self._bodies = Bodies(run, self._wanted, self._inbox.put, recall=self._completion.recall_log)
         self._calls = 0
         self._timers: list[tuple[float, int, Task]] = []
         self._stopped_by = 0

@@ -355,7 +355,8 @@ class Build:
                 goals=goals,
                 wanted=[task.node for task in runner.tasks],
                 seen=files.seen,
-                looks=runner.looks,
+                # What a function reads is known as a part of what its build file depends on.
+                looks=runner.looks if graph is not None else lambda name: runner.looks(name) or front,
                 front=front,
                 file=file,
             )
