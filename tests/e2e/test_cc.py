@@ -129,11 +129,12 @@ def test_hits_by_the_compiled_helper(lua, plain):
     """With the launchers in front of PATH, `make` needs no CC, and hits start no interpreter."""
     launchers = lua.cc("--launchers").stdout.strip()
     assert os.path.realpath(f"{launchers}/gcc") == os.path.realpath(lua.cache / "cc" / HELPER)
+    path = f"{launchers}:{os.environ['PATH']}"
     lua.clean()
-    lua.make()  # records are of one place and one cache: this one's are written here
+    lua.make("gcc", PATH=path)  # records are of one place, cache and PATH: this one's are written here
     before = lua.stats()
     lua.clean()
-    lua.make("gcc", PATH=f"{launchers}:{os.environ['PATH']}")
+    lua.make("gcc", PATH=path)
     assert lua.objects() == plain
     assert lua.since(before, "by their records") == OBJECTS
 
@@ -302,6 +303,32 @@ def test_a_header_that_appears_earlier_is_seen(bench):
         bench.cc(*argv)
         assert f" {symbol}\n" in bench.run("nm", "x.o").stdout
     assert bench.stats()["misses"] == 3
+
+
+def test_a_precompiled_header_is_left_to_the_compiler(bench):
+    """gcc tells nobody what it read for a precompiled header: nothing is kept, before and after one appears."""
+    (bench.root / "y.h").write_text("#define Y 1\n")
+    (bench.root / "x.c").write_text('#include "y.h"\nint x[Y];\n')
+    bench.cc("gcc", "-c", "x.c")
+    (bench.root / "y.h").write_text("#define Y 2\n")
+    bench.run("gcc", "-c", "y.h")
+    for size in (8, 12):
+        bench.cc("gcc", "-c", "x.c")
+        assert f"{size:016x} B x" in bench.run("nm", "-S", "x.o").stdout
+        (bench.root / "y.h").write_text("#define Y 3\n")
+        bench.run("gcc", "-c", "y.h")
+    assert bench.stats()["hits"] == 0
+
+
+def test_a_directory_that_is_not_there_is_an_error(bench):
+    """A hit makes no directory that the compiler would have missed."""
+    (bench.root / "x.c").write_text("int x;\n")
+    (bench.root / "o").mkdir()
+    bench.cc("gcc", "-c", "x.c", "-o", "o/x.o")
+    shutil.rmtree(bench.root / "o")
+    done = bench.cc("gcc", "-c", "x.c", "-o", "o/x.o")
+    assert done.returncode == 1
+    assert not (bench.root / "o").exists()
 
 
 def test_debug_information_names_its_own_directory(bench, tmp_path):

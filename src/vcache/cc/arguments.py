@@ -49,6 +49,7 @@ class Compile:
             them; "none": he asked for no depfile; "partial": his leaves system headers out;
             "never": the source is past its preprocessor, and includes nothing.
         inputs: further files that it reads, besides headers.
+        forced: headers that options include.
         searched: the directories in which headers are looked for first, in order.
         wants_cpu: the result depends on the processor that it is made on.
         is_bound: what it makes may hold its place in a form that nobody can look into.
@@ -62,6 +63,7 @@ class Compile:
     depfile: str = ""
     sees: Literal["full", "none", "partial", "never"] = "none"
     inputs: tuple[str, ...] = ()
+    forced: tuple[str, ...] = ()
     searched: tuple[str, ...] = ()
     wants_cpu: bool = False
     is_bound: bool = False
@@ -181,6 +183,8 @@ class _Walk:
     strangers: list[str] = field(default_factory=list)  # files that are no sources
     responses: list[str] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
+    forced: list[str] = field(default_factory=list)
+    names_target: bool = False
     searched: list[tuple[str, str]] = field(default_factory=list)
     language: str = ""
     output: str = ""
@@ -233,6 +237,10 @@ class _Walk:
                 self.language = "" if value == "none" else value
             case "-MF":
                 self.depfile = value
+            case "-MT" | "-MQ":
+                self.names_target = True
+            case "-include" | "-imacros":
+                self.forced.append(value)
             case "-arch":
                 self.archs.add(value)
             case "-Xclang":
@@ -256,6 +264,8 @@ class _Walk:
             self.mode = "-S" if "-S" in (word, self.mode) else "-c"
         elif word in ("-MD", "-MMD"):
             self.deps = word[1:] if self.deps != "MMD" else "MMD"
+        elif word == "-MP":
+            self.names_target = True
         elif word.startswith("-Wp,"):
             return self._preprocessor(word.split(",")[1:])
         elif word.startswith("-Wa,"):
@@ -323,6 +333,7 @@ class _Walk:
             depfile=depfile,
             sees="never" if never else {"": "none", "MD": "full", "MMD": "partial"}[self.deps],  # type: ignore[arg-type]
             inputs=(*self.responses, *self.inputs),
+            forced=tuple(self.forced),
             searched=tuple(path for name in _SEARCH_ORDER for kind, path in self.searched if kind in name),
             wants_cpu=any(_PROBES_CPU.fullmatch(word) for word in self.flags),
             is_bound=self.is_bound,
@@ -344,8 +355,8 @@ class _Walk:
             return TooHard("its output is no file", self.output)
         if self.depfile.startswith("/dev/") or self.depfile == "-":
             return TooHard("its depfile is no file", self.depfile)
-        if self.depfile and not self.deps:
-            return TooHard("a depfile is named, and none asked for", "-MF")
+        if (self.depfile or self.names_target) and not self.deps:
+            return TooHard("a depfile is described, and none asked for")
         return None
 
     def _suffixes(self, *, never: bool) -> list[str]:

@@ -64,7 +64,7 @@ class Compilation:
             self._settings = config.load()
             self._root = _root_for(self._cwd, command.outs)
             self._cache = _opened(self._settings, self._root)
-            self._tools = tuple(_programs(program, self._cache))
+            self._tools, self._shadows = _programs(program, self._cache)
             self._names = tuple(output_name(self._root, os.path.join(self._cwd, out)) for out in command.outs)
             for name in self._names:
                 safe_target(self._root, name)
@@ -136,6 +136,8 @@ class Compilation:
 
     def _require_plain(self, name: str) -> None:
         path = os.path.join(self._root, name)
+        if not os.path.isdir(os.path.dirname(path)):
+            raise Unusable("its output's directory is not there")  # as the compiler will say
         if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
             raise Unusable("its output is no regular file")
 
@@ -227,15 +229,19 @@ class Compilation:
             return list(parse_depfile(file.read()))
 
     def _scan(self, names: Iterable[str]) -> tuple[list[str], str]:
-        """What is asked for by `__has_include`, and why a result cannot be kept."""
+        """What is asked for by `__has_include`, and why a result cannot be kept. The source comes first."""
         is_assembly = self._command.source.endswith((".s", ".S", ".sx"))
         may_say_time = bool(os.environ.get("SOURCE_DATE_EPOCH"))
         asked: dict[str, None] = {}
-        for name in names:
+        command = self._command
+        for number, name in enumerate(names):
             with open(os.path.join(self._cwd, name), "rb") as file:
                 content = file.read()
-            if name.endswith((".gch", ".pch")):
-                continue
+            if number == 0:
+                wanted = [*command.forced, *headers.included(content)]
+                found = headers.precompiled(wanted, source=command.source, searched=command.searched)
+                if found:
+                    return [], f"a precompiled header is there: {found}"
             why_not = headers.forbidding(content, is_assembly=is_assembly, may_say_time=may_say_time)
             if why_not:
                 return [], f"{why_not} a file: {name}"
@@ -263,7 +269,10 @@ class Compilation:
                 asked=lean.request(self._program, list(command.argv), self._cwd),
                 files=contents,
                 tools=self._tools,
-                absent=[os.path.join(root, dep.name) for dep in found if dep.kind == "absent"],
+                absent=[
+                    *self._shadows,
+                    *(os.path.join(root, dep.name) for dep in found if dep.kind == "absent"),
+                ],
                 outs=dict(zip(self._names, command.outs, strict=True)),
                 root=root,
                 artifacts=files,
@@ -321,13 +330,21 @@ def _is_clang(program: str) -> bool:
     return sys.platform == "darwin" or "clang" in os.path.basename(os.path.realpath(program))
 
 
-def _programs(program: str, cache: Cache) -> Iterator[str]:
-    """The paths of a compiler and of the programs it starts."""
-    yield os.path.abspath(program)
+def _programs(program: str, cache: Cache) -> tuple[list[str], list[str]]:
+    """The paths of a compiler and of the programs it starts; and those at which others would be found first."""
+    found, shadows = [os.path.abspath(program)], []
     for name in compiler_tools(program, backing=_Memo(cache)):
         tool = find_tool(name, os.environ)
-        if tool is not None:
-            yield os.path.abspath(tool[0])
+        if tool is None:
+            continue
+        found.append(os.path.abspath(tool[0]))
+        if "/" not in name:
+            for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
+                path = os.path.join(directory or ".", name)
+                if path == tool[0]:
+                    break
+                shadows.append(path)
+    return found, shadows
 
 
 class _Memo:

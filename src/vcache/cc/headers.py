@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-__all__ = ["IncludeLines", "forbidding", "missing_names", "probed"]
+__all__ = ["IncludeLines", "forbidding", "included", "missing_names", "precompiled", "probed"]
 
 _INCLUDED: Final = re.compile(rb"(?:\.+|[!x]) (.+)\n")
 _GUARDS: Final = b"Multiple include guards may be useful for:\n"
@@ -77,6 +77,31 @@ def forbidding(content: bytes, *, is_assembly: bool, may_say_time: bool) -> str:
         included = pattern.search(content)
         if included is not None:
             return f"{included[0].decode()} is in"
+    return ""
+
+
+_INCLUDES: Final = re.compile(
+    rb"^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*[<\"]([^<>\"\n]+)[>\"]", re.MULTILINE
+)
+
+
+def included(content: bytes) -> list[str]:
+    """The names that a file includes, whether or not a condition leaves them out."""
+    return [os.fsdecode(name) for name in _INCLUDES.findall(content)]
+
+
+def precompiled(names: Iterable[str], *, source: str, searched: Iterable[str]) -> str:
+    """A precompiled header that may have been read in the place of one of these; "" for none.
+
+    gcc says nothing of it in a depfile, neither of the header nor of what was read for it.
+    """
+    places = dict.fromkeys(["", os.path.dirname(source), *searched])
+    for name in names:
+        for place in places:
+            for suffix in (".gch", ".pch"):
+                path = os.path.join(place, name + suffix)
+                if os.path.exists(path):
+                    return path
     return ""
 
 

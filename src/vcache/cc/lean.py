@@ -34,7 +34,7 @@ HEEDED: "Final" = frozenset(
     CLANG_NO_DEFAULT_CONFIG COLUMNS COMPILER_PATH CPATH CPLUS_INCLUDE_PATH C_INCLUDE_PATH
     DEPENDENCIES_OUTPUT GCC_COLORS GCC_COMPARE_DEBUG GCC_EXEC_PREFIX GCC_EXTRA_DIAGNOSTIC_OUTPUT
     GCC_URLS HOME LANG LANGUAGE LC_ALL LC_CTYPE LC_MESSAGES LD_RUN_PATH LIBRARY_PATH
-    MACOSX_DEPLOYMENT_TARGET OBJCPLUS_INCLUDE_PATH OBJC_INCLUDE_PATH SDKROOT SOURCE_DATE_EPOCH
+    MACOSX_DEPLOYMENT_TARGET OBJCPLUS_INCLUDE_PATH OBJC_INCLUDE_PATH PATH SDKROOT SOURCE_DATE_EPOCH
     SUNPRO_DEPENDENCIES SUNPRO_OUTPUT TERM XDG_CACHE_HOME XDG_CONFIG_HOME""".split()
 )
 """Variables that decide what a compiler does, or where its results are kept: each is part of a request."""
@@ -172,7 +172,9 @@ def decode(
         raise Doubt("the record is damaged")
     asked_bytes, table_bytes, _ = (int.from_bytes(rest[i : i + 4], "little") for i in (0, 4, 8))
     at = _HEAD_BYTES + asked_bytes
-    fields = iter(data[at : at + table_bytes].decode(sys.getfilesystemencoding(), "surrogateescape").split("\0"))
+    fields = iter(
+        data[at : at + table_bytes].decode(sys.getfilesystemencoding(), "surrogateescape").split("\0")
+    )
     at += table_bytes
     files = [(next(fields), next(fields), next(fields)) for _ in range(int(next(fields)))]
     absent = [next(fields) for _ in range(int(next(fields)))]
@@ -217,7 +219,7 @@ def _answer(asked: bytes, path: str) -> None:
         Doubt: something is not as it was.
         OSError: no record, or something cannot be read or written.
     """
-    data = _content(path)
+    data = _content(path, is_own=True)
     known, files, absent, outs, said = decode(data)
     if known != asked:
         raise Doubt("another request has the same name")
@@ -278,10 +280,13 @@ def _require_plain(path: str) -> None:
 # --- files -----------------------------------------------------------------------------------
 
 
-def _content(path: str) -> bytes:
+def _content(path: str, *, is_own: bool = False) -> bytes:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        length = posix.fstat(fd).st_size
+        status = posix.fstat(fd)
+        length = status.st_size
+        if is_own and status.st_uid != posix.geteuid():
+            raise Doubt("the record is somebody else's")
         if length > _LONGEST_BYTES:
             raise Doubt(f"{path} is too long")
         data = posix.read(fd, length + 1)

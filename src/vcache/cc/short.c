@@ -330,6 +330,7 @@ static void answer(const char *home) {
     unsigned char sum[SEAL_BYTES];
     struct stat status;
     Buffer record = content(path, &status);
+    if (status.st_uid != geteuid()) doubt();
     if (record.length < HEAD_BYTES || memcmp(record.data, magic, MAGIC_BYTES)) doubt();
     unsigned char *rest = record.data + MAGIC_BYTES + SEAL_BYTES;
     seal(rest, record.length - MAGIC_BYTES - SEAL_BYTES, sum);

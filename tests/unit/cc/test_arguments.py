@@ -89,7 +89,7 @@ def test_how_headers_come_to_light(line, sees):
         ("gcc -c a.h", "not a source"), ("gcc -c -x c-header a.h", "a language"), ("gfortran -c a.f90", "not a source"),
         ("gcc -c -", "standard input"), ("gcc -E a.c", "compiles nothing"), ("gcc -M a.c", "only lists"),
         ("gcc -MM a.c", "only lists"), ("gcc -c a.c -o -", "no file"), ("gcc -c a.c -o /dev/null", "no file"),
-        ("gcc -c a.c -MD -MF -", "depfile is no file"), ("gcc -c a.c -MF a.d", "none asked for"),
+        ("gcc -c a.c -MD -MF -", "depfile is no file"), ("gcc -c a.c -MF a.d", "none asked for"), ("gcc -c a.c -MP", "none asked for"), ("gcc -MT x -c a.c", "none asked for"),
         ("gcc -c a.c -save-temps", "other files"), ("gcc -c a.c -save-temps=obj", "other files"),
         ("gcc -c a.c -fdump-tree-all", "other files"), ("gcc -c a.c -da", "other files"),
         ("gcc -c a.c -Wa,-adhln=a.lst", "other files"), ("gcc -c a.c -Xassembler -al", "other files"),
@@ -120,6 +120,7 @@ def test_further_inputs_and_directories():
         " -fprofile-use=p.gcda -fsanitize-blacklist=list.txt"
     )
     assert found.inputs == ("flags.rsp", "p.gcda", "list.txt")
+    assert compiled("gcc -include a.h -imacrosb.h -c a.c").forced == ("a.h", "b.h")
     assert found.searched == ("quote", "one", "two", "from", "sys", "last")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vcache.cc.headers import IncludeLines, forbidding, missing_names, probed
+from vcache.cc.headers import IncludeLines, forbidding, included, missing_names, precompiled, probed
 
 
 def test_include_lines_are_taken_out():
@@ -73,3 +73,20 @@ def test_system_headers_are_probed_in_own_directories(tmp_path, monkeypatch):
     found = ["/usr/include/x86_64-linux-gnu/sys/types.h", "/usr/include/stdio.h"]
     missing = missing_names(found, source="x.c", searched=["inc"], asked=[])
     assert {"inc/stdio.h", "inc/sys", "stdio.h", "sys"} <= set(missing)
+
+
+def test_what_is_included():
+    """The names in #include and #import, of either form, at the beginning of a line."""
+    content = (
+        b'#include <a.h>\n # include "b/c.h"\nint x; // #include "no.h"\n#import "d.h"\n#include MACRO\n'
+    )
+    assert included(content) == ["a.h", "b/c.h", "d.h"]
+
+
+def test_a_precompiled_header_is_found(tmp_path, monkeypatch):
+    """Beside the source, in the working directory, and in each searched directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "inc").mkdir()
+    assert not precompiled(["a.h"], source="src/x.c", searched=["inc"])
+    (tmp_path / "inc/a.h.gch").touch()
+    assert precompiled(["b.h", "a.h"], source="src/x.c", searched=["inc"]) == "inc/a.h.gch"

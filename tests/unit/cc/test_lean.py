@@ -158,11 +158,12 @@ def test_another_program_of_that_name_asks_for_something_else(place, tmp_path):
 
 def test_launchers_are_no_compilers(place, tmp_path):
     """A launcher of ours, in front of PATH, is passed over."""
-    place.write()
     launchers = tmp_path / "cache/cc/launchers"
     launchers.mkdir(parents=True)
-    (launchers / "cc").symlink_to(tmp_path / "cc")
+    (launchers / "cc").symlink_to("/bin/false")
     place.environ["PATH"] = f"{launchers}:{place.environ['PATH']}"
+    place.write()
+    assert f"{tmp_path}/cc\0".encode() in next((tmp_path / "cache/cc").glob("??/*")).read_bytes()
     assert place.ask().stdout == b"out\n"
 
 
