@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import sources
+from vcache.cc import launching
 from vcache.cc.launching import HELPER
 
 pytestmark = pytest.mark.e2e
@@ -425,3 +426,82 @@ def test_the_helper_agrees_about_names(bench):
         sys.executable, "-c", AGREEMENT, helper, CPATH="/ä b", VCACHE_X="1", PWD="/tmp", LANG="C"
     )
     assert done.returncode == 0, done.stderr
+
+
+# --- the command that is installed -----------------------------------------------------------
+
+FRONT = Path(__file__).parents[2] / "scripts/vcache"
+
+
+@pytest.fixture
+def installed(bench: Bench, tmp_path: Path) -> Path:
+    """A directory with the command as a wheel installs it: the script in front, Python behind."""
+    place = tmp_path / "bin"
+    place.mkdir()
+    shutil.copy(FRONT, place / "vcache")
+    behind = place / "vcache-py"
+    behind.write_text(
+        f"#!{sys.executable}\nimport os, sys\nprint(*sys.argv[1:], file=open({str(tmp_path / 'asked')!r}, 'a'))\n"
+        "from vcache.__main__ import main\nsys.exit(main())\n"
+    )
+    behind.chmod(0o755)
+    (bench.root / "x.c").write_text("int x;\n")
+    return place
+
+
+def asked(place: Path) -> list[str]:
+    """What Python was asked, and not the helper."""
+    path = place.parent / "asked"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def test_the_front_answers_hits_alone(bench, installed):
+    """The first compile goes to Python, which makes the helper; later hits never do."""
+    time.sleep(2.1)  # the source's signature becomes one to trust
+    command = (os.fspath(installed / "vcache"), "cc", "gcc", "-c", "x.c")
+    for _ in range(3):
+        assert bench.run(*command).returncode == 0
+        assert (bench.root / "x.o").exists()
+        (bench.root / "x.o").unlink()
+    assert asked(installed) == ["cc gcc -c x.c"]
+    (bench.root / "x.c").write_text("int y;\n")
+    assert bench.run(*command).returncode == 0
+    assert asked(installed) == ["cc gcc -c x.c"] * 2  # the helper passed it on
+
+
+def test_the_front_through_path_and_links(bench, installed, tmp_path):
+    """It finds Python beside itself, however it was called; words pass through as they are."""
+    (tmp_path / "link").symlink_to(installed / "vcache")
+    for words in (
+        ["vcache"],
+        [os.fspath(tmp_path / "link")],
+        [os.path.relpath(installed / "vcache", bench.root)],
+    ):
+        done = bench.run(*words, "cc", "echo", "a  b", "$c", "", PATH=f"{installed}:{os.environ['PATH']}")
+        assert (done.returncode, done.stdout) == (0, "a  b $c \n")
+        assert bench.run(*words, "no-such-command", PATH=f"{installed}:{os.environ['PATH']}").returncode == 2
+
+
+def test_somebody_elses_helper_is_not_run(bench, installed):
+    """A helper that belongs to another user is passed over; so is one that cannot be run."""
+    helper = bench.cache / "cc" / HELPER
+    helper.parent.mkdir(parents=True)
+    helper.write_text("#!/bin/sh\necho stolen\n")
+    if os.geteuid() == 0:
+        helper.chmod(0o755)
+        os.chown(helper, 12345, 12345)
+    assert bench.run(os.fspath(installed / "vcache"), "cc", "echo", "x").stdout == "x\n"
+
+
+def test_a_helper_without_its_python_becomes_the_compiler(bench, tmp_path):
+    """Where the Python that it was made for is gone, a launcher still compiles."""
+    python = tmp_path / "venv/bin/python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    source = os.path.dirname(os.path.dirname(os.path.dirname(launching.__file__)))
+    paths = os.pathsep.join([source, *(path for path in sys.path if path.endswith("site-packages"))])
+    made = bench.run(os.fspath(python), "-m", "vcache", "cc", "--launchers", PYTHONPATH=paths)
+    assert made.returncode == 0, made.stderr
+    shutil.rmtree(tmp_path / "venv")
+    (bench.root / "x.c").write_text("int x;\n")
+    assert bench.run(f"{made.stdout.strip()}/gcc", "-c", "x.c").returncode == 0
+    assert (bench.root / "x.o").exists()
