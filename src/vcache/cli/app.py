@@ -32,6 +32,7 @@ _HOMES: Final = {
     "verify": "house",
     "doctor": "doctor",
     "run": "run",
+    "cc": "cc",
     "build": "build",
     "graph": "planning",
     "why": "why",
