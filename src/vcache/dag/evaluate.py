@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vcache.entry import Dep
 from vcache.errors import FingerprintError
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from vcache.fingerprint.observe import Observer
 
 __all__ = ["Evaluator", "outs_of", "words_of"]
+
+
+_TRACED: Final = Dep("trace", "trace", b"1", note="what it opens counts")
 
 
 def words_of(command: Command) -> tuple[str, ...]:
@@ -118,6 +121,9 @@ class Evaluator:
             yield set_dep(variable, value, root)
         for variable in (*command.heeds, *self._environ_names):
             yield self._variable(variable)
+        if command.is_traced:
+            # What an untraced run did not see is no less true now: its results are not for this one.
+            yield _TRACED
         if command.rspfile:
             yield rsp_dep(command.rsp_content, root)
 

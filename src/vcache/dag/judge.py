@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -62,8 +63,10 @@ class Judge:
             GraphError: an input that is missing and that nobody makes.
             FingerprintError: an input that cannot be read.
         """
-        task.command = command
         run = self._run
+        if run.options.trace and not command.is_traced:
+            command = replace(command, is_traced=True)
+        task.command = command
         if run.options.is_dry_run and any(need.is_unknown for need in task.needs):
             return self._would_run(task)
         if not self._identify(task, command):

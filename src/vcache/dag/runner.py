@@ -10,7 +10,6 @@ import heapq
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -246,8 +245,6 @@ class Runner:
     def _start(self, task: Task) -> None:
         node, command, files = task.node, task.command, self._run.files
         assert command is not None
-        if self._run.options.trace and not command.is_traced:
-            command = task.command = replace(command, is_traced=True)
         task.move(State.RUNNING)
         task.attempt += 1
         self._completion.prepare(task)
@@ -319,7 +316,7 @@ class Runner:
         task.chunks, task.log = done.chunks, done.log
         now = self._run.clock()
         for text in done.notes:
-            self._run.emit(events.Noted(now, text, node))
+            self._run.emit(events.Noted(now, text.removeprefix(f"{node.name}: "), node))
         if done.error:
             self._fail(task, done.error, done=done)
         elif ended.is_killed:

@@ -210,11 +210,16 @@ class Build:
                 self._bus.close()
         return ended
 
+    @property
+    def _looks_at_all(self) -> bool:
+        options = self._options
+        return bool(options.is_forced or options.env or options.trace)
+
     # -- ninja -----------------------------------------------------------------------------------
 
     def _ninja(self, tree: Tree, file: str, targets: tuple[str, ...]) -> int:
         # What is asked of every node is not seen by who looks at changes only.
-        stored = None if self._options.is_forced or self._options.env else tree.graph()
+        stored = None if self._looks_at_all else tree.graph()
         if stored is not None:
             goals = stored.targets(targets)
             maker = stored.targets((file,))

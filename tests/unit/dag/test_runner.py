@@ -161,6 +161,40 @@ def test_a_failure_stops_what_needs_it_and_leaves_no_half_written_output(world: 
     assert [event.status for event in failed] == [3]
 
 
+def test_a_failure_leaves_no_half_filled_directory(world: World):
+    """What a failed command put into a directory that it makes is no result either."""
+    assert world.run(sh("mkdir -p d; echo half > d/a; exit 3", "d/")) == 1
+    assert not (world.base / "d").exists()
+
+
+def test_a_result_holds_nothing_of_an_earlier_one(world: World):
+    """What a command adds to, file or directory, begins anew: its result is that of a clean tree."""
+    assert world.run(sh("echo 1 >> log; echo 1 > d/one", "log d/")) == 0
+    assert world.run(sh("echo 2 >> log; echo 2 > d/two", "log d/")) == 0
+    assert (world.base / "log").read_text() == "2\n"
+    assert [path.name for path in (world.base / "d").iterdir()] == ["two"]
+
+
+@pytest.mark.parametrize("more", [{"is_restat": True}, {"is_kept": False}])
+def test_what_looks_at_its_own_output_finds_it(world: World, more: dict[str, bool]):
+    """A rule that says so, or whose result nobody else gets, goes on from what is there."""
+    world.run(sh("echo 1 >> log; echo 1 > d/one", "log d/", **more))
+    world.run(sh("echo 2 >> log; echo 2 > d/two", "log d/", **more))
+    assert (world.base / "log").read_text() == "1\n2\n"
+    assert sorted(path.name for path in (world.base / "d").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize("line", ["touch d/made", "touch d/made; exit 1"])
+def test_a_directory_that_holds_more_than_its_maker_s_files_is_not_emptied(world: World, line: str):
+    """What a command reads, and what the tree itself is, stays whatever an output claims."""
+    world.write("d/a", "x\n")
+    world.run(sh(line, "d/", "d/a"))
+    assert (world.base / "d/a").exists()
+    world.write("a", "x\n")
+    world.run(sh(line, "../root/ d/"))
+    assert (world.base / "a").exists()
+
+
 def test_keep_going_makes_what_does_not_need_the_failed_one(world: World):
     """With keep_going=0 everything else is made; with 1 nothing new is started."""
     nodes = sh("exit 1", "b"), sh("touch d", "d"), sh("touch e", "e", "d")
@@ -412,3 +446,16 @@ def test_only_ends_have_no_successor(state: State):
     """Every state but the ends leads on, and none to itself."""
     assert (state in ENDS) == (not NEXT[state])
     assert state not in NEXT[state]
+
+
+def test_a_traced_command_is_not_answered_by_what_an_untraced_run_saw(world: World):
+    """What tracing discovers counts from the first traced run on."""
+    world.write("a", "1")
+    node = sh("cat a > b", "b")
+    world.run(node)
+    assert world.run(node, trace="on") == 0
+    assert world.said(events.Finished) == ["b"]
+    world.write("a", "2")
+    world.run(node, trace="on")
+    assert world.said(events.Finished) == ["b"]
+    assert (world.base / "b").read_text() == "2"
