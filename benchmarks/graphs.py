@@ -21,7 +21,7 @@ from vcache.entry import Dep
 from vcache.fingerprint.digests import FileDigests, FileState
 from vcache.hash import digest
 
-__all__ = ["Whole", "compile_like", "main", "remember", "write_sources"]
+__all__ = ["Whole", "age", "compile_like", "headers_of", "main", "remember", "write_sources"]
 
 _READ = 10
 _AGE_S = 60
@@ -116,8 +116,8 @@ def remember(directory: Path, count: int, *, goals: tuple[str, ...] = ()) -> Tre
     return tree
 
 
-def _age(directory: Path) -> None:
-    """Nothing can make a file's ctime older but waiting."""
+def age(directory: Path) -> None:
+    """Wait until files have settled: nothing else can make a ctime older."""
     newest = max(path.stat().st_ctime for path in directory.rglob("*") if path.is_file())
     time.sleep(max(newest + 2.5 - time.time(), 0))
 
@@ -130,7 +130,7 @@ def main(words: list[str]) -> None:
     else:
         for number in range(count):
             (directory / f"obj/f{number}.o").touch()
-    _age(directory)
+    age(directory)
     began = time.perf_counter()
     remember(directory, count)
     print(f"{count} nodes remembered in {time.perf_counter() - began:.2f} s")

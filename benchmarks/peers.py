@@ -12,10 +12,22 @@ import cachetools
 import diskcache
 import joblib
 
+from benchmarks.graphs import headers_of
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
-__all__ = ["Values", "disk_cache", "fanout_cache", "joblib_memory", "read_file", "ttl_cache", "write_file"]
+__all__ = [
+    "Values",
+    "disk_cache",
+    "fanout_cache",
+    "joblib_memory",
+    "read_file",
+    "ttl_cache",
+    "write_dodo",
+    "write_file",
+    "write_sconstruct",
+]
 
 # diskcache culls above 1 GB by default; no benchmark is to pay for that.
 _NEVER_FULL_BYTES = 1 << 40
@@ -52,6 +64,34 @@ def read_file(path: Path) -> bytes:
     """The plain read of a whole file."""
     with open(path, "rb") as file:
         return file.read()
+
+
+def write_dodo(directory: Path, count: int) -> None:
+    """The tree of `graphs.write_sources` as a dodo.py, with headers declared: doit reads no depfiles."""
+    (directory / "dodo.py").write_text(
+        "def task_cc():\n"
+        f"    for number in range({count}):\n"
+        "        headers = HEADERS[number]\n"
+        "        target = f'doit/f{number}.o'\n"
+        "        yield {'name': str(number), 'file_dep': [f'src/f{number}.c', *headers],\n"
+        "               'targets': [target], 'actions': [f': > {target}']}\n"
+        f"\n\nHEADERS = {_all_headers(count)!r}\n"
+    )
+    (directory / "doit").mkdir()
+
+
+def write_sconstruct(directory: Path, count: int) -> None:
+    """The same as an SConstruct. SCons would scan for includes; the sources here have none."""
+    (directory / "SConstruct").write_text(
+        f"HEADERS = {_all_headers(count)!r}\n"
+        "env = Environment(tools=[])\n"
+        f"for number in range({count}):\n"
+        "    env.Command(f'scons/f{number}.o', [f'src/f{number}.c', *HEADERS[number]], ': > $TARGET')\n"
+    )
+
+
+def _all_headers(count: int) -> list[list[str]]:
+    return [headers_of(number, count) for number in range(count)]
 
 
 class Values:
