@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.dag.frozen import DIRECTORY, GENERAL, clean_name, freeze, load
+from vcache.dag.frozen import DIRECTORY, GENERAL, clean_name, freeze, fresh_row, load
 from vcache.dag.node import Call, Node
 from vcache.dag.rows import LOOK, OUTDATED, numbers_of, record_of
 from vcache.dag.special import sign_of, special_rows
@@ -19,6 +19,7 @@ from vcache.dag.tree import LONE, Tree
 from vcache.fingerprint.digests import is_settled, signature
 from vcache.fingerprint.globs import split
 from vcache.fingerprint.tools import find_tool
+from vcache.hash import digest
 from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ __all__ = ["Cleanness"]
 
 _CLEAN: Final = "clean-"
 _KEPT_MOST: Final = 16
+# 16 ms of hashing at most, where the full way costs a hundred.
+_FRESH_MOST: Final = 64
+_FRESH_MOST_BYTES: Final = 16 << 20
 _PASSED: Final = frozenset({".git", ".hg", ".svn", ".jj", DIRECTORY})
 
 
@@ -101,6 +105,7 @@ class Cleanness:
                 notes={
                     "generation": tree._generation,
                     "nodes": record_of(sorted(self._reached)),
+                    "fresh": self._fresh(numbers),
                     "numbers": record_of(numbers),
                     "looks": record_of(sorted(ref for ref in self._files if ref >= LOOK)),
                     "special": record_of(
@@ -223,8 +228,9 @@ class Cleanness:
             for path in (*node.ins, *node.outs):
                 (self._named if node.work is None else self._files).add(tree.things.number(path))
             self._named.update(map(tree.things.number, node.after))
-            number = tree._numbers.get(node.name)
-            if number is not None and len(tree._rows[number]):
+            number = tree._numbers[node.name]
+            self._files.update(numbers_of(tree._references[number]))
+            if len(tree._rows[number]):
                 yield number
 
     def _exists(self, path: str) -> bool:
@@ -316,6 +322,26 @@ class Cleanness:
 
     def _short(self, name: str) -> bytes:
         return self._tree.things.short(self._full(name))
+
+    def _fresh(self, numbers: Sequence[int]) -> bytes:
+        """Content in place of a signature, for a few small files that are too young to have one.
+
+        Else each build would be followed by one that goes the full way.
+        """
+        things = self._tree.things
+        unsettled = things.unsettled().intersection(numbers)
+        rows = []
+        left_bytes = _FRESH_MOST_BYTES
+        for number in sorted(unsettled) if len(unsettled) <= _FRESH_MOST else ():
+            full = things.full(number)
+            left_bytes -= os.stat(full).st_size
+            if left_bytes < 0:
+                return b""
+            with open(full, "rb", buffering=0) as file:
+                content = file.read()
+            if digest(content) == things.identity(number):
+                rows.append(fresh_row(bisect_left(numbers, number), content))
+        return b"".join(rows)
 
     def _columns(self) -> tuple[list[int], bytes, bytes]:
         """Numbers, paths and signatures of all files, side by side; behind them, what has no number."""

@@ -33,6 +33,7 @@ __all__ = [
     "clean_name",
     "differing",
     "freeze",
+    "fresh_row",
     "leave",
     "load",
     "pack",
@@ -64,6 +65,8 @@ _CHUNK = 512
 _SHARE_LEAST = 3000
 _SHARES_MOST = 4
 _FRESH_S = 1.0
+_CONTENT_BYTES = 32
+_FRESH_BYTES = 4 + _CONTENT_BYTES
 
 _signed = attrgetter("st_size", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev")
 _NUMBERS = 5
@@ -365,11 +368,47 @@ def _is_same(section: Callable[[str], memoryview | None], base: str) -> bool:
         return False
     if differing(_paths(links), link_signs.cast("q"), os.lstat):
         return False
-    found = differing(_paths(files), signs.cast("q"))
+    paths = _paths(files)
+    found = _unread(differing(paths, signs.cast("q")), paths, section("fresh"))
     generation, numbers = section("generation"), section("numbers")
     if found and generation is not None and numbers is not None:
         leave(base, bytes(generation), numbers.cast("I"), found)
     return not found
+
+
+def _unread(places: list[int], paths: list[bytes], fresh: memoryview | None) -> list[int]:
+    """The places whose file is not one that was too young for a signature and holds what it held."""
+    if not fresh or not places:
+        return places
+    rows = range(0, len(fresh) - _FRESH_BYTES + 1, _FRESH_BYTES)
+    known = {int.from_bytes(fresh[at : at + 4], "little"): fresh[at + 4 : at + _FRESH_BYTES] for at in rows}
+    return [place for place in places if place not in known or _content_of(paths[place]) != known[place]]
+
+
+def fresh_row(place: int, content: bytes) -> bytes:
+    """What says that the file at a place is too young for a signature, and what it holds."""
+    from _blake2 import blake2b
+
+    return place.to_bytes(4, "little") + blake2b(content, digest_size=_CONTENT_BYTES).digest()
+
+
+def _content_of(path: bytes) -> bytes:
+    """The digest of what a file holds; b"" when it cannot be read."""
+    from _blake2 import blake2b
+
+    hasher = blake2b(digest_size=_CONTENT_BYTES)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        while part := os.read(descriptor, 1 << 20):
+            hasher.update(part)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+    return hasher.digest()
 
 
 # --- one stat for each file ------------------------------------------------------------------------

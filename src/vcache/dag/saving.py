@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.dag.frozen import pack
 from vcache.dag.node import Call, Node, Script
-from vcache.dag.rows import LOOK, OUTDATED, Row, Rows, has_all_outs, numbers_of, pack_row, record_of
+from vcache.dag.rows import (
+    LOOK,
+    OUTDATED,
+    Row,
+    Rows,
+    has_all_outs,
+    numbers_of,
+    pack_row,
+    record_of,
+    unpack_row,
+)
 from vcache.dag.special import special_sign
 from vcache.dag.stored import StoredGraph, is_storable, store_graph
 from vcache.dag.things import Things
@@ -222,11 +232,23 @@ class Saving:
             tree._flags[number] = STALE if any(ref & OUTDATED for ref in found) else 0
             if stored is not None:
                 tree._generated |= _made_of(found, stored)
+        if stored is None:
+            self._put_heeds(nodes)
         for name in tree._forgotten:
             if name in tree._numbers:
                 number = tree._numbers[name]
                 self._compare(numbers_of(tree._references[number]), ())
                 tree._rows[number] = tree._references[number] = b""
+
+    def _put_heeds(self, nodes: Mapping[str, Node]) -> None:
+        """What nodes without a new record heed: a body may ask for other things and come to the same."""
+        tree = self._tree
+        for name in nodes.keys() - tree._made.keys() - tree._forgotten:
+            number = self._node(name)
+            row = tree._rows[number]
+            found = numbers_of(tree._references[number])[: unpack_row(row).n_found if len(row) else 0]
+            heeds = (self._found(dep) for dep in self._heeds.get(name, ()))
+            tree._references[number] = record_of((*found, *heeds))
 
     def _compare(self, before: Collection[int], after: Collection[int]) -> None:
         """Take note of whether a node finds other things than before."""
@@ -328,9 +350,16 @@ class Saving:
                     tree._specials[number] = b""
             for path in (*node.ins, *node.outs):
                 number = tree.things.find(path)
-                if number in tree._specials:
-                    assert number is not None
-                    tree._specials[number] = special_sign(tree.things.full(number), tree._began_ns)
+                if number is not None and number in tree._specials:
+                    self._sign(number)
+
+    def _sign(self, number: int) -> None:
+        tree = self._tree
+        full = tree.things.full(number)
+        if os.path.isfile(full) and not os.path.islink(full):
+            del tree._specials[number]  # an ordinary file by now
+        else:
+            tree._specials[number] = special_sign(full, tree._began_ns)
 
     # -- bytes ---------------------------------------------------------------------------------------
 

@@ -33,7 +33,8 @@ class Things:
     Args:
         base: the absolute directory that what lies below it is named by.
         paths: base-relative or absolute, in the order of their numbers.
-        identities: 32 bytes each: the digest of a file's content; zeros when there is none.
+        identities: 32 bytes each: the digest of a file's content; zeros when there is none. Left out
+            for all zeros.
         hints: 40 bytes each: the signature of a file with that content; zeros for not known.
     """
 
@@ -49,8 +50,8 @@ class Things:
         self._base = base
         self._prefix = os.path.join(base, "")
         self.paths = list(paths)
-        self.identities = bytearray(identities)
-        self.hints = bytearray(hints)
+        self.identities = bytearray(identities or len(self.paths) * DIGEST_BYTES)
+        self.hints = bytearray(hints or len(self.paths) * SIGNATURE_BYTES)
         self._numbers: dict[bytes, int] | None = None
 
     def __len__(self) -> int:
@@ -62,7 +63,7 @@ class Things:
         if "/." in full or "//" in full or full[-1:] == "/":
             full = os.path.normpath(full)
         full = full.removeprefix(self._prefix)
-        return os.fsencode(full) or b"."
+        return os.fsencode(full)
 
     def full(self, number: int) -> str:
         """A path in its absolute form."""

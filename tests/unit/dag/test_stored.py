@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from tests.unit.dag.trees import Toy, make, phony
 from vcache.dag.node import Call, Command, Node, Pool, Retry, Script
-from vcache.dag.rows import Rows
 from vcache.dag.stored import decode_node, encode_node, is_storable
 
 _text = st.text(st.characters(codec=None), max_size=8) | st.just("caf\udce9\n")
@@ -86,28 +85,6 @@ def test_python_bodies_are_not_stored() -> None:
     assert not is_storable(Node(name="a", work=Script(lambda: None)))
     assert not is_storable(Node(name="a", work=Call(lambda: (1, False))))
     assert not is_storable(Node(name="a", work=Command(), dyndep="a.dd"))
-
-
-@given(
-    st.lists(st.binary(max_size=6), max_size=6),
-    st.lists(st.tuples(st.integers(0, 9), st.binary(max_size=6)), max_size=8),
-)
-def test_rows_are_a_list(given: list[bytes], changes: list[tuple[int, bytes]]) -> None:
-    """reading, replacing and adding records, stored and loaded in between, as with a list"""
-    rows = Rows()
-    for record in given:
-        rows.append(record)
-    expected = list(given)
-    for at, record in changes:
-        rows = Rows(*rows.pieces())
-        if at < len(expected):
-            rows[at] = expected[at] = record
-        else:
-            assert rows.append(record) == len(expected)
-            expected.append(record)
-        assert [bytes(rows[number]) for number in range(len(rows))] == expected
-    again = Rows(*rows.pieces())
-    assert [bytes(again[number]) for number in range(len(again))] == expected
 
 
 def test_graph_is_what_was_stored(tmp_path: Path) -> None:

@@ -224,14 +224,50 @@ def test_a_fresh_file_is_not_trusted(tmp_path: Path) -> None:
     toy.write("s", "s")
     toy.clock = time.time_ns
     assert toy.build()
-    assert not toy.is_clean()
+    tree = toy.open()
+    numbers = {tree.things.number(name) for name in ("o", "s", "build.ninja")}
+    assert tree.things.unsettled() == numbers
+    assert set(tree.things.suspects()) == numbers
+    assert tree.changes() == set()
     assert toy.build()
     assert toy.looked_at == []
     toy.clock = late_clock
-    assert not toy.is_clean()
     assert toy.build()
     assert toy.looked_at == []
+    assert toy.open().things.unsettled() == set()
     assert toy.is_clean()
+
+
+def test_a_few_fresh_files_are_read_by_the_quick_look(tmp_path: Path) -> None:
+    """the build after a build is quick as well; content decides, not time"""
+    toy = Toy(tmp_path, [make("o", "s")])
+    toy.write("s", "s")
+    toy.clock = time.time_ns
+    assert toy.build()
+    assert toy.is_clean()
+    os.utime(toy.base / "s")
+    assert toy.is_clean()
+    stamp = (toy.base / "s").stat()
+    toy.write("s", "t")
+    os.utime(toy.base / "s", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert not toy.is_clean()
+    toy.write("s", "s")
+    assert toy.is_clean()
+    (toy.base / "s").unlink()
+    assert not toy.is_clean()
+    (toy.base / "s").mkdir()
+    assert not toy.is_clean()
+
+
+@pytest.mark.parametrize(("count", "size"), [(65, 1), (1, (16 << 20) + 1)])
+def test_many_or_large_fresh_files_are_not_read(tmp_path: Path, count: int, size: int) -> None:
+    """reading them would cost more than the full way"""
+    toy = Toy(tmp_path, [make(f"o{at}", f"s{at}") for at in range(count)])
+    for at in range(count):
+        toy.write(f"s{at}", "x" * size)
+    toy.clock = time.time_ns
+    assert toy.build()
+    assert not toy.is_clean()
 
 
 def test_a_changed_build_file_takes_the_graph_away(toy: Toy) -> None:
