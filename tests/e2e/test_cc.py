@@ -505,3 +505,22 @@ def test_a_helper_without_its_python_becomes_the_compiler(bench, tmp_path):
     (bench.root / "x.c").write_text("int x;\n")
     assert bench.run(f"{made.stdout.strip()}/gcc", "-c", "x.c").returncode == 0
     assert (bench.root / "x.o").exists()
+
+
+def test_a_header_that_changes_meanwhile_is_not_kept(bench, tmp_path):
+    """Nobody knows which state of it the compiler read."""
+    (tmp_path / "gcc").write_text('#!/bin/sh\ngcc "$@"; status=$?\necho "int late;" >> y.h\nexit $status\n')
+    (tmp_path / "gcc").chmod(0o755)
+    (bench.root / "y.h").write_text("int y;\n")
+    (bench.root / "x.c").write_text('#include "y.h"\n')
+    assert bench.cc(os.fspath(tmp_path / "gcc"), "-c", "x.c").returncode == 0
+    assert bench.stats()["not kept"] == 1
+
+
+def test_cxx_headers_and_native_code(bench):
+    """A C++ file with system headers, and code for this very processor, are hits the second time."""
+    (bench.root / "x.cc").write_text("#include <vector>\nint f(std::vector<int> &v) { return v.at(0); }\n")
+    for compiler in ("g++", "clang++"):
+        for _ in range(2):
+            assert bench.cc(compiler, "-O1", "-march=native", "-MMD", "-c", "x.cc").returncode == 0
+    assert (bench.stats()["misses"], bench.stats()["hits"]) == (2, 2)

@@ -128,11 +128,13 @@ class _Pump:
     def _take(self, stream: int, data: bytes) -> None:
         """Pass on data; none is the stream's end."""
         if stream == 2 and self._keep_line is not None:
-            *lines, rest = (self._pending + data).split(b"\n")
+            *ended, rest = (self._pending + data).split(b"\n")
+            lines = [line + b"\n" for line in ended]
             if not data and rest:
-                lines, rest = [rest], b""
+                lines.append(rest)
+                rest = b""
             self._pending = rest
-            data = b"".join(self._keep_line(line + b"\n") for line in lines)
+            data = b"".join(map(self._keep_line, lines))
         if not data:
             return
         self._keep(stream, data)
@@ -170,6 +172,9 @@ def end_as(status: int) -> int:
     """The exit code for a status of `Ran`; where a signal ended the compiler, this process ends by it, too."""
     if status >= 0:
         return status
-    signal.signal(-status, signal.SIG_DFL)
+    try:
+        signal.signal(-status, signal.SIG_DFL)
+    except OSError:
+        pass  # SIGKILL, which nobody handles
     os.kill(os.getpid(), -status)
     return 128 - status

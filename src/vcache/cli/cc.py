@@ -33,7 +33,7 @@ def cc(setup: Setup, words: tuple[str, ...]) -> int:
     if any(given.values()):
         # Records are found by what the process was started with.
         environ = {**os.environ, **{name: os.fspath(value) for name, value in given.items() if value}}
-        os.execve(sys.executable, [sys.executable, "-m", "vcache", "cc", *words], environ)
+        os.execve(sys.executable, [sys.executable, "-m", "vcache", "cc", *words], environ)  # noqa: S606 - no shell is what is wanted
     from vcache.cc import full
 
     return full.main(list(words))
