@@ -62,7 +62,7 @@ def failure(page: Path) -> str | None:
         directory = Path(os.path.realpath(place), "work")
         directory.mkdir()
         if _EXAMPLE in page.read_text("utf-8"):
-            skip = shutil.ignore_patterns("target", "__pycache__")
+            skip = shutil.ignore_patterns("target", ".vcache", "__pycache__")
             shutil.copytree(ROOT / _EXAMPLE, directory / _EXAMPLE, ignore=skip)
         command = [sys.executable, "-W", "error", __file__, str(page)]
         try:
