@@ -6,6 +6,7 @@ ninja made and ran is remembered as data.
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import os
@@ -94,9 +95,24 @@ class Tree:
 
     # -- sources -----------------------------------------------------------------------------------
 
+    @property
+    def pristine(self) -> Path:
+        """The sources as they came, unpacked once for each cache."""
+        return self.cache.parent / "pristine"
+
     def unpack(self) -> None:
+        """Nothing but the sources."""
+        if not self.pristine.exists():
+            self.project.unpack(self.pristine)
         shutil.rmtree(self.place, ignore_errors=True)
-        self.project.unpack(self.source)
+        shutil.copytree(self.pristine, self.source)
+
+    def undo(self) -> None:
+        """Take back every change of a source."""
+        for old in self.pristine.rglob("*"):
+            new = self.source / old.relative_to(self.pristine)
+            if old.is_file() and not filecmp.cmp(old, new, shallow=False):
+                shutil.copyfile(old, new)
 
     def insert(self, text: str, *, name: str = "", anchor: str = "") -> None:
         """Put text behind the anchor; by default into the project's header."""

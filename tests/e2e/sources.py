@@ -54,9 +54,7 @@ _ZSTD = Sdist("zstandard", "0.14.1", "5dd700e52ec28c64d43f681ccde76b6436c8f89a33
 _LUA = Sdist("lupa", "2.2", "665a006bcf8d9aacdfdb953824b929d06a0c55910a662b59be2f157ab4c8924d")
 
 _BLOSC2 = Sdist("blosc2", "2.7.1", "34db4d41543b16e894d507d6c7d10a9a67c9dd420ff40b072f7c39185cbb8fe8")
-_PKGCONF = Sdist(
-    "pkgconf", "2.5.1.post2", "47533b00032e0be6e49e519d7265435a41b23809a937522a51f8b0936d3774ec"
-)
+_PKGCONF = Sdist("pkgconf", "2.5.1.post2", "47533b00032e0be6e49e519d7265435a41b23809a937522a51f8b0936d3774ec")
 
 _BACKEND = """\
 import os, sys
