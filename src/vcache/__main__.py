@@ -24,7 +24,7 @@ def main() -> None:
         lean.main(words[1:])  # ends the process where it knows the answer
         from vcache.cc import full as compilers
 
-        raise SystemExit(compilers.main(words[1:]))
+        compilers.run(words[1:])
     from vcache.cli import main as full
 
     full()

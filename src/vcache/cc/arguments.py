@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-__all__ = ["Compile", "TooHard", "parse", "split_response"]
+from vcache.cc.responses import Reader, expand
 
-Reader = Callable[[str], bytes | None]
-"""The content of a file by its name on the command line; None when it cannot be read."""
+__all__ = ["Compile", "TooHard", "parse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,6 @@ _SEARCH: Final = (
     "-iframework",
     "-F",
 )
-_RESPONSE_DEPTH: Final = 10
 
 
 # --- the walk --------------------------------------------------------------------------------
@@ -168,9 +166,9 @@ def parse(argv: tuple[str, ...], *, read: Reader) -> Compile | TooHard:
         read: for response files.
     """
     walk = _Walk()
-    words = _expand(argv[1:], read, walk.responses)
-    if isinstance(words, TooHard):
-        return words
+    words = expand(argv[1:], read, walk.responses)
+    if words is None:
+        return TooHard("too many response files")
     hard = walk.run(words)
     return hard or walk.outcome(argv)
 
@@ -391,49 +389,3 @@ def _hard(word: str) -> str | None:
     if _DUMP_LETTERS.fullmatch(word) or (word.startswith("-fdiagnostics-") and "-file" in word):
         return _OTHER_FILES
     return None
-
-
-# --- response files --------------------------------------------------------------------------
-
-
-def _expand(words: tuple[str, ...], read: Reader, seen: list[str]) -> list[str] | TooHard:
-    """All words, with those of response files in place; as the compiler, `@name` of no file is a word."""
-    found: list[str] = []
-    todo = list(reversed(words))
-    while todo:
-        word = todo.pop()
-        content = read(word[1:]) if word[:1] == "@" else None
-        if content is None:
-            found.append(word)
-            continue
-        seen.append(word[1:])
-        if len(seen) > _RESPONSE_DEPTH:
-            return TooHard("too many response files", word)
-        todo += reversed(split_response(os.fsdecode(content)))
-    return found
-
-
-def split_response(text: str) -> list[str]:
-    """The words of a response file, by the quoting of libiberty's `buildargv`.
-
-    Blanks part words; quotes of either kind keep them together, and a backslash quotes any character,
-    also within quotes.
-    """
-    words: list[str] = []
-    word: list[str] | None = None
-    quote = ""
-    rest = iter(text)
-    for here in rest:
-        if quote and here == quote:
-            quote = ""
-        elif not quote and here in "\"'":
-            quote = here
-            word = word or []
-        elif not quote and here.isspace():
-            if word is not None:
-                words.append("".join(word))
-            word = None
-        else:
-            word = [] if word is None else word
-            word.append(next(rest, "") if here == "\\" else here)
-    return words if word is None else [*words, "".join(word)]

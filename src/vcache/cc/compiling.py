@@ -17,7 +17,7 @@ from vcache.action import Actions
 from vcache.artifacts import output_name
 from vcache.cache import Cache
 from vcache.cc import headers, launching, lean, records
-from vcache.cc.running import Ran, end_as, run
+from vcache.cc.running import Ran, run
 from vcache.entry import Dep, make_key
 from vcache.errors import UnsafePath, UsageError, VcacheError
 from vcache.fingerprint import inputs
@@ -89,7 +89,19 @@ class Compilation:
             self._say(f"miss: compared with {why.nearest}")
 
     def status(self, counts: records.Counts) -> int:
-        """The exit code, once the outputs are there."""
+        """The compiler's status as in `Ran`, once the outputs are there and the cache is closed."""
+        try:
+            return self._status(counts)
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        try:
+            self._cache.close()
+        except (VcacheError, OSError) as error:
+            self._say(f"a fault of vcache: {error!r}")
+
+    def _status(self, counts: records.Counts) -> int:
         result = self._found()
         if result is not None:
             counts.add("full")
@@ -176,7 +188,7 @@ class Compilation:
             else:
                 counts.add("failed")
                 self._say(f"failed with {ran.status}")
-        return end_as(ran.status)
+        return ran.status
 
     def _try_keep(self, ran: Ran, names: list[str] | None, depfile: str, counts: records.Counts) -> None:
         try:

@@ -27,7 +27,7 @@ sys.path.insert(0, {place!r})
 from vcache.cc import lean
 lean.main(sys.argv[1:])
 from vcache.cc import full
-sys.exit(full.main(sys.argv[1:]))
+full.run(sys.argv[1:])
 """
 _FLAGS: Final = ("-x", "c", "-std=c99", "-O2")
 _DEADLINE_S: Final = 60.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vcache.cc.arguments import Compile, TooHard, parse, split_response
+from vcache.cc.arguments import Compile, TooHard, parse
 
 FILES = {
     "flags.rsp": b"-O2 '-DA=\"b c\"'\n-Ifrom",
@@ -137,26 +137,6 @@ def test_what_else_counts(line, attribute):
     """The processor, the place, and who decides on colours, where the words say so."""
     assert getattr(compiled(line), attribute)
     assert not getattr(compiled("gcc -march=x86-64 -gz=none -c a.c"), attribute)
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", []), (" a\tb\nc ", ["a", "b", "c"]), ("'a b' \"c d\"", ["a b", "c d"]), ("a\\ b", ["a b"]),
-        ("'a\\'b'", ["a'b"]), ('"a\\"b"', ['a"b']), ("''", [""]), ("a'b'c", ["abc"]), ("\"it's\"", ["it's"]),
-        ("a\\\\b", ["a\\b"]), ("'open", ["open"]), ("end\\", ["end"]),
-    ],
-)  # fmt: skip
-def test_words_of_response_files(text, words):
-    """As libiberty's `buildargv` splits them."""
-    assert split_response(text) == words
-
-
-@given(st.lists(st.text(max_size=8), max_size=6))
-def test_quoted_words_come_back(words):
-    """Any words, with every character quoted, are split into the same words."""
-    text = " ".join("".join(f"\\{char}" for char in word) or "''" for word in words)
-    assert split_response(text) == words
 
 
 @given(
