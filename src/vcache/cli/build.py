@@ -18,8 +18,8 @@ from vcache.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
+    from vcache.dag.dask import DaskExecutor
     from vcache.dag.events import Listener, RunEnded
-    from vcache.dag.executor import Executor
     from vcache.dag.session import Build, Options
 
 __all__ = ["build", "defined"]
@@ -56,7 +56,9 @@ class _Spaced(click.Command):
               help="Observe what every command opens, and let it count; audit: name what was not declared.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Run everything, whatever is up to date or in the cache.")
 @click.option("--no-cache", is_flag=True, help="Neither ask the cache nor fill it.")
-@click.option("--executor", metavar="URL", help="Where commands run: local, or dask://HOST:PORT.")
+@click.option(
+    "--executor", metavar="URL", help="Where commands run: local, or dask://HOST:PORT[?cache=ADDRESS]."
+)
 @click.option("--profile", metavar="FILE", help="Write the run as a trace that Perfetto and Chrome show.")
 @click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")
 @click.option(
@@ -136,6 +138,8 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Wo
             stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
         ]
         executor = _executor(words.executor, cache, options, stack)
+        if executor is not None:  # it must know what others make, to bring it to its workers
+            listeners.append(executor)
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
         with stopping(work):
             try:
@@ -211,16 +215,16 @@ def _closing(listener: Listener) -> Iterator[Listener]:
             close()
 
 
-def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> Executor | None:
+def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> DaskExecutor | None:
     """Where commands run; None for this machine."""
-    if url in (None, "local"):
+    if url in (None, "local") or options.is_dry_run:
         return None
     scheme = url.partition(":")[0]
     if scheme != "dask":
         raise UsageError(f"--executor {url!r}: write local, or dask://HOST:PORT")
     from vcache.dag.dask import DaskExecutor
 
-    executor = DaskExecutor(url, cache=cache, slots=options.jobs)
+    executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
     stack.callback(executor.close)
     return executor
 

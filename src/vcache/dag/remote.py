@@ -1,0 +1,458 @@
+"""What a worker elsewhere does with a command: builds a tree for it, runs it, keeps what it made.
+
+Everything comes as plain data, and content through a cache that both sides can open. It knows no
+graph, and no cluster: whoever brings the words here may be Dask or a test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache as once
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Final, cast
+
+from vcache.artifacts import collect
+from vcache.cache import Cache
+from vcache.dag.executor import Job
+from vcache.dag.local import LocalExecutor
+from vcache.dag.node import Command, Node
+from vcache.dag.scratch import Lost, Trees, Wanted, read_listing
+from vcache.errors import FingerprintError, UnsafePath, UsageError, VcacheError
+from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
+from vcache.fingerprint.digests import FileDigests
+from vcache.fingerprint.tools import find_tool
+from vcache.outcome import Hit
+from vcache.portable import ROOT, is_told_by
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vcache.dag.executor import Ended
+    from vcache.dag.scratch import Rows, Tree
+
+__all__ = ["VERSION", "Order", "carry_out", "expanded", "pack", "probe", "stop"]
+
+VERSION: Final = 1
+"""Of what is said between client and worker."""
+
+_TOKEN: Final = re.compile(rf"{ROOT}(@?)")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9/._+-]+")
+"""Paths of trees hold nothing that a shell or a rule of make would write in another way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A command to be carried out, as plain data. Names are below the root; texts have `@root@` for it.
+
+    Attributes:
+        order: its id, to stop it by.
+        label: what it is for.
+        cache: the address that content goes through.
+        project: names the trees it may have.
+        root: the client's own root, as words for people name it.
+        listings: digests of listings of the project's files; later ones hold good.
+        rows: (name, mode, content in hex) of what it reads besides.
+        more: the digest of a listing of such rows; "" for none.
+        same: (path or name, digest in hex) of what must be the same here: tools, files outside.
+        outs: what it makes; a directory by its bare name.
+        environ: variables to be set, or removed where None.
+    """
+
+    order: str
+    label: str
+    cache: str
+    project: str
+    root: str
+    listings: tuple[str, ...] = ()
+    rows: tuple[tuple[str, int, str], ...] = ()
+    more: str = ""
+    same: tuple[tuple[str, str], ...] = ()
+    outs: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+    shell: str = ""
+    cwd: str = ""
+    environ: Mapping[str, str | None]
+    depfile: str = ""
+    deps: str = ""
+    msvc_prefix: str = ""
+    rspfile: str = ""
+    rsp_content: str = ""
+    timeout_s: float | None = None
+
+
+def pack(order: Order) -> bytes:
+    """An order as it travels: text that any worker reads without running anything of it."""
+    words = {name: getattr(order, name) for name in Order.__slots__}
+    return json.dumps({"version": VERSION, **words}).encode("ascii")
+
+
+def unpack(packed: bytes) -> Order | str:
+    """What `pack` packed; in words why it cannot be read."""
+    words = json.loads(packed)
+    version = words.pop("version")
+    if version != VERSION:
+        return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
+    for name in ("listings", "outs", "argv"):
+        words[name] = tuple(words[name])
+    for name in ("rows", "same"):
+        words[name] = tuple(map(tuple, words[name]))
+    return Order(**words)
+
+
+def expanded(text: str, root: str) -> str:
+    """A portable text with `@root@` replaced by a root; undoes `portable_text`."""
+    return _TOKEN.sub(lambda found: ROOT if found[1] else root, text) if ROOT in text else text
+
+
+# -- what is called --------------------------------------------------------------------------------
+
+
+def probe(address: str, key: str, version: int) -> str:
+    """Whether this worker can take part: "", or why not.
+
+    Args:
+        address: of the shared cache.
+        key: in hex; the client put something there.
+    """
+    if version != VERSION:
+        return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
+    try:
+        found = _worker().cache(address).peek_key(bytes.fromhex(key))
+    except (VcacheError, OSError) as error:
+        return f"{_here()} cannot open it: {error}"
+    if not isinstance(found, Hit):
+        return f"{_here()} opens it and does not see what was put there from here: it is another one"
+    return ""
+
+
+def carry_out(packed: bytes) -> dict[str, object]:
+    """Carry an order out.
+
+    Returns: with `declined`, in words why it was not carried out; else `status`, `chunks` (words name
+        the client's root), `gap`, `took_ns`, `made` (names), `files` (artifacts), `reads` ((name or
+        absolute path, digest) of what a compiler says that it read), `is_killed`.
+    """
+    order = unpack(packed)
+    if isinstance(order, str):
+        return {"declined": order}
+    worker = _worker()
+    try:
+        shared = worker.cache(order.cache)
+    except (VcacheError, OSError) as error:
+        return {"declined": f"{_here()} cannot open the shared cache {order.cache}: {error}"}
+    odd = worker.odd_one(order)
+    if odd:
+        return {"declined": f"{_here()} has {odd}"}
+    tree = worker.trees.take(order.project, shared)
+    try:
+        reply = _carried_out(order, worker, tree)
+    except Lost as error:
+        reply = {"declined": f"{_here()} cannot get {error} from the shared cache"}
+    except (OSError, VcacheError) as error:
+        tree.remove()  # a state that nobody foresaw
+        return {"declined": f"{_here()}: {error}"}
+    except BaseException:
+        tree.remove()
+        raise
+    worker.trees.give_back(order.project, tree)
+    return reply
+
+
+def stop(orders: Iterable[str]) -> None:
+    """Stop what runs, or is about to."""
+    _worker().stop(orders)
+
+
+# -- one process -----------------------------------------------------------------------------------
+
+
+class _Worker:
+    """What a worker process keeps between orders. Threads: any number."""
+
+    def __init__(self, find_place: Callable[[], str]) -> None:
+        self.trees = Trees(find_place)
+        self.digests = FileDigests("/")
+        self._executor = LocalExecutor(environ={})
+        self._lock = threading.Lock()  # guards the three below
+        self._caches: dict[str, Cache] = {}
+        self._running: dict[str, Callable[[], None]] = {}
+        self._stopped: set[str] = set()
+
+    def cache(self, address: str) -> Cache:
+        """The shared cache.
+
+        Raises:
+            VcacheError: it cannot be opened.
+        """
+        with self._lock:
+            known = self._caches.get(address)
+            if known is None:
+                known = self._caches[address] = Cache(address, disabled=False)
+            return known
+
+    def odd_one(self, order: Order) -> str:
+        """The first of the things that must be the same here and are not, in words; "" for none."""
+        environ = _environ(order, "")
+        for name, content in order.same:
+            found = find_tool(name, environ) if "/" not in name else (name, None)
+            try:
+                state = None if found is None else self.digests.look(found[0])
+            except FingerprintError:
+                state = None
+            if state is None:
+                return f"no {name}"
+            if state.digest.hex() != content:
+                return f"another {name}"
+        return ""
+
+    def run(self, order: str, job: Job) -> Ended | None:
+        """How it ended; None where it was stopped before."""
+        ended: SimpleQueue[Ended] = SimpleQueue()
+        with self._lock:
+            if order in self._stopped:
+                self._stopped.discard(order)
+                return None
+            self._running[order] = self._executor.start(job, ended.put)
+        try:
+            return ended.get()
+        finally:
+            with self._lock:
+                del self._running[order]
+
+    def stop(self, orders: Iterable[str]) -> None:
+        with self._lock:
+            if len(self._stopped) > _STOPPED_MOST:
+                self._stopped.clear()
+            kills = [self._running[order] for order in orders if order in self._running]
+            self._stopped.update(order for order in orders if order not in self._running)
+        for kill in kills:
+            kill()
+
+
+_STOPPED_MOST: Final = 100_000
+
+
+@once
+def _worker() -> _Worker:
+    return _Worker(lambda: os.path.realpath(_place()))
+
+
+def _place() -> str:
+    """Where trees are made: the worker's own directory, which Dask removes, also after a crash."""
+    import tempfile
+
+    if "distributed" in sys.modules:
+        from distributed import get_worker
+
+        with suppress(ValueError):  # no worker: called by hand
+            place = os.path.join(get_worker().local_directory, "vcache")
+            if _PLAIN.fullmatch(os.path.realpath(place)):
+                return place
+    import atexit
+    import shutil
+
+    place = tempfile.mkdtemp(prefix="vcache-worker-")
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    return place
+
+
+def _here() -> str:
+    return f"worker {socket.gethostname()}:{os.getpid()}"
+
+
+def _environ(order: Order, root: str) -> dict[str, str]:
+    """This worker's own variables, and those of the client that count."""
+    environ = {name: value for name, value in os.environ.items() if name not in ("PWD", "OLDPWD")}
+    for name, value in order.environ.items():
+        if value is None:
+            environ.pop(name, None)
+        else:
+            environ[name] = expanded(value, root)
+    return environ
+
+
+# -- one order -------------------------------------------------------------------------------------
+
+
+def _carried_out(order: Order, worker: _Worker, tree: Tree) -> dict[str, object]:
+    wanted = _wanted(order, worker, tree)
+    tree.become(wanted)
+    ended = worker.run(order.order, _job(order, tree.path))
+    if ended is None or ended.is_killed:
+        return {"status": 1, "is_killed": True}
+    chunks = [
+        (stream, at_ns, data.replace(os.fsencode(tree.path), os.fsencode(order.root)))
+        for stream, at_ns, data in ended.chunks
+    ]
+    reply: dict[str, object] = {
+        "status": ended.status, "chunks": chunks, "gap": ended.gap, "took_ns": ended.took_ns,
+    }  # fmt: skip
+    if ended.status:
+        return reply
+    return _made(order, worker, tree, wanted, reply)
+
+
+def _wanted(order: Order, worker: _Worker, tree: Tree) -> Wanted:
+    rows: Rows = {name: (mode, bytes.fromhex(content)) for name, mode, content in order.rows}
+    if order.more:
+        rows.update(read_listing(tree.shelf, bytes.fromhex(order.more)))
+    layers = worker.trees.layered(tree.shelf, [bytes.fromhex(each) for each in order.listings])
+    cwd = [order.cwd] if order.cwd not in ("", ".") else []
+    wanted = layers.but(rows, less=(*order.outs, *filter(None, (order.depfile, order.rspfile))))
+    return Wanted(wanted.rows, wanted.directories.union(cwd, *(_above(each) for each in cwd)))
+
+
+def _above(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:at]) for at in range(1, len(parts))]
+
+
+def _job(order: Order, root: str) -> Job:
+    """The command in its tree."""
+    command = Command(
+        argv=tuple(expanded(word, root) for word in order.argv),
+        shell=expanded(order.shell, root),
+        cwd=order.cwd,
+        env=_environ(order, root),
+        depfile=order.depfile,
+        rspfile=order.rspfile,
+        rsp_content=expanded(order.rsp_content, root),
+        timeout_s=order.timeout_s,
+    )
+    os.makedirs(os.path.join(root, order.cwd), exist_ok=True)
+    makes = tuple(os.path.join(root, name) for name in order.outs)
+    return Job(node=Node(name=order.label), command=command, base=root, makes=makes)
+
+
+def _made(
+    order: Order, worker: _Worker, tree: Tree, wanted: Wanted, reply: dict[str, object]
+) -> dict[str, object]:
+    """What a command that ended well left, kept in the shared cache."""
+    chunks = cast("list[tuple[int, int, bytes]]", reply["chunks"])
+    stray = _stray(order, tree, wanted)
+    if stray:
+        return {"declined": f"it made {stray}, which it does not declare"}
+    reply["reads"] = _reads(order, worker, tree, chunks)
+    made = [
+        name
+        for name in (*order.outs, *filter(None, (order.depfile,)))
+        if os.path.lexists(os.path.join(tree.path, name))
+    ]
+    bound = _bound(order, tree, made, chunks)
+    if bound:
+        return {"declined": f"{bound} names the directory it was made in"}
+    _come_home(order, tree)
+    try:
+        files = collect(tree.shelf, made)
+    except (UsageError, UnsafePath, FingerprintError) as error:
+        return {"declined": str(error)}
+    if files is None:
+        return {"declined": f"the shared cache did not take its outputs from {_here()}"}
+    return {**reply, "made": made, "files": files}
+
+
+def _stray(order: Order, tree: Tree, wanted: Wanted) -> str:
+    """Something new beside the outputs that nobody declared: it would be lost; "" for nothing."""
+    known = {*order.outs, order.depfile, order.rspfile}
+    for directory in {order.cwd.strip("."), *(os.path.dirname(out) for out in order.outs)}:
+        with os.scandir(os.path.join(tree.path, directory)) as found:
+            for entry in found:
+                name = f"{directory}/{entry.name}" if directory else entry.name
+                if not entry.is_dir(follow_symlinks=False) and name not in known and name not in wanted.rows:
+                    return name
+    return ""
+
+
+def _reads(
+    order: Order, worker: _Worker, tree: Tree, chunks: Sequence[tuple[int, int, bytes]]
+) -> list[tuple[str, bytes]]:
+    """What a compiler says that it read, as it was here.
+
+    Raises:
+        Lost: what it says cannot be understood, or is gone.
+    """
+    names: Iterable[str] = ()
+    if order.deps == "msvc":
+        # Words name the client's root already.
+        found = [
+            name
+            for _, _, data in chunks
+            for name in parse_show_includes(data, *filter(None, (order.msvc_prefix,)))[0]
+        ]
+        names = [_replaced(name, order.root, tree.path) for name in found]
+    elif order.depfile:
+        try:
+            with open(
+                os.path.join(tree.path, order.depfile), encoding="utf-8", errors="surrogateescape"
+            ) as file:
+                names = parse_depfile(file.read())
+        except FileNotFoundError:
+            return []
+        except UsageError as error:
+            raise Lost(f"what {order.depfile} says ({error})") from error
+    prefix = os.path.join(tree.path, "")
+    reads: dict[str, bytes] = {}
+    for name in names:
+        full = os.path.normpath(os.path.join(tree.path, order.cwd, name))
+        below = full[len(prefix) :] if full.startswith(prefix) else ""
+        if below in order.outs or (below or full) in reads:
+            continue
+        state = (tree.shelf.digests if below else worker.digests).look(full)
+        if state is None:
+            raise Lost(f"{full}, which it read,")
+        reads[below or full] = state.digest
+    return list(reads.items())
+
+
+def _replaced(path: str, old: str, new: str) -> str:
+    return new + path[len(old) :] if path.startswith(f"{old}/") else path
+
+
+def _bound(order: Order, tree: Tree, made: Iterable[str], chunks: Sequence[tuple[int, int, bytes]]) -> str:
+    """What of a result holds the path of the tree, so that it is none; "" for nothing."""
+    texts = (*order.argv, order.shell, order.rsp_content, *(value or "" for value in order.environ.values()))
+    is_named = any(ROOT in text for text in texts)
+    words = [b"".join(data for number, _, data in chunks if number == stream) for stream in (1, 2)]
+    if is_told_by(tree.path, files=(), texts=words, is_named=False):
+        return "what it wrote"
+    for name in made:
+        if name == order.depfile and name not in order.outs:
+            continue  # which is translated
+        for path, is_link in _leaves(os.path.join(tree.path, name)):
+            files, targets = ((), (os.fsencode(os.readlink(path)),)) if is_link else ((path,), ())
+            if is_told_by(tree.path, files=files, texts=targets, is_named=is_named):
+                return os.path.relpath(path, tree.path)
+    return ""
+
+
+def _leaves(path: str) -> Iterable[tuple[str, bool]]:
+    """All files and links at a path and below."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISDIR(mode):
+        for name in os.listdir(path):
+            yield from _leaves(os.path.join(path, name))
+    elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        yield path, stat.S_ISLNK(mode)
+
+
+def _come_home(order: Order, tree: Tree) -> None:
+    """Let a depfile name the client's paths."""
+    path = os.path.join(tree.path, order.depfile)
+    if not order.depfile or not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        data = file.read()
+    root = order.root.replace("$", "$$").replace("#", r"\#").replace(" ", r"\ ")
+    theirs = data.replace(os.fsencode(tree.path), os.fsencode(root))
+    if theirs != data:
+        with open(path, "wb") as file:
+            file.write(theirs)

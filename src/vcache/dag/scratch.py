@@ -1,0 +1,316 @@
+"""Trees that a worker carries commands out in: private copies of somebody's project, by content.
+
+A tree belongs to one command at a time, and holds before it exactly what it was told to hold: what an
+earlier command left behind is removed, what it changed is put back. It knows files and a store, and
+nothing of commands, nor of how a worker gets its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from vcache.artifacts import put_in_place
+from vcache.entry import make_key
+from vcache.errors import StoreError, UnsafePath
+from vcache.fingerprint.digests import FileDigests
+from vcache.hash import digest
+from vcache.outcome import Hit
+from vcache.pieces import planned
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vcache.artifacts import Cabinet
+    from vcache.cache import Cache
+    from vcache.entry import Key
+    from vcache.outcome import Miss
+    from vcache.pieces import Artifact
+    from vcache.store.base import Files, Store
+
+__all__ = [
+    "GONE",
+    "Lost",
+    "Rows",
+    "Shelf",
+    "Tree",
+    "Trees",
+    "Wanted",
+    "listing_key",
+    "pack_rows",
+    "read_listing",
+    "unpack_rows",
+]
+
+GONE: Final = -1
+"""The mode of a row that takes a name out of what an earlier listing says."""
+
+Rows: TypeAlias = dict[str, tuple[int, bytes]]
+"""Mode and content by name below the root, as an artifact has them; or GONE."""
+
+_Signature: TypeAlias = tuple[int, int, int, int]
+
+
+class Lost(Exception):
+    """Something that was promised by content cannot be had."""
+
+
+def listing_key(content: bytes) -> bytes:
+    """The key that a listing of this digest is kept under: that of a file of the same content."""
+    return make_key(content, namespace=".outputs")
+
+
+def pack_rows(rows: Mapping[str, tuple[int, bytes]]) -> bytes:
+    """A listing as bytes: equal for equal rows."""
+    return json.dumps([[name, *_hexed(rows[name])] for name in sorted(rows)]).encode("ascii")
+
+
+def unpack_rows(packed: bytes) -> Rows:
+    """What `pack_rows` packed.
+
+    Raises:
+        ValueError: something else.
+    """
+    return {str(name): (int(mode), bytes.fromhex(content)) for name, mode, content in json.loads(packed)}
+
+
+def _hexed(row: tuple[int, bytes]) -> tuple[int, str]:
+    return row[0], row[1].hex()
+
+
+def read_listing(cabinet: Cabinet, content: bytes) -> Rows:
+    """A listing by its digest.
+
+    Raises:
+        Lost: it is not in the store, or is not what it should be.
+    """
+    found = cabinet.peek_key(listing_key(content))
+    if not isinstance(found, Hit) or not isinstance(found.value, bytes) or digest(found.value) != content:
+        raise Lost("a listing of the project's files")
+    try:
+        return unpack_rows(found.value)
+    except (ValueError, TypeError) as error:
+        raise Lost(f"a listing of the project's files ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a tree is to hold.
+
+    Attributes:
+        rows: files, links and empty directories.
+        directories: all that lead to them.
+    """
+
+    rows: Rows
+    directories: frozenset[str] = field(repr=False)
+
+    @classmethod
+    def of(cls, rows: Rows) -> Wanted:
+        """What leads to these rows, too."""
+        return cls(rows, frozenset(_above(rows)) | {name for name in rows if stat.S_ISDIR(rows[name][0])})
+
+    def but(self, more: Mapping[str, tuple[int, bytes]], less: Iterable[str] = ()) -> Wanted:
+        """The same with some rows more or other ones, and without some names and all below them."""
+        rows = {**self.rows, **more}
+        gone = [name for name, (mode, _) in more.items() if mode == GONE]
+        for name in gone:
+            del rows[name]
+        for name in less:
+            if name not in more:
+                rows.pop(name, None)
+                if name in self.directories:
+                    below = f"{name}/"
+                    for each in [each for each in rows if each.startswith(below) and each not in more]:
+                        del rows[each]
+        return Wanted(rows, self.directories.union(_above(more)))
+
+
+def _above(names: Iterable[str]) -> set[str]:
+    """The directories above these names."""
+    found: set[str] = set()
+    for name in names:
+        above = name.rpartition("/")[0]
+        while above and above not in found:
+            found.add(above)
+            above = above.rpartition("/")[0]
+    return found
+
+
+class Shelf:
+    """A cache as `artifacts` sees it, for another root than its own.
+
+    Digests are remembered in this process only: what a shared cache remembers by device and inode is
+    true on one machine.
+    """
+
+    def __init__(self, cache: Cache, root: Path) -> None:
+        self._cache, self.root = cache, root
+        self.digests = FileDigests(root)
+
+    @property
+    def store(self) -> Store:
+        return self._cache.store
+
+    def put_file_key(self, key: Key, source: Path) -> bool:
+        """As `Cache.put_file_key`."""
+        return self._cache.put_file_key(key, source)
+
+    def peek_key(self, key: Key) -> Hit | Miss:
+        """As `Cache.peek_key`."""
+        return self._cache.peek_key(key)
+
+    def files(self) -> Files | None:
+        """As `Cache.files`."""
+        return self._cache.files()
+
+
+class Tree:
+    """One private tree. Threads: one at a time.
+
+    Args:
+        path: its absolute directory, which is made.
+        cache: where content comes from.
+    """
+
+    def __init__(self, path: str, cache: Cache) -> None:
+        from pathlib import Path
+
+        self.path = path
+        os.makedirs(path, exist_ok=True)
+        self.shelf = Shelf(cache, Path(path))
+        self._have: dict[str, tuple[tuple[int, bytes], _Signature]] = {}
+
+    def become(self, wanted: Wanted) -> None:
+        """Hold exactly this.
+
+        Raises:
+            Lost: some content cannot be had; its name is in the message.
+            OSError: something cannot be written or removed.
+        """
+        kept = self._weed(wanted)
+        for name in wanted.rows.keys() - kept:
+            self._place(name, *wanted.rows[name])
+
+    def _place(self, name: str, mode: int, content: bytes) -> None:
+        full = os.path.join(self.path, name)
+        if stat.S_ISDIR(mode):
+            os.makedirs(full, exist_ok=True)
+            os.chmod(full, stat.S_IMODE(mode) | stat.S_IRWXU)
+            self._have[name] = (mode, content), _signature(os.lstat(full))
+            return
+        artifact: Artifact = [name, mode, content]
+        try:
+            outputs = planned([artifact], None)
+            written = None if outputs is None else put_in_place(self.shelf, outputs)
+        except (UnsafePath, StoreError) as error:
+            raise Lost(f"{name} ({error})") from error
+        if written is None:
+            raise Lost(name)
+        if stat.S_IFMT(mode) in (0, stat.S_IFREG):
+            # The store is shared, perhaps with a machine that is less careful.
+            state = self.shelf.digests.look(full)
+            if state is None or state.digest != content:
+                raise Lost(f"{name} (its content is not what its name says)")
+        self._have[name] = (mode, content), _signature(os.lstat(full))
+
+    def _weed(self, wanted: Wanted) -> set[str]:
+        """Remove what is not wanted; the names that are as they should be."""
+        kept: set[str] = set()
+        trail = [""]
+        rows, have, directories = wanted.rows, self._have, wanted.directories
+        while trail:
+            prefix = trail.pop()
+            with os.scandir(os.path.join(self.path, prefix)) as found:
+                entries = list(found)
+            for entry in entries:
+                name = prefix + entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name in directories:
+                        trail.append(f"{name}/")
+                        if name in rows and have.get(name, (None,))[0] == rows[name]:
+                            kept.add(name)
+                    else:
+                        shutil.rmtree(entry.path)
+                    continue
+                known = have.get(name)
+                is_same = known is not None and known[0] == rows.get(name)
+                if is_same and cast("tuple[object, _Signature]", known)[1] == _signature(
+                    entry.stat(follow_symlinks=False)
+                ):
+                    kept.add(name)
+                else:
+                    os.unlink(entry.path)
+                    have.pop(name, None)
+        return kept
+
+    def remove(self) -> None:
+        """Remove it from the disk."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _signature(st: os.stat_result) -> _Signature:
+    return st.st_mtime_ns, st.st_ctime_ns, st.st_size, st.st_ino
+
+
+class Trees:
+    """The trees of one worker process: as many of a project as commands of it run at once.
+
+    Args:
+        find_place: gives the directory that they are made in, once one is needed.
+
+    Threads: any number.
+    """
+
+    def __init__(self, find_place: Callable[[], str]) -> None:
+        self._find_place = find_place
+        self._place = ""
+        self._lock = threading.Lock()  # guards the free ones and the count
+        self._free: dict[str, list[Tree]] = {}
+        self._count = 0
+        self._layers: dict[tuple[bytes, ...], Wanted] = {}
+
+    def take(self, project: str, cache: Cache) -> Tree:
+        """A tree for one command, the one that was used last if there is one."""
+        with self._lock:
+            free = self._free.setdefault(project, [])
+            if free:
+                return free.pop()
+            self._place = self._place or self._find_place()
+            self._count += 1
+            count = self._count
+        return Tree(os.path.join(self._place, f"{os.getpid()}-{count}"), cache)
+
+    def give_back(self, project: str, tree: Tree) -> None:
+        """It may be used again."""
+        with self._lock:
+            self._free.setdefault(project, []).append(tree)
+
+    def layered(self, cabinet: Cabinet, listings: Sequence[bytes]) -> Wanted:
+        """What listings say together, the later ones in place of the earlier.
+
+        Raises:
+            Lost: one of them cannot be had.
+        """
+        key = tuple(listings)
+        known = self._layers.get(key)
+        if known is None:
+            known = Wanted({}, frozenset())
+            if len(key) > 1:
+                known = self.layered(cabinet, key[:-1])
+            rows = read_listing(cabinet, key[-1]) if key else {}
+            known = Wanted.of(known.but(rows).rows)
+            with self._lock:
+                if len(self._layers) >= _LAYERS_MOST:
+                    self._layers.clear()
+                self._layers[key] = known
+        return known
+
+
+_LAYERS_MOST: Final = 8
