@@ -89,7 +89,7 @@ def build(
 
     place = find_place(directory, file)
     options = Options(
-        jobs=(jobs or 1_000_000) if jobs is not None else None,
+        jobs=(jobs or 4_096) if jobs is not None else None,
         keep_going=0 if keep_going else 1,
         load_limit=load,
         memory_bytes=0 if memory is None else size_bytes(memory),

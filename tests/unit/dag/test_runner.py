@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,10 +63,10 @@ class World:
     def __init__(self, base: Path, cache: Cache) -> None:
         self.base, self.cache, self.tree = base, cache, Notebook()
         self.events: list[events.Event] = []
-        self.runner: Runner | None = None
+        self.runner: Runner
 
     def run(
-        self, *nodes: Node, goals: Sequence[Node] = (), pools: Sequence[Pool] = (), **options: object
+        self, *nodes: Node, goals: Sequence[Node] = (), pools: Sequence[Pool] = (), **options: Any
     ) -> int:
         self.events.clear()
         files = Files(self.cache.observer, self.cache.digests, base=str(self.base), root=self.cache.root)
@@ -98,7 +99,7 @@ def world(tmp_path: Path):
         yield World(tmp_path / "root", cache)
 
 
-def sh(line: str, outs: str = "", ins: str = "", **more: object) -> Node:
+def sh(line: str, outs: str = "", ins: str = "", **more: Any) -> Node:
     words = outs.split()
     work = {
         key: more.pop(key)
