@@ -194,6 +194,7 @@ class Cleanness:
                     below = maker(thing)
                     if is_read and below >= 0 and stored.is_phony(below):
                         read.add(below)
+                        self._note_named(thing)
                     if below < 0:
                         (self._files if is_read else self._named).add(thing)
                     elif below not in reached:
@@ -210,9 +211,16 @@ class Cleanness:
                 below = stored.maker(thing)
                 if below < 0:
                     self._files.add(thing)
-                elif stored.is_phony(below) and below not in read:
-                    read.add(below)
-                    rest.append(below)
+                elif stored.is_phony(below):
+                    self._note_named(thing)
+                    if below not in read:
+                        read.add(below)
+                        rest.append(below)
+
+    def _note_named(self, thing: int) -> None:
+        """Note a phony name that somebody reads. It may be a file as well: CMake lists its own inputs so."""
+        if self._tree.things.identity(thing) or os.path.isfile(self._tree.things.full(thing)):
+            self._files.add(thing)
 
     def _nodes_made(self) -> Iterator[int]:
         """The numbers of the nodes of a graph that is made anew, their files noted."""
@@ -226,7 +234,9 @@ class Cleanness:
             if node.work is None and not (node.ins or node.after) and not all(map(self._exists, node.outs)):
                 raise _Doubt  # what reads it is always out of date
             for path in (*node.ins, *node.outs):
-                (self._named if node.work is None else self._files).add(tree.things.number(path))
+                number = tree.things.number(path)
+                is_name = node.work is None and not tree.things.identity(number)
+                (self._named if is_name else self._files).add(number)
             self._named.update(map(tree.things.number, node.after))
             number = tree._numbers[node.name]
             self._files.update(numbers_of(tree._references[number]))

@@ -247,9 +247,16 @@ class Tree:
                 yield number
 
     def _is_always(self, number: int) -> bool:
-        """Whether a phony node without inputs names what is not there: ninja calls that out of date."""
+        """Whether a phony node without inputs names what is not there, or was not when it was read.
+
+        In ninja, what reads a missing file of that kind is always out of date.
+        """
         assert self._graph is not None
-        return not all(os.path.lexists(self.things.full(thing)) for thing in self._graph.lists(number)[0])
+        for thing in self._graph.lists(number)[0]:
+            full = self.things.full(thing)
+            if not os.path.lexists(full) or (not self.things.identity(thing) and os.path.isfile(full)):
+                return True
+        return False
 
     def generated(self) -> Collection[int]:
         """The things that somebody makes and somebody found."""

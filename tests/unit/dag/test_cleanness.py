@@ -165,6 +165,19 @@ def test_what_is_only_waited_for_must_only_be_there(tmp_path: Path) -> None:
     assert not toy.is_clean()
 
 
+def test_a_phony_name_that_is_a_file_counts_as_that_file(tmp_path: Path) -> None:
+    """CMake lists what it reads as phony names: an edit of one is news, and so is one that comes or goes"""
+    toy = Toy(tmp_path, [make("a", "lists.txt"), phony("lists.txt")])
+    toy.write("lists.txt", "1")
+    assert toy.build()
+    assert toy.is_clean()
+    toy.add("lists.txt")
+    assert not toy.is_clean()
+    assert toy.open().changes() == {os.fspath(toy.base / "lists.txt")}
+    assert toy.build()
+    assert toy.ran == ["a"]
+
+
 def test_only_the_newest_few_are_kept(toy: One) -> None:
     """each set of goals leaves a file, up to a number"""
     tree = toy.save(make("out", "in"))

@@ -183,6 +183,34 @@ def test_force_is_always_out_of_date(tmp_path: Path, exists: bool) -> None:
     assert toy.looked_at == ([] if exists else ["a"])
 
 
+def test_a_file_that_a_phony_statement_only_allows_to_be_missing(tmp_path: Path) -> None:
+    """as CMake says it of its inputs: it counts by content; missing, what reads it is out of date"""
+    toy = Toy(tmp_path, [make("o", "s", "list"), phony("list"), phony("all", "o")])
+    toy.write("s", "s")
+    toy.write("list", "1")
+    assert toy.build()
+    assert toy.is_clean()
+    toy.add("list")
+    assert not toy.is_clean()
+    assert toy.build()
+    assert toy.ran == ["o"]
+    assert toy.is_clean()
+    (toy.base / "list").unlink()
+    assert not toy.is_clean()
+    assert toy.build()
+    assert toy.ran == ["o"]
+    assert not toy.is_clean()
+    assert toy.build()
+    assert toy.looked_at == ["o"]
+    toy.write("list", "3")
+    assert not toy.is_clean()
+    assert toy.build()
+    assert toy.ran == ["o"]
+    assert toy.is_clean()
+    assert toy.build()
+    assert toy.looked_at == []
+
+
 def _few(names: list[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(st.sampled_from(names), unique=True, max_size=2)
 

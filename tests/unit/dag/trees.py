@@ -188,11 +188,15 @@ class _Run:
         return True
 
     def files(self, node: Node) -> list[str]:
-        """A phony name stands for what it names."""
+        """A phony name stands for what it names, and for the file of that name."""
         found = []
         for path in node.ins:
             producer = self.graph.producer(path)
-            found += [path] if producer is None or producer.work is not None else self.files(producer)
+            is_named = producer is not None and producer.work is None
+            if not is_named or (self.toy.base / path).is_file():
+                found.append(path)
+            if producer is not None and is_named:
+                found += self.files(producer)
         return found
 
     def content(self, path: str) -> bytes:
