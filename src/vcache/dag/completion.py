@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -83,9 +84,13 @@ class Completion:
         self._keeper, self._files, self._options = run.keeper, run.files, run.options
 
     def prepare(self, task: Task) -> None:
-        """Remember what is there before a command runs."""
-        task.was = {path: self._files.out(path) for path in task.node.outs}
+        """Remember what is there before a command runs, and take out of its way what it makes anew."""
+        if task.attempt <= 1:
+            task.was = {path: self._files.out(path) for path in task.node.outs}
         task.before = {path: self._stamp(path) for path in (*task.node.outs, *_transient(task.command))}
+        if _begins_anew(task.node):
+            # What is added to an archive, or beside older files, would be in the result of every checkout.
+            self._remove(task, task.node.outs)
 
     def complete(self, task: Task, ended: Ended) -> Completed:
         """What became of a command."""
@@ -264,16 +269,32 @@ class Completion:
         """
         if task.node.is_generator:
             return
-        for path in (*task.node.outs, *_transient(task.command)):
-            full = self._files.full(path).rstrip("/")
-            if os.path.isdir(full) and not os.path.islink(full):
-                continue
-            if self._stamp(path) != task.before.get(path):
-                try:
-                    os.unlink(full)
-                except OSError:
-                    pass  # it cannot be removed, or somebody else did: the node runs again in any case
+        paths = (*task.node.outs, *_transient(task.command))
+        self._remove(task, [path for path in paths if self._stamp(path) != task.before.get(path)])
         self._files.made(task.node.outs)
+
+    def _remove(self, task: Task, paths: Iterable[str]) -> None:
+        """Remove files, and directories that are outputs with nothing else in them.
+
+        What cannot be removed, or somebody else removed, stays: its node runs in any case.
+        """
+        for path in paths:
+            full = self._files.full(path).rstrip("/")
+            if not os.path.isdir(full) or os.path.islink(full):
+                with suppress(OSError):
+                    os.unlink(full)
+            elif path[-1:] == "/" and _begins_anew(task.node) and self._is_own(task, full):
+                from shutil import rmtree  # 5 ms, for who makes directories
+
+                rmtree(full, ignore_errors=True)
+
+    def _is_own(self, task: Task, directory: str) -> bool:
+        """Whether all that is below a directory is what the node makes."""
+        files, name = self._files, self._files.name(directory)
+        if name == "." or not files.is_below_root(directory) or files.name("").startswith(f"{name}/"):
+            return False
+        read = (*task.node.ins, *task.extra_ins, *task.node.after)
+        return not any(f"{files.name(path)}/".startswith(f"{name}/") for path in read)
 
     def _stamp(self, path: str) -> tuple[int, ...]:
         try:
@@ -287,6 +308,11 @@ class Completion:
         if log and not self._keeper.is_disabled and not self._keeper.is_read_only:
             self._keeper.put_key(make_key(log.hex(), namespace=LOGS), [list(chunk) for chunk in chunks])
         return log
+
+
+def _begins_anew(node: Node) -> bool:
+    """Whether a node's command does not look at what it made before."""
+    return node.is_kept and not node.is_restat and not node.is_generator
 
 
 def _transient(command: Command | None) -> tuple[str, ...]:
