@@ -144,6 +144,7 @@ def test_a_child_shares_the_pool(server, words):
 def test_a_client_passes_on_what_it_got(server):
     """Children of ours find the jobserver as we did"""
     client = inherited(server.environment())
+    assert client is not None
     assert client.pass_fds == server.pass_fds
     assert client.environment() == {}
     client.settle()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vcache.dag.node import CONSOLE, Command, Node, Pool
@@ -12,7 +14,7 @@ from vcache.dag.task import Task
 from vcache.errors import GraphError
 
 
-def task(name: str, *, priority: float = 0, **more: object) -> Task:
+def task(name: str, *, priority: float = 0, **more: Any) -> Task:
     made = Task(Node(name=name, work=Command(shell="true"), **more))
     made.priority = priority
     return made

@@ -80,8 +80,9 @@ class World:
         finally:
             executor.close()
 
-    def said(self, kind: type) -> list[str]:
-        return [event.node.name for event in self.events if isinstance(event, kind)]
+    def said(self, kind: type[Any]) -> list[str]:
+        found: list[Any] = [event for event in self.events if isinstance(event, kind)]
+        return [event.node.name for event in found]
 
     def write(self, name: str, text: str) -> None:
         path = self.base / name
@@ -177,7 +178,7 @@ def test_a_result_holds_nothing_of_an_earlier_one(world: World):
 
 
 @pytest.mark.parametrize("more", [{"is_restat": True}, {"is_kept": False}])
-def test_what_looks_at_its_own_output_finds_it(world: World, more: dict[str, bool]):
+def test_what_looks_at_its_own_output_finds_it(world: World, more: dict[str, Any]):
     """A rule that says so, or whose result nobody else gets, goes on from what is there."""
     world.run(sh("echo 1 >> log; echo 1 > d/one", "log d/", **more))
     world.run(sh("echo 2 >> log; echo 2 > d/two", "log d/", **more))

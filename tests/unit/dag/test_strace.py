@@ -320,6 +320,7 @@ def test_a_compile(executor, tmp_path):
     } <= seen
     assert not {path for _, path in seen if path.startswith("obj")}
     assert set(ended.wrote) == {f"{tmp_path}/obj/a.o", f"{tmp_path}/obj/a.d"}
+    assert ended.opened is not None
     assert any(path.endswith("/cc1") for _, path in ended.opened)
     named = {os.path.join(tmp_path, name) for name in parse_depfile((tmp_path / "obj/a.d").read_text())}
     assert len(named) > 10
@@ -340,6 +341,7 @@ def test_a_shell_script(executor, tmp_path):
     assert ended.status == 0
     wanted = {("file", "b c"), ("file", "a"), ("file", "d/e"), ("absent", "nothing")}
     assert below(ended, tmp_path) == wanted
+    assert ended.opened is not None
     assert ("list", str(tmp_path)) in ended.opened
     assert set(ended.wrote) == {f"{tmp_path}/out", f"{tmp_path}/d/l"}
 
@@ -352,10 +354,11 @@ def test_a_python_program(executor, tmp_path):
     script.chmod(0o755)
     for _ in range(2):  # with and without bytecode of an earlier run
         ended = run(executor, tmp_path, argv=("./tool",), outs=["out"])
+        assert ended.opened is not None
+        assert ("file", os.path.normpath(sys.executable)) in ended.opened
+        assert ended.wrote == (f"{tmp_path}/out",)
         assert (ended.status, ended.chunks) == (0, ())
         assert below(ended, tmp_path) == {("file", "tool"), ("file", "mod.py")}
-    assert ("file", os.path.normpath(sys.executable)) in ended.opened
-    assert ended.wrote == (f"{tmp_path}/out",)
 
 
 @pytest.mark.parametrize(("script", "status"), [("exit 3", 3), ("kill -9 $$", 137), ("no-such-program", 127)])

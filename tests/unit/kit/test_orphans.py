@@ -77,6 +77,7 @@ def test_a_guard_that_was_killed():
     """Without its shell children run as they would without a guard"""
     guard = OrphanGuard()
     guard.watch(os.getpid(), is_group=False)
+    assert guard._shell is not None
     guard._shell.kill()
     guard._shell.wait()
     guard.forget(os.getpid(), is_group=False)
