@@ -47,6 +47,7 @@ def until(claim) -> None:
 def test_they_end_with_us():
     """After SIGKILL what was watched ends, with its group; what was forgotten goes on"""
     parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
     watched, alone, forgotten, stubborn = map(int, parent.stdout.readline().split())
     parent.kill()
     parent.wait()
@@ -62,6 +63,7 @@ def test_who_closes_ends_nobody():
     guard = OrphanGuard()
     child = subprocess.Popen(["sleep", "300"], process_group=0)
     guard.watch(child.pid, is_group=True)
+    assert guard._shell is not None
     shell = guard._shell.pid
     guard.close()
     guard.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import pytest
 
@@ -154,9 +155,10 @@ def test_an_error_of_the_body_goes_on():
 
 def test_after_the_end():
     """A pool that was shut down takes nothing; what it had taken has run"""
-    pool, ran = TaskPool("test", limit=1), []
+    pool = TaskPool("test", limit=1)
+    ran: list[int] = []
     for number in range(5):
-        pool.spawn(lambda number=number: ran.append(number))
+        pool.spawn(partial(ran.append, number))
     pool.shutdown()
     pool.shutdown()
     assert ran == [0, 1, 2, 3, 4]
