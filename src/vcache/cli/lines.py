@@ -167,7 +167,7 @@ class Lines:
             self._say(self._line(event.node, self._paint("33", f"not tried: {_shown(event.because)}")))
 
     def _noted(self, event: Noted) -> None:
-        if self._verbosity > QUIET:
+        if self._verbosity > (QUIET if not event.is_detail else 0):
             name = "" if event.node is None else f"{_shown(event.node.name)}: "
             self._say(f"{self._paint('33', 'note:')} {name}{_shown(event.text)}\n")
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.action import Published
-from vcache.dag.audit import compare, lines
+from vcache.dag.audit import compare
 from vcache.dag.evaluate import outs_of
 from vcache.dag.node import Made
 from vcache.entry import Dep, make_key
@@ -33,6 +33,7 @@ __all__ = ["Completed", "Completion", "log_digest", "owner_of"]
 
 LOGS: Final = ".logs"
 _NO_NAMES: tuple[str, ...] = ()
+Note = tuple[str, bool]
 Chunks = tuple[tuple[int, int, bytes], ...]
 
 
@@ -61,7 +62,7 @@ class Completed:
         made: what it left; None when that is not certain, so that it must run again.
         name: under which its result is kept; "" when it is not.
         remark: why a success was not kept.
-        notes: more lines for people.
+        notes: more lines for people, and whether each is only for who wants to know all.
         error: why a command that ended well failed all the same.
     """
 
@@ -72,7 +73,7 @@ class Completed:
     made: Made | None = None
     name: str = ""
     remark: str = ""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     error: str = ""
 
 
@@ -129,7 +130,7 @@ class Completion:
         chunks: Chunks,
         included: tuple[str, ...],
         log: bytes,
-    ) -> tuple[Made | None, str, str, str, tuple[str, ...]]:
+    ) -> tuple[Made | None, str, str, str, tuple[Note, ...]]:
         """What it left, its name, why it is not kept, why it failed after all, and notes."""
         node, files = task.node, self._files
         outs = tuple(files.out(path) for path in node.outs)
@@ -143,7 +144,7 @@ class Completion:
         notes = self._audited(task, command, ended, (*names, *included))
         changed = changed or self._changed_meanwhile(task, ended)
         if changed:
-            return None, "", changed, "", (f"{node.name}: {changed}: its result is not kept", *notes)
+            return None, "", changed, "", ((f"{changed}: its result is not kept", False), *notes)
         assert task.base is not None
         made = Made(task.base.fingerprint(), tuple(found), outs, ended.took_ns, "", log)
         unfit = remark or self._unfit(task, ended, missing)
@@ -242,7 +243,7 @@ class Completion:
     def _is_same(self, task: Task, path: str, ended: Ended) -> bool:
         return self._files.is_same_since(path, began_ns=ended.began_ns, started_ns=task.started_ns)
 
-    def _audited(self, task: Task, command: Command, ended: Ended, names: Iterable[str]) -> tuple[str, ...]:
+    def _audited(self, task: Task, command: Command, ended: Ended, names: Iterable[str]) -> tuple[Note, ...]:
         """What a traced command read or wrote that nobody had said, a line each."""
         if self._options.trace != "audit" or ended.opened is None:
             return ()
@@ -258,7 +259,9 @@ class Completion:
             outs=tuple(map(full, (*node.outs, *_transient(command)))),
             root=os.fspath(self._keeper.root),
         )
-        return tuple(lines(finding for finding in findings if finding.is_warning))
+        return tuple(
+            (str(finding).removeprefix(f"{node.name}: "), not finding.is_warning) for finding in findings
+        )
 
     # -- after failure ---------------------------------------------------------------------------
 

@@ -161,11 +161,16 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """Something worth a line that fails nothing: an undeclared input, a cache fault."""
+    """Something worth a line that fails nothing: an undeclared input, a cache fault.
+
+    Attributes:
+        is_detail: only for who wants to know all.
+    """
 
     at_ns: int
     text: str
     node: Node | None = None
+    is_detail: bool = False
 
 
 @dataclass(frozen=True, slots=True)

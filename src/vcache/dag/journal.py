@@ -360,6 +360,8 @@ def _skipped(event: Skipped) -> dict[str, object]:
 
 def _noted(event: Noted) -> dict[str, object]:
     record: dict[str, object] = {"event": "noted", "at_ns": event.at_ns, "text": event.text}
+    if event.is_detail:
+        record["is_detail"] = True
     return record if event.node is None else record | {"node": event.node.name}
 
 

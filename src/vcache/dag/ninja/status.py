@@ -252,8 +252,11 @@ class Status:
                 self._screen.take_back()
 
     def _noted(self, event: Noted) -> None:
+        if event.is_detail:
+            return
         # What is wrong with a manifest is told in ninja's name, as ninja tells it.
-        self._note(f"{'ninja' if event.text.startswith('warning: ') else 'vcache'}: {event.text}")
+        name = "" if event.node is None else f"{event.node.name}: "
+        self._note(f"{'ninja' if event.text.startswith('warning: ') else 'vcache'}: {name}{event.text}")
 
     def _note(self, line: str) -> None:
         self._screen.output(b"")
