@@ -275,14 +275,15 @@ def test_a_failing_compile_is_passed_on(bench):
         ("const char *t = __TIME__;", "-c", "__TIME__ is in a file"),
         ('__asm__(".incbin \\"data\\"");', "-c", ".incbin is in a file"),
         ("int x;", "-c -save-temps", "it makes other files"),
-        ("int main(void) { return 0; }", "-o program", "it links"),
-        ("int x;", "-E", "it compiles nothing"),
-        ("int x;", "-M", "it only lists dependencies"),
+        ("int main(void) { return 0; }", "-o program", "nothing is compiled"),
+        ("int x;", "-E", "nothing is compiled"),
+        ("int x;", "-M -c", "it only lists dependencies"),
     ],
     ids=lambda value: re.sub(r"\W+", "-", value),
 )
 def test_what_is_too_hard_runs_as_it_is(bench, text, flags, reason):
     """What cannot be answered from a cache is done by the compiler, and counted with its reason."""
+    bench.cc("gcc", "-c", "none.c")  # there is a cache
     (bench.root / "data").write_text("0123")
     (bench.root / "x.c").write_text(f"{text}\n")
     for _ in range(2):
@@ -404,6 +405,18 @@ def test_what_is_no_compiler_just_runs(bench):
     done = bench.cc("echo", "-c", "x.c")
     assert (done.returncode, done.stdout) == (0, "-c x.c\n")
     assert bench.cc("no-such-program").returncode == 127
+
+
+def test_a_configure_test_program_runs(bench):
+    """Links and questions are the compiler's own, by way of Python and of the helper."""
+    (bench.root / "x.c").write_text("int main(void) { return 7; }\n")
+    helper = os.fspath(bench.cache / "cc" / HELPER)
+    bench.cc("gcc", "-c", "x.c")
+    for command in ([*VCACHE.split(), "cc"], [helper]):
+        assert bench.run(*command, "gcc", "x.c", "-o", "x").returncode == 0
+        assert bench.run("./x").returncode == 7
+        assert "gcc" in bench.run(*command, "gcc", "--version").stdout
+    assert bench.stats()["nothing is compiled"] == 4
 
 
 AGREEMENT = """

@@ -349,7 +349,11 @@ def main(argv: list[str]) -> None:
     """
     try:
         if argv and argv[0][:1] != "-" and (directory := home()):
-            asked = request(find_compiler(argv[0], directory), argv, posix.getcwd())
+            program = find_compiler(argv[0], directory)
+            if not _may_compile(argv) and program and posix.access(directory, posix.W_OK):
+                append(f"{directory}/counts", b"raw nothing is compiled\n")
+                _become(program, argv)
+            asked = request(program, argv, posix.getcwd())
             _answer(asked, record_path(directory, asked))
             append(f"{directory}/counts", b"hit\n")
             if b"VCACHE_CC_LOG" in posix.environ:
@@ -362,6 +366,20 @@ def main(argv: list[str]) -> None:
         import site
 
         site.main()
+
+
+def _may_compile(argv: list[str]) -> bool:
+    """Whether a command may be one that is kept. A `configure` runs a hundred that are not: links, questions."""
+    return b"VCACHE_CC_LOG" in posix.environ or any(word in ("-c", "-S") or word[:1] == "@" for word in argv)
+
+
+def _become(program: str, argv: list[str]) -> None:
+    """As `running.become`, which costs 10 ms of imports."""
+    import _signal  # type: ignore[import-not-found]  # builtin; `signal` costs an enum
+
+    for number in (_signal.SIGPIPE, _signal.SIGXFSZ):
+        _signal.signal(number, _signal.SIG_DFL)
+    posix.execv(program, [program, *argv[1:]])
 
 
 def log(words: str, argv: list[str]) -> None:

@@ -308,10 +308,10 @@ static void write_file(const char *path, const unsigned char *data, size_t lengt
     free(temporary);
 }
 
-static void count_hit(const char *home) {
+static void count(const char *home, const char *event) {
     int fd = open(join(home, "/counts", ""), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0) {
-        write_all(fd, (const unsigned char *)"hit\n", 4);
+        write_all(fd, (const unsigned char *)event, strlen(event));
         close(fd);
     }
 }
@@ -365,6 +365,13 @@ static void answer(const char *home) {
     if (time(NULL) - status.st_mtim.tv_sec > DAY_S) utimes(path, NULL);
 }
 
+/* `lean._may_compile` */
+static int may_compile(void) {
+    for (char **word = words; *word; word++)
+        if (!strcmp(*word, "-c") || !strcmp(*word, "-S") || **word == '@') return 1;
+    return 0;
+}
+
 /* As `vcache-cc…`: [--vcache-fallback=COMMAND] [--vcache-name] COMPILER ARGS; by any other name, as the
  * compiler of that name. */
 int main(int argc, char **argv) {
@@ -384,7 +391,14 @@ int main(int argc, char **argv) {
         puts(record_path(home, request(need(getcwd(NULL, 0)), home)));
         return 0;
     }
+    if (!may_compile() && !access(home, W_OK)) {
+        char *program = find_compiler(words[0], home);
+        count(home, "raw nothing is compiled\n");
+        words[0] = program;
+        execv(program, words);
+        doubt();
+    }
     answer(home);
-    count_hit(home);
+    count(home, "hit\n");
     return 0;
 }
