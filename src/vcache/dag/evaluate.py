@@ -76,6 +76,7 @@ class Evaluator:
         self._cwd = files.name("") or "."
         self._tools: dict[str, tuple[Dep, ...]] = {}
         self._env: dict[str, Dep] = {}
+        self._shared: dict[object, tuple[Dep, ...]] = {}
 
     def base(
         self, node: Node, command: Command, *, ins: Iterable[str], more: Iterable[Dep] = ()
@@ -89,7 +90,7 @@ class Evaluator:
         Raises:
             FingerprintError: a tool that does not exist, or an input that cannot be read.
         """
-        deps: list[Dep] = [RECIPE, *self._words(command)]
+        deps: list[Dep] = [RECIPE, *self._own(command), *self._common(command)]
         for path in ins:
             dep = self._files.input(path)
             if dep is None:
@@ -106,7 +107,8 @@ class Evaluator:
         """Whether a command's own words name the project's place."""
         return names_root((*words_of(command), command.rsp_content, *command.env.values()), self._root)
 
-    def _words(self, command: Command) -> Iterable[Dep]:
+    def _own(self, command: Command) -> Iterable[Dep]:
+        """What hardly any two commands have in common."""
         root = self._root
         if command.shell:
             line = portable_text(command.shell, root)
@@ -114,26 +116,38 @@ class Evaluator:
             yield Dep("argv", "argv", words_identity(shell_words(line)), note=line)
         else:
             yield argv_dep(command.argv, root)
+        if command.rspfile:
+            yield rsp_dep(command.rsp_content, root)
+
+    def _common(self, command: Command) -> tuple[Dep, ...]:
+        """What the commands of one rule share: looked at for the first of them."""
+        programs = *self._programs(command), *command.tools
+        shared = programs, command.cwd, tuple(command.env.items()), command.heeds, command.is_traced
+        known = self._shared.get(shared)
+        if known is None:
+            known = tuple(self._looks(command, programs))
+            if not any("/" in tool and self._files.is_below_root(_from(command, tool)) for tool in programs):
+                self._shared[shared] = known
+        return known
+
+    def _looks(self, command: Command, programs: Iterable[str]) -> Iterable[Dep]:
         yield cwd_dep(self._files.name(command.cwd) if command.cwd else self._cwd)
-        for tool in dict.fromkeys((*self._programs(command), *command.tools)):
-            yield from self._tool(tool, command)
+        for tool in dict.fromkeys(programs):
+            yield from self._tool(_from(command, tool))
         for variable, value in command.env.items():
-            yield set_dep(variable, value, root)
+            yield set_dep(variable, value, self._root)
         for variable in (*command.heeds, *self._environ_names):
             yield self._variable(variable)
         if command.is_traced:
             # What an untraced run did not see is no less true now: its results are not for this one.
             yield _TRACED
-        if command.rspfile:
-            yield rsp_dep(command.rsp_content, root)
 
     def _programs(self, command: Command) -> tuple[str, ...]:
         """The program itself, as far as it is known: a shell line names its own in `tools`."""
         return command.argv[:1]
 
-    def _tool(self, tool: str, command: Command) -> tuple[Dep, ...]:
+    def _tool(self, where: str) -> tuple[Dep, ...]:
         """A program, and for a compiler what it starts and which variables it heeds."""
-        where = os.path.join(command.cwd, tool) if "/" in tool else tool
         known = self._tools.get(where)
         if known is None:
             known = tuple(self._looked_at(where))
@@ -163,3 +177,8 @@ class Evaluator:
             (known,) = self._observer.observe(Env(name))
             self._env[name] = known
         return known
+
+
+def _from(command: Command, tool: str) -> str:
+    """A tool as a path of the graph: a command names it from where it runs."""
+    return os.path.join(command.cwd, tool) if "/" in tool else tool

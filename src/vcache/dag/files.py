@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.discovery import spec_of
 from vcache.entry import Dep
 from vcache.errors import FingerprintError
+from vcache.fingerprint.digests import FileState
 from vcache.fingerprint.inputs import Dir
 from vcache.hash import digest
 from vcache.portable import PLACE, place_dep, portable_name
@@ -21,7 +22,7 @@ from vcache.portable import PLACE, place_dep, portable_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vcache.fingerprint.digests import FileDigests, FileState
+    from vcache.fingerprint.digests import FileDigests
     from vcache.fingerprint.observe import Observer
 
 __all__ = ["Files"]
@@ -149,6 +150,11 @@ class Files:
         # New ones, since other threads may be looking things up in these.
         self._others, self._looks = {}, {}
 
+    def restored(self, path: str, content: bytes) -> None:
+        """Take a path as a file of this digest, which was just written there."""
+        # Without a signature: it is too young to be known again by one.
+        self._note(self.full(path), FileState(content, b""))
+
     def _note(self, full: str, state: FileState) -> None:
         before = self.seen.get(full)
         if before is None or before.digest != state.digest:
@@ -179,6 +185,10 @@ class Files:
         """In a dry run: take a path as if it held content of this digest."""
         dep = Dep("file", self.name(path), content)
         self._files[path] = self._files[self.full(path)] = dep
+
+    def is_there(self, path: str) -> bool:
+        """Whether there is anything at an output's path."""
+        return os.path.lexists(self.full(path).rstrip("/"))
 
     def out(self, path: str) -> bytes:
         """A digest of what is at an output's path, also of a link itself; b"" when there is nothing.

@@ -18,7 +18,7 @@ from vcache.dag.node import CONSOLE, Command, Made
 from vcache.errors import GraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from vcache.action import Result
     from vcache.dag.evaluate import Evaluator
@@ -71,8 +71,10 @@ class Judge:
             return self._would_run(task)
         if not self._identify(task, command):
             return self._would_run(task)
-        reason = self._reason(task)
-        if not reason:
+        # What is gone has to be had in any case: what else differs is asked when it has to be run.
+        is_lacking = self._is_lacking(task)
+        reason = "" if is_lacking else self._reason(task)
+        if not (is_lacking or reason):
             self._up_to_date(task)
             return Verdict.MADE
         if self._may_look_up(task):
@@ -81,7 +83,7 @@ class Judge:
             result = run.actions.find(owner_of(task.node, run.files), task.lookup)
             if result is not None and self._take(task, result, began_ns):
                 return Verdict.MADE
-        run.emit(events.Missed(run.clock(), task.node, reason))
+        run.emit(events.Missed(run.clock(), task.node, reason or self._reason(task) or "an output was gone"))
         return self._would_run(task) if run.options.is_dry_run else Verdict.RUN
 
     # -- what identifies it ------------------------------------------------------------------------
@@ -94,6 +96,7 @@ class Judge:
         if isinstance(base, str):
             return self._missing(task, base)
         task.base = task.lookup = base
+        task.fingerprint = b""
         if node.after and not (command.depfile or command.deps or command.is_traced):
             # It may read what it only waits for: that counts where another tree's result is taken.
             after = [path for name in node.after for path in self._wanted.stands_for(name)]
@@ -116,6 +119,10 @@ class Judge:
 
     # -- in this tree --------------------------------------------------------------------------------
 
+    def _is_lacking(self, task: Task) -> bool:
+        """Whether an output is gone. A generator's are judged by their times."""
+        return not (task.node.is_generator or all(map(self._run.files.is_there, task.node.outs)))
+
     def _reason(self, task: Task) -> str:
         """Why this tree does not hold what a node makes; "" when it does."""
         node = task.node
@@ -133,8 +140,7 @@ class Judge:
         last = self._run.tree.last(node.name)
         if last is None:
             return "never built here"
-        assert task.base is not None
-        if last.base != task.base.fingerprint():
+        if last.base != self._fingerprint(task):
             changed = next((need.node.name for need in task.needs if need.is_changed), "")
             return f"changed {changed}" if changed else "its command or its inputs changed"
         if len(last.outs) != len(node.outs):
@@ -166,8 +172,7 @@ class Judge:
         run.tally.n_up_to_date += 1
         last = run.tree.last(node.name)
         if last is None or node.is_generator:
-            assert task.base is not None
-            made = Made(base=task.base.fingerprint(), outs=tuple(map(run.files.out, node.outs)))
+            made = Made(base=self._fingerprint(task), outs=tuple(map(run.files.out, node.outs)))
             if last is None or (last.base, last.outs) != (made.base, made.outs):
                 last = made
                 run.tree.record(node.name, made)
@@ -189,6 +194,7 @@ class Judge:
     def _take(self, task: Task, result: Result, began_ns: int) -> bool:
         """Restore a result; False when that cannot be done."""
         run, node = self._run, task.node
+        written: tuple[str, ...] | None = None
         if run.options.is_dry_run:
             if not run.actions.has(result):
                 return False
@@ -203,8 +209,9 @@ class Judge:
             if written:
                 run.files.made(node.outs)
             task.is_changed = bool(written)
-            self._remember(task, result)
         task.chunks, task.log = result.chunks, log_digest(result.chunks)
+        if written is not None:
+            self._remember(task, result, written)
         run.tally.n_hit += 1
         run.tally.saved_ns += result.cost_ns
         now = run.clock()
@@ -213,19 +220,37 @@ class Judge:
         self._say(events.Output(now, node, result.chunks, is_replayed=True))
         return True
 
-    def _remember(self, task: Task, result: Result) -> None:
-        assert task.base is not None
+    def _remember(self, task: Task, result: Result, written: tuple[str, ...]) -> None:
         self._run.tree.record(
             task.node.name,
             Made(
-                base=task.base.fingerprint(),
+                base=self._fingerprint(task),
                 found=result.found,
-                outs=tuple(map(self._run.files.out, task.node.outs)),
+                outs=tuple(self._outs(task, result, written)),
                 took_ns=result.cost_ns,
                 result=result.name,
-                log=log_digest(result.chunks),
+                log=task.log,
             ),
         )
+
+    def _outs(self, task: Task, result: Result, written: tuple[str, ...]) -> Iterator[bytes]:
+        """What is at each output; of a file that was just written that is known."""
+        files = self._run.files
+        pieces = {output.name: output.pieces[0] for output in result.plan if not output.is_tree}
+        for path in task.node.outs:
+            piece = pieces.get(name) if (name := files.name(path)) in written else None
+            if piece is not None and piece.is_file:
+                files.restored(path, piece.content)
+                yield piece.content
+            else:
+                yield files.out(path)
+
+    def _fingerprint(self, task: Task) -> bytes:
+        """That of its base, as the actions know it."""
+        assert task.base is not None
+        if not task.fingerprint:
+            task.fingerprint = self._run.actions.fingerprint(task.base)
+        return task.fingerprint
 
     def _would_run(self, task: Task) -> Verdict:
         """In a dry run: it would run, and what it makes is not known."""

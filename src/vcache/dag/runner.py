@@ -92,7 +92,7 @@ class Runner:
         self._calls = 0
         self._timers: list[tuple[float, int, Task]] = []
         self._stopped_by = 0
-        self._has_terminal_out = False
+        self._has_terminal_out = self._is_ranked = False
         self._unsaid: list[events.Output] = []
 
     def run(self, goals: Sequence[Node]) -> int:
@@ -104,7 +104,6 @@ class Runner:
         try:
             for node in goals:
                 self._wanted.want(node)
-            self._wanted.rank()
             self._loop()
         except BaseException:
             self._kill_all()
@@ -229,6 +228,9 @@ class Runner:
         if self._judge.judge(task, command) is Verdict.MADE:
             self._wanted.end(task, State.MADE)
             return
+        if not self._is_ranked:  # who is urgent matters once somebody has to wait
+            self._is_ranked = True
+            self._wanted.rank()
         self._slots.push(task)
         task.move(State.QUEUED)
 
@@ -315,8 +317,8 @@ class Runner:
             self._has_terminal_out = False
         task.chunks, task.log = done.chunks, done.log
         now = self._run.clock()
-        for text in done.notes:
-            self._run.emit(events.Noted(now, text.removeprefix(f"{node.name}: "), node))
+        for text, is_detail in done.notes:
+            self._run.emit(events.Noted(now, text, node, is_detail))
         if done.error:
             self._fail(task, done.error, done=done)
         elif ended.is_killed:

@@ -30,7 +30,7 @@ class Task:
         extra_ins: paths it turned out to read while its script ran.
         extra_deps: values it turned out to depend on.
         command: what it runs, once that is known.
-        base: its manifest without order-only inputs, once it is known.
+        base, fingerprint: its manifest without order-only inputs, once it is known; b"" until it is asked for.
         outs: the paths of its results, for those who need it.
         stands_for: for a phony node, the files that it names, in the end.
         value: a function's result.
@@ -45,7 +45,8 @@ class Task:
     """
 
     __slots__ = (
-        "asked", "attempt", "base", "before", "chunks", "command", "coroutine", "extra_deps", "extra_ins", "identity",
+        "asked", "attempt", "base", "before", "chunks", "command", "coroutine", "extra_deps", "extra_ins",
+        "fingerprint", "identity",
         "is_always", "is_changed", "is_completed", "is_run", "is_unknown", "kill", "lane", "log", "lookup", "needs",
         "node", "outs", "pending", "priority", "stands_for", "started_ns", "state", "value", "waiters",
         "was",
@@ -64,6 +65,7 @@ class Task:
         self.extra_deps: list[Dep] = []
         self.command: Command | None = None
         self.base: Manifest | None = None
+        self.fingerprint = b""
         self.lookup: Manifest | None = None
         self.outs: tuple[str, ...] = node.outs
         self.stands_for: tuple[str, ...] = ()
