@@ -318,9 +318,7 @@ class Saving:
         finders = tree.finders(changed)
         readers = {node for nodes in finders.values() for node in nodes}
         if stored is not None:
-            for thing in changed:
-                if not thing & LOOK:
-                    readers.update(stored.consumers(thing))
+            readers |= _readers([thing for thing in changed if not thing & LOOK], stored)
         for node in readers - confirmed:
             tree._flags[node] |= STALE
             references = numbers_of(tree._references[node])
@@ -400,6 +398,18 @@ class Saving:
 def _made_of(references: Iterable[int], stored: StoredGraph) -> set[int]:
     """The things, of those that were found, that some node makes."""
     return {ref for ref in set(references) if not ref & (LOOK | OUTDATED) and stored.maker(ref) >= 0}
+
+
+def _readers(things: list[int], stored: StoredGraph) -> set[int]:
+    """The nodes that declare one of some things, also by a phony name that stands for it."""
+    readers: set[int] = set()
+    while things:
+        for node in stored.consumers(things.pop()):
+            if node not in readers:
+                readers.add(node)
+                if stored.is_phony(node):
+                    things += stored.lists(node)[0]
+    return readers
 
 
 class _Renumbering:

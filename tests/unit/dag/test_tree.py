@@ -194,6 +194,19 @@ def test_a_declared_change_is_not_forgotten_by_other_goals(tmp_path: Path) -> No
     assert toy.is_clean()
 
 
+def test_a_change_behind_a_phony_name_is_not_forgotten(tmp_path: Path) -> None:
+    """the same where one of the readers names what stands for the input"""
+    toy = Toy(tmp_path, [phony("p", "s"), make("a", "p"), make("b", "s", after=["p"])])
+    toy.write("s", "s")
+    assert toy.build()
+    toy.add("s")
+    assert toy.build("b")
+    assert toy.ran == ["b"]
+    assert toy.build()
+    assert toy.ran == ["a"]
+    assert toy.is_clean()
+
+
 def test_an_edit_during_the_run_is_news(toy: Toy) -> None:
     """the signature that is kept belongs to the content that the run saw"""
     toy.add("a.c")
