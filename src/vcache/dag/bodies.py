@@ -154,6 +154,7 @@ class Bodies:
         arguments = [self._result_for(task, self._wanted.task(node)) for node in work.wants]
         if work.wants_logs:
             arguments.append([(node, self._log_of(self._wanted.task(node))) for node in work.wants_logs])
+        task.was = {path: self._run.files.out(path) for path in task.node.outs}
         task.started_ns = self._run.clock()
         task.move(State.RUNNING)
         self._threads.spawn(lambda: self._inbox(self._carried_out(task, work, arguments)))
@@ -190,18 +191,21 @@ class Bodies:
 
         task.value = ended.value
         task.identity = identity(ended.value, where=f"the value of {task.node.name}")
-        now = run.clock()
-        if ended.is_hit:
-            run.tally.n_hit += 1
-            run.emit(events.Hit(now, task.node, "", 0, ended.took_ns))
-        else:
-            run.tally.n_run += 1
-            run.emit(events.Finished(now, task.node, 0, ended.took_ns))
         run.files.made(task.node.outs)
         outs = tuple(map(run.files.out, task.node.outs))
         base = digest(task.identity)
         last = run.tree.last(task.node.name)
         task.is_changed = last is None or (last.base, last.outs) != (base, outs)
+        now = run.clock()
+        if not ended.is_hit:
+            run.tally.n_run += 1
+            run.emit(events.Finished(now, task.node, 0, ended.took_ns))
+        elif task.is_changed or outs != tuple(task.was.values()):
+            run.tally.n_hit += 1
+            run.emit(events.Hit(now, task.node, "", 0, ended.took_ns))
+        else:  # remembered, and what it last was in this tree
+            run.tally.n_up_to_date += 1
+            run.emit(events.UpToDate(now, task.node))
         if task.is_changed:
             run.tree.record(task.node.name, Made(base=base, outs=outs, took_ns=ended.took_ns))
         self._wanted.end(task, State.MADE)

@@ -349,6 +349,24 @@ def test_a_value_is_a_firewall(world: World):
     assert world.said(events.UpToDate) == ["n"]
 
 
+def test_a_remembered_value_is_up_to_date_where_it_was_so_before(world: World):
+    """It counts as taken from the cache where this tree had another one, or lacked a file of it."""
+
+    def node(value: int) -> Node:
+        def run() -> tuple[object, bool]:
+            (world.base / "v").write_text("v")
+            return value, True
+
+        return Node(name="v", outs=("v",), work=Call(run))
+
+    for value, kind in ((1, events.Hit), (1, events.UpToDate), (2, events.Hit), (2, events.UpToDate)):
+        assert world.run(node(value)) == 0
+        assert world.said(kind) == ["v"]
+    (world.base / "v").unlink()
+    assert world.run(node(2)) == 0
+    assert world.said(events.Hit) == ["v"]
+
+
 def test_a_pool_bounds_its_nodes(world: World):
     """Of a pool of one slot never two run at once, while others do."""
     nodes = [
