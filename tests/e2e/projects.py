@@ -91,7 +91,9 @@ class Tree:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("VCACHE_", "NINJA"))
         }
-        return {**kept, "VCACHE_DIR": os.fspath(self.cache), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        # Meson puts ccache or sccache before a compiler that it finds by itself.
+        ours = {"CC": "gcc", "VCACHE_DIR": os.fspath(self.cache), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        return {**kept, **ours}
 
     # -- sources -----------------------------------------------------------------------------------
 
