@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -28,19 +29,16 @@ def run(scale: Scale, directory: Path) -> list[Row]:
     """Hits of one compile, and whole builds, taking turns."""
     peers = _compilers(directory)
     environ = _environ(directory)
-    try:
+    with _sccache_server(environ):
         builds = {
             name: _Build(directory / name.replace(" ", "-"), words, environ) for name, words in peers.items()
         }
         sleep(_SETTLED_S)
         cold = {name: _figure(name, [build.make(scale)]) for name, build in builds.items()}
-        hits = _turns(
-            {name: build.hit for name, build in builds.items() if name != _PLAIN}, scale.pick(100, 2)
-        )
+        compiles = {name: build.hit for name, build in builds.items() if name != _PLAIN}
+        hits = _turns(compiles, scale.pick(100, 2))
         cached = {name: partial(build.make, scale) for name, build in builds.items() if name != _PLAIN}
         warm = _turns(cached, scale.pick(15, 1))
-    finally:
-        subprocess.run(["sccache", "--stop-server"], env=environ, check=False, capture_output=True)
     what = "make -j2 of lua"
     return [
         Row("a hit", Compare.WITHIN, "ms", hits[_OURS], hits[_CCACHE], 3.0),
@@ -72,6 +70,23 @@ def _compilers(directory: Path) -> dict[str, list[str]]:
         _CCACHE: [_CCACHE, "gcc"],
         _SCCACHE: [_SCCACHE, "gcc"],
     }
+
+
+@contextmanager
+def _sccache_server(environ: Mapping[str, str]) -> Iterator[None]:
+    """sccache's own helper, as a child of ours, so that it ends with the benchmark."""
+    variables = {**environ, "SCCACHE_START_SERVER": "1", "SCCACHE_NO_DAEMON": "1"}
+    with subprocess.Popen(
+        [_SCCACHE], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as server:
+        try:
+            while not Path(environ["SCCACHE_SERVER_UDS"]).exists():
+                if server.poll() is not None:
+                    raise SystemExit(f"sccache's server ended with {server.returncode}")
+                sleep(0.01)
+            yield
+        finally:
+            server.terminate()
 
 
 def _environ(directory: Path) -> dict[str, str]:
