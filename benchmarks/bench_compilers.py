@@ -74,7 +74,7 @@ def _compilers(directory: Path) -> dict[str, list[str]]:
 
 @contextmanager
 def _sccache_server(environ: Mapping[str, str]) -> Iterator[None]:
-    """sccache's own helper, as a child of ours, so that it ends with the benchmark."""
+    """The resident helper of sccache, as a child of ours, so that it ends with the benchmark."""
     variables = {**environ, "SCCACHE_START_SERVER": "1", "SCCACHE_NO_DAEMON": "1"}
     with subprocess.Popen(
         [_SCCACHE], env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
