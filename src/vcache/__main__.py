@@ -6,9 +6,15 @@ commands needs would cost them more than what they do.
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
-__all__ = ["main"]
+TYPE_CHECKING = False  # importing typing costs 10 ms
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+__all__ = ["main", "ninja"]
 
 
 def main() -> None:
@@ -35,9 +41,21 @@ def ninja() -> None:
     from vcache.dag.frozen import NINJA, try_clean
 
     try_clean(sys.argv[1:], NINJA)  # ends the process where there is nothing to do
+    # As in `cli.app`: looking for cycles, and taking the interpreter down in good order, cost more
+    # than what is done in between: 30 ms of 200 after a small change among 10,000 steps.
+    gc.disable()
     from vcache.cli.ninja import main as full
 
-    raise SystemExit(full())
+    _leave(full())
+
+
+def _leave(status: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            status = status or 1
+    os._exit(status)
 
 
 if __name__ == "__main__":
