@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -133,11 +134,14 @@ class DaskExecutor:
         self._local_most = default_slots()
         self._packer = TaskPool("vcache-pack", limit=1)
         self._takers = TaskPool("vcache-take", limit=_TAKERS)
+        # A worker that hangs makes one of these hang, and nobody waits for it long.
+        self._halters = TaskPool("vcache-halt", limit=_TAKERS)
         self._lock = threading.Condition()  # guards all below
         self._tasks: set[_Task] = set()
         self._waiting: deque[_Task] = deque()
         self._local_count = 0
         self._halting: list[str] = []
+        self._halt_count = 0
         self._reasons: set[str] = set()
         self._here_count = self._count = 0
         self._is_lost = self._is_closed = False
@@ -181,7 +185,7 @@ class DaskExecutor:
         for task in tasks:
             self._stop(task)
         with self._lock:
-            self._lock.wait_for(lambda: not self._tasks, timeout=_CLOSE_S)
+            self._lock.wait_for(lambda: not self._tasks and not self._halt_count, timeout=_CLOSE_S)
         self._local.close()
         self._packer.shutdown()
         self._takers.shutdown()
@@ -266,7 +270,9 @@ class DaskExecutor:
             reply = future.result(timeout=_RESULT_S)
             ended = self._shipping.take_in(parcel, reply)
         except Exception as error:  # what a worker raises is its own
-            ended = f"its worker failed: {error}" if str(error) else f"its worker failed: {error!r}"
+            ended = f"its worker failed: {str(error) or repr(error)}"
+            if self._client.status != "running":
+                ended = self._lost()
         future.release()
         if isinstance(ended, str):
             self._here(task, ended)
@@ -287,12 +293,18 @@ class DaskExecutor:
                     return
                 if self._client.status == "running":
                     continue
-                self._is_lost = True
                 tasks = [task for task in self._tasks if task.future is not None]
+            why = self._lost()
             for task in tasks:
                 if self._claim(task):
-                    self._here(task, "the scheduler is gone")
+                    self._here(task, why)
             return
+
+    def _lost(self) -> str:
+        """Send nothing there any more."""
+        with self._lock:
+            self._is_lost = True
+        return "the scheduler is gone"
 
     def _stop(self, task: _Task) -> None:
         with self._lock:
@@ -302,10 +314,13 @@ class DaskExecutor:
             kill, future = task.kill, task.future
             if future is not None and not task.is_back:
                 self._halting.append(task.id)
+                self._halt_count += 1
+            else:
+                future = None
         if kill is not None:
             kill()
-        elif future is not None:
-            self._takers.spawn(lambda: self._halt(future))
+        if future is not None:
+            self._halters.spawn(lambda: self._halt(future))
 
     def _is_stopped(self, task: _Task) -> bool:
         with self._lock:
@@ -316,11 +331,15 @@ class DaskExecutor:
         with self._lock:
             orders, self._halting = self._halting, []
         try:
-            if orders:
-                self._client.run(stop, orders, wait=False, on_error="ignore")
             future.cancel()
-        except Exception as error:
+            if orders and self._client.status == "running":
+                self._client.run(stop, orders, on_error="ignore")
+        except Exception as error:  # nobody waits for it, and what it makes harms nobody
             _LOG.debug("a command could not be stopped: %s", error)
+        finally:
+            with self._lock:
+                self._halt_count -= 1
+                self._lock.notify_all()
 
     # -- this machine ------------------------------------------------------------------------------
 
@@ -407,8 +426,14 @@ def _connected(scheduler: str, url: str) -> Client:
         raise UsageError(
             f"--executor {url!r} needs the package distributed: pip install 'vcache[dask]'"
         ) from error
-    # What it has to say of a lost connection is said here, in words about the build.
-    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
+    host, _, port = scheduler.partition("://")[2].rpartition(":")
+    try:  # at once, where Dask would go on trying
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise UsageError(f"--executor {url!r}: no scheduler answers there: {error}") from error
+    # What they have to say of a lost connection is said here, in words about the build.
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return Client(scheduler, timeout=_CONNECT_S, set_as_default=False, name="vcache")
     except (OSError, TimeoutError) as error:

@@ -182,7 +182,7 @@ class _Worker:
         self.trees = Trees(find_place)
         self.digests = FileDigests("/")
         self._executor = LocalExecutor(environ={})
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards all below
         self._caches: dict[str, Cache] = {}
         self._running: dict[str, Callable[[], None]] = {}
         self._stopped: set[str] = set()
@@ -283,22 +283,52 @@ def _environ(order: Order, root: str) -> dict[str, str]:
 # -- one order -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """An order in its tree.
+
+    Attributes:
+        root: where the command sees the tree: at its own path, or where the project is at home.
+    """
+
+    order: Order
+    tree: Tree
+    root: str
+
+    @property
+    def is_home(self) -> bool:
+        return self.root == self.order.root
+
+    def at_home(self, data: bytes, *, is_rule: bool = False) -> bytes:
+        """What a command wrote, with paths as the client has them.
+
+        Args:
+            is_rule: of make, which quotes some characters.
+        """
+        if self.is_home:
+            return data
+        root = self.order.root
+        if is_rule:
+            root = root.replace("$", "$$").replace("#", r"\#").replace(" ", r"\ ")
+        return data.replace(os.fsencode(self.tree.path), os.fsencode(root))
+
+
 def _carried_out(order: Order, worker: _Worker, tree: Tree) -> dict[str, object]:
     wanted = _wanted(order, worker, tree)
     tree.become(wanted)
-    ended = worker.run(order.order, _job(order, tree.path))
+    os.makedirs(os.path.join(tree.path, order.cwd), exist_ok=True)
+    before = tree.seen_at(order.root, order.cwd)
+    scene = _Scene(order, tree, order.root if before else tree.path)
+    ended = worker.run(order.order, _job(scene, before))
     if ended is None or ended.is_killed:
         return {"status": 1, "is_killed": True}
-    chunks = [
-        (stream, at_ns, data.replace(os.fsencode(tree.path), os.fsencode(order.root)))
-        for stream, at_ns, data in ended.chunks
-    ]
+    chunks = [(stream, at_ns, scene.at_home(data)) for stream, at_ns, data in ended.chunks]
     reply: dict[str, object] = {
         "status": ended.status, "chunks": chunks, "gap": ended.gap, "took_ns": ended.took_ns,
     }  # fmt: skip
     if ended.status:
         return reply
-    return _made(order, worker, tree, wanted, reply)
+    return _made(scene, worker, wanted, reply)
 
 
 def _wanted(order: Order, worker: _Worker, tree: Tree) -> Wanted:
@@ -316,11 +346,16 @@ def _above(name: str) -> list[str]:
     return ["/".join(parts[:at]) for at in range(1, len(parts))]
 
 
-def _job(order: Order, root: str) -> Job:
-    """The command in its tree."""
+def _job(scene: _Scene, before: tuple[str, ...]) -> Job:
+    """The command in its tree.
+
+    Args:
+        before: what it is started with.
+    """
+    order, root, path = scene.order, scene.root, scene.tree.path
+    argv = order.argv or ("/bin/sh", "-c", order.shell)
     command = Command(
-        argv=tuple(expanded(word, root) for word in order.argv),
-        shell=expanded(order.shell, root),
+        argv=(*before, *(expanded(word, root) for word in argv)),
         cwd=order.cwd,
         env=_environ(order, root),
         depfile=order.depfile,
@@ -328,29 +363,27 @@ def _job(order: Order, root: str) -> Job:
         rsp_content=expanded(order.rsp_content, root),
         timeout_s=order.timeout_s,
     )
-    os.makedirs(os.path.join(root, order.cwd), exist_ok=True)
-    makes = tuple(os.path.join(root, name) for name in order.outs)
-    return Job(node=Node(name=order.label), command=command, base=root, makes=makes)
+    makes = tuple(os.path.join(path, name) for name in order.outs)
+    return Job(node=Node(name=order.label), command=command, base=path, makes=makes)
 
 
-def _made(
-    order: Order, worker: _Worker, tree: Tree, wanted: Wanted, reply: dict[str, object]
-) -> dict[str, object]:
+def _made(scene: _Scene, worker: _Worker, wanted: Wanted, reply: dict[str, object]) -> dict[str, object]:
     """What a command that ended well left, kept in the shared cache."""
+    order, tree = scene.order, scene.tree
     chunks = cast("list[tuple[int, int, bytes]]", reply["chunks"])
     stray = _stray(order, tree, wanted)
     if stray:
         return {"declined": f"it made {stray}, which it does not declare"}
-    reply["reads"] = _reads(order, worker, tree, chunks)
+    reply["reads"] = _reads(scene, worker, chunks)
     made = [
         name
         for name in (*order.outs, *filter(None, (order.depfile,)))
         if os.path.lexists(os.path.join(tree.path, name))
     ]
-    bound = _bound(order, tree, made, chunks)
+    bound = "" if scene.is_home else _bound(order, tree, made, chunks)
     if bound:
         return {"declined": f"{bound} names the directory it was made in"}
-    _come_home(order, tree)
+    _translate(scene)
     try:
         files = collect(tree.shelf, made)
     except (UsageError, UnsafePath, FingerprintError) as error:
@@ -373,44 +406,46 @@ def _stray(order: Order, tree: Tree, wanted: Wanted) -> str:
 
 
 def _reads(
-    order: Order, worker: _Worker, tree: Tree, chunks: Sequence[tuple[int, int, bytes]]
+    scene: _Scene, worker: _Worker, chunks: Sequence[tuple[int, int, bytes]]
 ) -> list[tuple[str, bytes]]:
     """What a compiler says that it read, as it was here.
 
     Raises:
         Lost: what it says cannot be understood, or is gone.
     """
-    names: Iterable[str] = ()
-    if order.deps == "msvc":
-        # Words name the client's root already.
-        found = [
-            name
-            for _, _, data in chunks
-            for name in parse_show_includes(data, *filter(None, (order.msvc_prefix,)))[0]
-        ]
-        names = [_replaced(name, order.root, tree.path) for name in found]
-    elif order.depfile:
-        try:
-            with open(
-                os.path.join(tree.path, order.depfile), encoding="utf-8", errors="surrogateescape"
-            ) as file:
-                names = parse_depfile(file.read())
-        except FileNotFoundError:
-            return []
-        except UsageError as error:
-            raise Lost(f"what {order.depfile} says ({error})") from error
-    prefix = os.path.join(tree.path, "")
+    order, tree = scene.order, scene.tree
+    prefix = os.path.join(scene.root, "")
     reads: dict[str, bytes] = {}
-    for name in names:
-        full = os.path.normpath(os.path.join(tree.path, order.cwd, name))
+    for name in _named(scene, chunks):
+        full = os.path.normpath(os.path.join(scene.root, order.cwd, name))
         below = full[len(prefix) :] if full.startswith(prefix) else ""
         if below in order.outs or (below or full) in reads:
             continue
-        state = (tree.shelf.digests if below else worker.digests).look(full)
+        state = tree.shelf.digests.look(below) if below else worker.digests.look(full)
         if state is None:
             raise Lost(f"{full}, which it read,")
         reads[below or full] = state.digest
     return list(reads.items())
+
+
+def _named(scene: _Scene, chunks: Sequence[tuple[int, int, bytes]]) -> Iterable[str]:
+    """The files that a compiler names, as it saw them."""
+    order = scene.order
+    if order.deps == "msvc":
+        prefix = tuple(filter(None, (order.msvc_prefix,)))
+        found = [name for _, _, data in chunks for name in parse_show_includes(data, *prefix)[0]]
+        # Words name the client's root already.
+        return [_replaced(name, order.root, scene.root) for name in found]
+    if not order.depfile:
+        return ()
+    path = os.path.join(scene.tree.path, order.depfile)
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return parse_depfile(file.read())
+    except FileNotFoundError:
+        return ()
+    except UsageError as error:
+        raise Lost(f"what {order.depfile} says ({error})") from error
 
 
 def _replaced(path: str, old: str, new: str) -> str:
@@ -444,15 +479,14 @@ def _leaves(path: str) -> Iterable[tuple[str, bool]]:
         yield path, stat.S_ISLNK(mode)
 
 
-def _come_home(order: Order, tree: Tree) -> None:
+def _translate(scene: _Scene) -> None:
     """Let a depfile name the client's paths."""
-    path = os.path.join(tree.path, order.depfile)
-    if not order.depfile or not os.path.isfile(path):
+    path = os.path.join(scene.tree.path, scene.order.depfile)
+    if scene.is_home or not scene.order.depfile or not os.path.isfile(path):
         return
     with open(path, "rb") as file:
         data = file.read()
-    root = order.root.replace("$", "$$").replace("#", r"\#").replace(" ", r"\ ")
-    theirs = data.replace(os.fsencode(tree.path), os.fsencode(root))
+    theirs = scene.at_home(data, is_rule=True)
     if theirs != data:
         with open(path, "wb") as file:
             file.write(theirs)

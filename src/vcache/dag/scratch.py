@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vcache.artifacts import put_in_place
+from vcache.dag.mounts import seen_at
 from vcache.entry import make_key
 from vcache.errors import StoreError, UnsafePath
 from vcache.fingerprint.digests import FileDigests
@@ -186,6 +187,7 @@ class Tree:
         os.makedirs(path, exist_ok=True)
         self.shelf = Shelf(cache, Path(path))
         self._have: dict[str, tuple[tuple[int, bytes], _Signature]] = {}
+        self._seen_at: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def become(self, wanted: Wanted) -> None:
         """Hold exactly this.
@@ -197,6 +199,13 @@ class Tree:
         kept = self._weed(wanted)
         for name in wanted.rows.keys() - kept:
             self._place(name, *wanted.rows[name])
+
+    def seen_at(self, root: str, cwd: str) -> tuple[str, ...]:
+        """What starts a command that sees this tree at another path; nothing where that cannot be."""
+        known = self._seen_at.get((root, cwd))
+        if known is None:
+            known = self._seen_at[root, cwd] = seen_at(self.path, root, cwd) or ()
+        return known
 
     def _place(self, name: str, mode: int, content: bytes) -> None:
         full = os.path.join(self.path, name)
@@ -253,6 +262,7 @@ class Tree:
     def remove(self) -> None:
         """Remove it from the disk."""
         shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(f"{self.path}.room", ignore_errors=True)
 
 
 def _signature(st: os.stat_result) -> _Signature:
