@@ -552,7 +552,9 @@ def _say(ask: Ask, steps: int, dialect: str) -> bool:
         text = f"ninja: Entering directory `{ask.directory}'\n" if ask.directory else ""
         text += "ninja: no work to do.\n"
     else:
-        text = "" if ask.is_quiet else f"vcache: nothing to do ({steps:,} steps up to date)\n"
+        text = (
+            "" if ask.is_quiet else f"nothing to do: {steps:,} up to date\n" if steps else "nothing to do\n"
+        )
     try:
         os.write(1, os.fsencode(text))
     except OSError:

@@ -66,9 +66,9 @@ def _ask(cwd: Path, *words: str, dialect: str = frozen.VCACHE, env: Mapping[str,
 def test_what_was_frozen_is_clean_and_said_so(base: Path) -> None:
     """each dialect says it in its own words"""
     _freeze(base)
-    assert _ask(base) == "vcache: nothing to do (1,234 steps up to date)\n"
+    assert _ask(base) == "nothing to do: 1,234 up to date\n"
     assert _ask(base, "-q") == ""
-    assert _ask(base, "-j", "4", "-k") == "vcache: nothing to do (1,234 steps up to date)\n"
+    assert _ask(base, "-j", "4", "-k") == "nothing to do: 1,234 up to date\n"
     assert _ask(base, dialect=frozen.NINJA) == "ninja: no work to do.\n"
     assert (
         _ask(base.parent, "-C", "base", "-v", dialect=frozen.NINJA)
