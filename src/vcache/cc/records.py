@@ -18,7 +18,7 @@ from vcache.hash import digest
 if TYPE_CHECKING:
     from vcache.config import Settings
 
-__all__ = ["BUDGET_BYTES", "Counts", "leave", "sweep"]
+__all__ = ["BUDGET_BYTES", "Counts", "budget_of", "leave", "sweep"]
 
 BUDGET_BYTES: Final = 1 << 30
 """What records may take, at most; and no more than a quarter of the disk tier's own budget."""
@@ -76,8 +76,7 @@ def leave(
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
     lean.write_file(path, data, mode=0o600)
     if os.urandom(1)[0] < 256 // _SWEPT_EVERY:
-        budget = BUDGET_BYTES if settings.max_bytes is None else min(BUDGET_BYTES, settings.max_bytes // 4)
-        sweep(home, budget_bytes=budget, now_ns=now_ns)
+        sweep(home, budget_bytes=budget_of(settings.max_bytes), now_ns=now_ns)
 
 
 def _output(root: str, artifact: list[object], outs: Mapping[str, str]) -> tuple[str, bytes]:
@@ -125,6 +124,11 @@ def _settings_files(cwd: str) -> tuple[list[str], list[str]]:
 
 
 # --- sweeping --------------------------------------------------------------------------------
+
+
+def budget_of(max_bytes: int | None) -> int:
+    """What records may take beside a disk tier of a budget."""
+    return BUDGET_BYTES if max_bytes is None else min(BUDGET_BYTES, max_bytes // 4)
 
 
 def sweep(home: str, *, budget_bytes: int, now_ns: int) -> int:

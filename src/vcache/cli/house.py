@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -114,11 +116,23 @@ def gc(
         report = cache.gc(
             max_bytes=max_bytes, max_age=max_age, max_entries=max_entries, dry_run=dry_run, progress=step
         )
+    if not dry_run:
+        _sweep_records(setup)
     if setup.is_json:
         print_json({name: getattr(report, name) for name in report.__slots__})
     else:
         click.echo(_gc_words(report))
     return 0
+
+
+def _sweep_records(setup: Setup) -> None:
+    """The compiler wrapper's own records live beside the store, and are dropped with it."""
+    from vcache.cc.records import budget_of, sweep
+
+    settings = setup.settings()
+    home = os.path.join(settings.dir, "cc")
+    if os.path.isdir(home):
+        sweep(home, budget_bytes=budget_of(settings.max_bytes), now_ns=time.time_ns())
 
 
 def _gc_words(report: GcReport) -> str:

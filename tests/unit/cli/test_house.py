@@ -114,3 +114,16 @@ def test_a_wrong_setting_names_its_place(vcache, elsewhere):
     assert result.exit_code == 2
     assert result.stderr.count("\n") == 1
     assert "vcache.toml:2" in result.stderr
+
+
+def test_gc_sweeps_the_compiler_wrappers_records(vcache, tmp_path, monkeypatch):
+    """what lives beside the store keeps to a budget, too"""
+    monkeypatch.setattr("vcache.cc.records.BUDGET_BYTES", 150)
+    records = tmp_path / "cache" / "cc" / "ab"
+    records.mkdir(parents=True)
+    for number in range(2):
+        (records / f"{number:062x}").write_bytes(b"x" * 100)
+    assert vcache("gc", "--dry-run").exit_code == 0
+    assert len(list(records.iterdir())) == 2
+    assert vcache("gc").exit_code == 0
+    assert len(list(records.iterdir())) == 1
