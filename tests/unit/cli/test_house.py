@@ -119,6 +119,7 @@ def test_a_wrong_setting_names_its_place(vcache, elsewhere):
 def test_gc_sweeps_the_compiler_wrappers_records(vcache, tmp_path, monkeypatch):
     """what lives beside the store keeps to a budget, too"""
     monkeypatch.setattr("vcache.cc.records.BUDGET_BYTES", 150)
+    vcache("put", "key", stdin="value")
     records = tmp_path / "cache" / "cc" / "ab"
     records.mkdir(parents=True)
     for number in range(2):
