@@ -11,11 +11,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from vcache.dag.columns import LONE, Columns
 from vcache.dag.frozen import DIRECTORY, GENERAL, clean_name, freeze, fresh_row, load
 from vcache.dag.node import Call, Node
 from vcache.dag.rows import LOOK, OUTDATED, numbers_of, record_of
 from vcache.dag.special import sign_of, special_rows
-from vcache.dag.tree import LONE, Tree
 from vcache.fingerprint.digests import is_settled, signature
 from vcache.fingerprint.globs import split
 from vcache.fingerprint.tools import find_tool
@@ -51,7 +51,7 @@ class Cleanness:
 
     def __init__(
         self,
-        tree: Tree,
+        tree: Columns,
         stored: StoredGraph | None,
         nodes: Iterable[Node],
         heeds: Mapping[str, Sequence[Dep]],

@@ -1,6 +1,6 @@
 """Writes down what a run brought, so that the next one can begin where it ended.
 
-It belongs to `tree`, whose columns it renews: the two share underscored names. Nothing is recorded
+It renews the columns of a tree, whose underscored names it shares. Nothing is recorded
 as known that was not seen by the run with that content.
 """
 
@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from vcache.dag.cleanness import Cleanness
+from vcache.dag.columns import GRAPH, LONE, OPEN, STALE, TREE, Columns, Whole
 from vcache.dag.frozen import pack
 from vcache.dag.node import Call, Node, Script
 from vcache.dag.rows import (
@@ -29,7 +31,6 @@ from vcache.dag.rows import (
 from vcache.dag.special import special_sign
 from vcache.dag.stored import StoredGraph, is_storable, store_graph
 from vcache.dag.things import Things
-from vcache.dag.tree import GRAPH, LONE, OPEN, STALE, TREE, Tree, Whole
 from vcache.fingerprint.digests import FileState
 from vcache.hash import checksum
 from vcache.kit.fs_atomic import write_atomic
@@ -58,7 +59,7 @@ class Saving:
     """
 
     def __init__(
-        self, tree: Tree, seen: Mapping[str, FileState], looks: Callable[[str], Iterable[Dep]]
+        self, tree: Columns, seen: Mapping[str, FileState], looks: Callable[[str], Iterable[Dep]]
     ) -> None:
         self._tree, self._seen, self._looks = tree, seen, looks
         self._now_ns = tree._digests.clock()
@@ -98,8 +99,6 @@ class Saving:
         tree._front = front_references
         self._write()
         if goals is not None:
-            from vcache.dag.cleanness import Cleanness
-
             known = generation if graph is stored is not None and not self._has_dropped else b""
             Cleanness(tree, stored, by_name.values(), self._heeds).write(goals, file, known=known)
 
