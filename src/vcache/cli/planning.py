@@ -90,13 +90,7 @@ def graph(
         )
     else:
         text = {"dot": drawing.as_dot, "json": drawing.as_json, "svg": drawing.as_svg}[form](nodes, critical)
-    if full is None:
-        sys.stdout.write(text)
-    else:
-        from vcache.kit.fs_atomic import write_atomic
-
-        write_atomic(full, text.encode())
-        setup.note(f"{len(nodes)} nodes in {output}")
+    _put(setup, text, output, full, f"{len(nodes)} nodes")
     return 0
 
 
@@ -256,35 +250,29 @@ def compdb(
     defines: tuple[str, ...],
 ) -> int:  # fmt: skip
     """Print the commands behind TARGETs as a JSON compilation database, as clangd and others read it."""
-    import json
+    from dataclasses import replace
 
-    from vcache.dag.evaluate import words_of
+    from vcache.dag.compdb import compdb as database
 
     place = find_place(directory, file)
     full = None if output is None else os.path.abspath(output)
-    rows = []
     with planned(setup, place, targets, defines) as plan:
-        for node in plan.below(plan.goals):
-            source = next(iter((*node.node.ins, *node.sources)), None)
-            if node.command is None or source is None or not node.outs:
-                continue
-            command = node.command
-            row: dict[str, object] = {
-                "directory": os.path.join(place.base, command.cwd) if command.cwd else place.base,
-                "file": source,
-                "output": node.outs[0],
-            }
-            if command.shell:
-                row["command"] = command.shell
-            else:
-                row["arguments"] = list(words_of(command))
-            rows.append(row)
-    text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
+        nodes = [
+            replace(node.node, ins=(*node.node.ins, *node.sources), work=node.command)
+            for node in plan.below(plan.goals)
+            if node.command is not None
+        ]
+    text = "".join(database(place.base, nodes))
+    _put(setup, text, output, full, f"{len(nodes)} commands")
+    return 0
+
+
+def _put(setup: Setup, text: str, output: str | None, full: str | None, what: str) -> None:
+    """Print a text, or write it whole to a file."""
     if full is None:
         sys.stdout.write(text)
-    else:
-        from vcache.kit.fs_atomic import write_atomic
+        return
+    from vcache.kit.fs_atomic import write_atomic
 
-        write_atomic(full, text.encode())
-        setup.note(f"{len(rows)} commands in {output}")
-    return 0
+    write_atomic(full, text.encode())
+    setup.note(f"{what} in {output}")

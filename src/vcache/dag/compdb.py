@@ -6,6 +6,7 @@ https://clang.llvm.org/docs/JSONCompilationDatabase.html. It looks at no file.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ def compdb(directory: str, nodes: Iterable[Node], *, expands_rsp: bool = False) 
     """The lines of a database with an entry for each node that has an input.
 
     Args:
-        directory: the absolute one that commands run in.
+        directory: the absolute one that working directories of commands are relative to.
         expands_rsp: put what a response file holds in the place of its name.
     """
     yield "[\n"
@@ -33,7 +34,7 @@ def compdb(directory: str, nodes: Iterable[Node], *, expands_rsp: bool = False) 
         sources = node.ins or node.after
         if sources and node.outs:
             entry = {
-                "directory": directory,
+                "directory": _directory(directory, node),
                 "command": command_of(node, expands_rsp=expands_rsp),
                 "file": sources[0],
                 "output": node.outs[0],
@@ -42,6 +43,11 @@ def compdb(directory: str, nodes: Iterable[Node], *, expands_rsp: bool = False) 
             yield separator + "  {\n" + ",\n".join(lines) + "\n  }"
             separator = ",\n"
     yield "\n]\n" if separator else "]\n"
+
+
+def _directory(base: str, node: Node) -> str:
+    cwd = node.work.cwd if isinstance(node.work, Command) else ""
+    return os.path.join(base, cwd) if cwd else base
 
 
 def command_of(node: Node, *, expands_rsp: bool = False) -> str:
