@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.dag.columns import LONE, Columns
+from vcache.dag.columns import LONE, Columns, renew
 from vcache.dag.frozen import DIRECTORY, GENERAL, clean_name, freeze, fresh_row, load
 from vcache.dag.node import Call, Node
 from vcache.dag.rows import LOOK, OUTDATED, numbers_of, record_of
@@ -20,7 +20,6 @@ from vcache.fingerprint.digests import is_settled, signature
 from vcache.fingerprint.globs import split
 from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
-from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:
     from vcache.dag.stored import StoredGraph
@@ -87,7 +86,7 @@ class Cleanness:
                 os.unlink(path)
             return
         numbers, files, signs = self._columns()
-        write_atomic(
+        renew(
             path,
             freeze(
                 file,

@@ -20,14 +20,17 @@ from vcache.entry import Dep
 from vcache.errors import DecodeError
 from vcache.fingerprint.observe import Observer
 from vcache.hash import checksum
+from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:
     from typing import Self
 
+    from typing_extensions import Buffer
+
     from vcache.dag.node import Pool
     from vcache.fingerprint.digests import FileDigests
 
-__all__ = ["GRAPH", "LONE", "OPEN", "STALE", "TREE", "Columns", "Whole", "key_of"]
+__all__ = ["GRAPH", "LONE", "OPEN", "STALE", "TREE", "Columns", "Whole", "key_of", "renew"]
 
 TREE: Final = "tree"
 GRAPH: Final = "graph"
@@ -180,6 +183,25 @@ class Columns:
 
 def _split(names: memoryview) -> list[bytes]:
     return bytes(names).split(b"\0") if len(names) else []
+
+
+def renew(path: str, pieces: Iterable[Buffer]) -> None:
+    """Give a file of a tree new content.
+
+    The old one is removed first: a rename over a file makes ext4 write the new one out at once
+    (auto_da_alloc), 5 to 15 ms for 4 MB against 0.3. A crash in between leaves none, which is as
+    good as an old one; after a power loss the seals tell.
+
+    Raises:
+        OSError: no space, or no permission.
+    """
+    fresh = path + ".new"
+    write_atomic(fresh, pieces)
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    os.rename(fresh, path)
 
 
 def key_of(dep: Dep) -> str:

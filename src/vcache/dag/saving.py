@@ -14,7 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.cleanness import Cleanness
-from vcache.dag.columns import GRAPH, LONE, OPEN, STALE, TREE, Columns, Whole
+from vcache.dag.columns import GRAPH, LONE, OPEN, STALE, TREE, Columns, Whole, renew
 from vcache.dag.frozen import pack
 from vcache.dag.node import Call, Node, Script
 from vcache.dag.rows import (
@@ -33,7 +33,6 @@ from vcache.dag.stored import StoredGraph, is_storable, store_graph
 from vcache.dag.things import Things
 from vcache.fingerprint.digests import FileState
 from vcache.hash import checksum
-from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -364,7 +363,7 @@ class Saving:
         tree = self._tree
         os.makedirs(tree._directory, exist_ok=True)
         if self._sections is not None:
-            write_atomic(os.path.join(tree._directory, GRAPH), pack(self._sections, checksum))
+            renew(os.path.join(tree._directory, GRAPH), pack(self._sections, checksum))
         meta = {
             "base": tree._base,
             "root": tree._root,
@@ -391,7 +390,7 @@ class Saving:
             "digests": tree.things.identities,
             "signs": tree.things.hints,
         }
-        write_atomic(os.path.join(tree._directory, TREE), pack(sections, checksum))
+        renew(os.path.join(tree._directory, TREE), pack(sections, checksum))
 
 
 def _made_of(references: Iterable[int], stored: StoredGraph) -> set[int]:
