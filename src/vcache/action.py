@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 from vcache import artifacts, discovery
 from vcache.entry import Entry
 from vcache.errors import EncodeError, FingerprintError, StoreError, UnsafePath, UsageError
-from vcache.fingerprint.manifest import MAGIC, Manifest
+from vcache.fingerprint.manifest import MAGIC, Manifest, Row, row
 from vcache.fingerprint.restoring import Restorer
 from vcache.hash import digest
 from vcache.outcome import Hit, Miss, Reason
@@ -38,7 +38,6 @@ Chunk: TypeAlias = tuple[int, int, bytes]
 Look: TypeAlias = "Callable[[str, str], tuple[Dep, ...] | None]"
 """How the input of a kind and portable name is now; None when it cannot be looked at."""
 
-_Row: TypeAlias = tuple[str, str, bytes, bytes]  # kind, name, identity; all of it as it is hashed
 _U32: Final = struct.Struct("<I")
 _pack = _U32.pack
 _ROWS_MOST: Final = 1 << 17
@@ -96,10 +95,10 @@ class Actions:
         self._look = look or self._observe
         self._restorer = Restorer(keeper.root)
         self._place = place_dep(keeper.root)
-        self._rows: dict[int, tuple[Dep, _Row]] = {}
+        self._rows: dict[int, tuple[Dep, Row]] = {}
         # Only a caller that remembers looks gives the same objects again.
-        self._row: Callable[[Dep], _Row] = _row if look is None else self._row_of
-        self._last: tuple[Manifest, bytes, list[_Row]] | None = None
+        self._row: Callable[[Dep], Row] = row if look is None else self._row_of
+        self._last: tuple[Manifest, bytes, list[Row]] | None = None
 
     # -- looking up ------------------------------------------------------------------------------
 
@@ -197,7 +196,7 @@ class Actions:
             return str(error)
         found = (*found, self._place) if is_bound else tuple(found)
         _, fingerprint, rows = self._of(base)
-        full = _fingerprint(sorted(rows + [_row(dep) for dep in found])) if found else fingerprint
+        full = _fingerprint(sorted(rows + [row(dep) for dep in found])) if found else fingerprint
         name = f"{owner}:{full.hex()}"
         conditions = Conditions(ttl_ns=ttl_ns, cost_ns=cost_ns, tags=tags)
         content = {"value": [list(chunk) for chunk in chunks], "files": files, "bytes": size_bytes}
@@ -274,27 +273,29 @@ class Actions:
         if not is_tried:
             yield fingerprint, ()
 
-    def _of(self, base: Manifest) -> tuple[Manifest, bytes, list[_Row]]:
+    def _of(self, base: Manifest) -> tuple[Manifest, bytes, list[Row]]:
         """A base with its fingerprint and rows, kept until the next one is asked for."""
         known = self._last
         if known is None or known[0] is not base:
             # Tools and variables are the same objects in the bases of many nodes, if the caller sees to it.
-            rows = [self._row(dep) if dep.kind in _SHARED else _row(dep) for dep in base.deps]
+            rows = list(base.rows) or [
+                self._row(dep) if dep.kind in _SHARED else row(dep) for dep in base.deps
+            ]
             known = self._last = base, _fingerprint(rows), rows
         return known
 
-    def _row_of(self, dep: Dep) -> _Row:
+    def _row_of(self, dep: Dep) -> Row:
         """The row of an input, kept with an object that the caller gives again and again."""
         known = self._rows.get(id(dep))
         if known is not None and known[0] is dep:
             return known[1]
         if len(self._rows) >= _ROWS_MOST:
             self._rows.clear()
-        row = _row(dep)
-        self._rows[id(dep)] = dep, row
-        return row
+        found = row(dep)
+        self._rows[id(dep)] = dep, found
+        return found
 
-    def _seen(self, names: object) -> tuple[list[Dep], list[_Row]] | None:
+    def _seen(self, names: object) -> tuple[list[Dep], list[Row]] | None:
         """What a set of names is now; None when it cannot be what an earlier run saw."""
         deps: list[Dep] = []
         look = self._look
@@ -333,20 +334,7 @@ class Actions:
             return None
 
 
-def _row(dep: Dep) -> _Row:
-    kind, identity = dep.kind, dep.identity
-    name = dep.name.encode("utf-8", "surrogatepass")
-    head = _heads.get(kind)
-    if head is None:
-        packed = kind.encode()
-        head = _heads[kind] = _pack(len(packed)) + packed
-    return kind, dep.name, identity, b"".join((head, _pack(len(name)), name, _pack(len(identity)), identity))
-
-
-_heads: dict[str, bytes] = {}
-
-
-def _fingerprint(rows: Sequence[_Row]) -> bytes:
+def _fingerprint(rows: Sequence[Row]) -> bytes:
     """`Manifest.fingerprint` of sorted rows, each of which counts once."""
-    packed = list(dict.fromkeys([row[3] for row in rows]))
+    packed = list(dict.fromkeys([each[3] for each in rows]))
     return digest(b"".join((MAGIC, _pack(len(packed)), *packed)))

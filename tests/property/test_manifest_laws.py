@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vcache.entry import Dep
 from vcache.errors import DecodeError
-from vcache.fingerprint.manifest import STORED, Manifest
+from vcache.fingerprint.manifest import STORED, Manifest, Shared, row
 
 # Any text at all, lone surrogates too: names of files are what the file system says.
 texts = st.text(st.characters(), max_size=8)
@@ -24,6 +24,16 @@ def test_order_and_repetition_change_nothing(given_deps: list[Dep], random: obje
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert Manifest(shuffled).fingerprint() == Manifest(given_deps).fingerprint()
     assert Manifest(shuffled).to_bytes() == Manifest(given_deps).to_bytes()
+
+
+@given(lists, lists)
+def test_shared_inputs_are_inputs_like_others(own: list[Dep], common: list[Dep]) -> None:
+    """What is shared makes the same manifest as what is given: bytes, fingerprint and rows."""
+    joined, plain = Manifest(own, shared=Shared(common)), Manifest([*own, *common])
+    assert joined == plain
+    assert joined.to_bytes() == plain.to_bytes()
+    assert joined.fingerprint() == plain.fingerprint()
+    assert [each[:4] for each in joined.rows] in ([], [row(dep) for dep in plain])
 
 
 @given(lists, lists)

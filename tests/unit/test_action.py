@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vcache import recipes
-from vcache.action import Actions, Chunk, Published, Result, _fingerprint, _row
+from vcache.action import Actions, Chunk, Published, Result, _fingerprint
 from vcache.cache import Cache
 from vcache.discovery import seen_key
 from vcache.entry import Dep
 from vcache.errors import StoreFull
 from vcache.fingerprint.inputs import File
-from vcache.fingerprint.manifest import Manifest
+from vcache.fingerprint.manifest import Manifest, row
 from vcache.hash import digest
 from vcache.portable import PLACE, RECIPE, argv_dep, out_dep, place_dep
 from vcache.store.memory import MemoryStore
@@ -188,9 +188,9 @@ DEPS = st.builds(Dep, st.sampled_from(["file", "env", "tool"]), TEXTS, st.binary
 @given(st.lists(DEPS, max_size=6), st.lists(DEPS, max_size=6))
 def test_the_fingerprint_is_the_manifest_s(base, found):
     """However a base and what was discovered come together, equal inputs counting once."""
-    rows = [_row(dep) for dep in Manifest(base)]
+    rows = [row(dep) for dep in Manifest(base)]
     assert _fingerprint(rows) == Manifest(base).fingerprint()
-    both = _fingerprint(sorted(rows + [_row(dep) for dep in found]))
+    both = _fingerprint(sorted(rows + [row(dep) for dep in found]))
     assert both == Manifest((*base, *found)).fingerprint()
 
 

@@ -13,7 +13,7 @@ from vcache.entry import Dep
 from vcache.errors import FingerprintError
 from vcache.fingerprint.compilers import HEEDED, compiler_tools
 from vcache.fingerprint.inputs import Env, Tool
-from vcache.fingerprint.manifest import Manifest
+from vcache.fingerprint.manifest import Manifest, Shared
 from vcache.portable import (
     RECIPE,
     argv_dep,
@@ -76,7 +76,7 @@ class Evaluator:
         self._cwd = files.name("") or "."
         self._tools: dict[str, tuple[Dep, ...]] = {}
         self._env: dict[str, Dep] = {}
-        self._shared: dict[object, tuple[Dep, ...]] = {}
+        self._shared: dict[object, Shared] = {}
 
     def base(
         self, node: Node, command: Command, *, ins: Iterable[str], more: Iterable[Dep] = ()
@@ -90,7 +90,7 @@ class Evaluator:
         Raises:
             FingerprintError: a tool that does not exist, or an input that cannot be read.
         """
-        deps: list[Dep] = [RECIPE, *self._own(command), *self._common(command)]
+        deps: list[Dep] = [*self._own(command)]
         for path in ins:
             dep = self._files.input(path)
             if dep is None:
@@ -101,7 +101,7 @@ class Evaluator:
         if command.depfile:
             deps.append(depfile_dep(name(command.depfile)))
         deps += more
-        return Manifest(deps)
+        return Manifest(deps, shared=self._common(command))
 
     def names_root(self, command: Command) -> bool:
         """Whether a command's own words name the project's place."""
@@ -119,13 +119,13 @@ class Evaluator:
         if command.rspfile:
             yield rsp_dep(command.rsp_content, root)
 
-    def _common(self, command: Command) -> tuple[Dep, ...]:
+    def _common(self, command: Command) -> Shared:
         """What the commands of one rule share: looked at for the first of them."""
         programs = *self._programs(command), *command.tools
         shared = programs, command.cwd, tuple(command.env.items()), command.heeds, command.is_traced
         known = self._shared.get(shared)
         if known is None:
-            known = tuple(self._looks(command, programs))
+            known = Shared((RECIPE, *self._looks(command, programs)))
             if not any("/" in tool and self._files.is_below_root(_from(command, tool)) for tool in programs):
                 self._shared[shared] = known
         return known

@@ -11,16 +11,16 @@ text is UTF-8 with surrogates passed through, so that every name has exactly one
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 from vcache.entry import Dep, split_key
 from vcache.errors import DecodeError, UsageError
 from vcache.hash import digest
 
-__all__ = ["Change", "Line", "Manifest", "Sink", "title"]
+__all__ = ["Change", "Line", "Manifest", "Row", "Shared", "Sink", "row", "title"]
 
 MAGIC: Final = b"vcache-inputs\x01"
 STORED: Final = b"vcache-recipe\x01"
@@ -33,6 +33,10 @@ _TEXT_CHARS: Final = 40
 _counting: Final = attrgetter("kind", "name", "identity")
 _everything: Final = attrgetter("kind", "name", "identity", "hint", "note")
 _LITERAL: Final = b"\x01"  # what `terms.seal` puts before a value that is short enough to stand for itself
+
+
+Row: TypeAlias = tuple[str, str, bytes, bytes, *tuple[object, ...]]
+"""Kind, name, identity, then all of it as it is hashed; behind that only what orders equal ones."""
 
 
 class Sink(Protocol):
@@ -78,14 +82,40 @@ class Change:
         return f"{self.kind} {title(self.kind, self.name)}: {self.what}{tail}"
 
 
+class Shared:
+    """Inputs that many manifests have in common, ordered and packed once."""
+
+    __slots__ = ("deps", "rows")
+
+    def __init__(self, deps: Iterable[Dep]) -> None:
+        self.deps = _canonical(deps)
+        self.rows = [_ordering(dep, -number) for number, dep in enumerate(self.deps, 1)]
+
+
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Inputs in canonical order, each once. Any order given makes the same manifest."""
+    """Inputs in canonical order, each once. Any order given makes the same manifest.
+
+    Args:
+        shared: more inputs, which other manifests have as well.
+
+    Attributes:
+        rows: the inputs as they are hashed, for one with shared inputs; else nothing.
+    """
 
     deps: tuple[Dep, ...]
+    rows: Sequence[Row] = field(compare=False, repr=False)
 
-    def __init__(self, deps: Iterable[Dep] = ()) -> None:
-        object.__setattr__(self, "deps", _canonical(deps))
+    def __init__(self, deps: Iterable[Dep] = (), *, shared: Shared | None = None) -> None:
+        rows: Sequence[Row] = ()
+        if shared is not None:
+            # Sorting takes long what is in order already: the many shared ones come first.
+            rows = sorted(shared.rows + [_ordering(dep, number) for number, dep in enumerate(deps)])
+            deps = [each[-1] for each in rows]  # type: ignore[misc]  # `_ordering` puts a Dep there
+            if len({each[3] for each in rows}) != len(rows):
+                rows = ()  # one of them twice, which is for the full way
+        object.__setattr__(self, "rows", rows)
+        object.__setattr__(self, "deps", tuple(deps) if rows else _canonical(deps))
 
     def __len__(self) -> int:
         return len(self.deps)
@@ -101,6 +131,8 @@ class Manifest:
 
     def fingerprint(self) -> bytes:
         """The 32-byte BLAKE3 of all kinds, names and identities."""
+        if self.rows:
+            return digest(b"".join((MAGIC, _U32.pack(len(self.rows)), *[each[3] for each in self.rows])))
         sink = _HashSink()
         self.walk(sink)
         return digest(b"".join(sink.parts))
@@ -137,8 +169,8 @@ class Manifest:
         """
         parts = [STORED, _U32.pack(len(self.deps))]
         for dep in self.deps:
-            for field in (_text(dep.kind), _text(dep.name), dep.identity, dep.hint, _text(dep.note)):
-                parts += _U32.pack(len(field)), field
+            for part in (_text(dep.kind), _text(dep.name), dep.identity, dep.hint, _text(dep.note)):
+                parts += _U32.pack(len(part)), part
         data = b"".join(parts)
         if len(data) > MAX_STORED_BYTES:
             raise UsageError(
@@ -233,6 +265,24 @@ def _canonical(deps: Iterable[Dep]) -> tuple[Dep, ...]:
     """Sorted, and without repetition. Of repeated ones the greatest hint and note stay, whatever came first."""
     ordered = sorted(deps, key=_everything)
     return tuple(dict(zip(map(_counting, ordered), ordered, strict=True)).values())
+
+
+def row(dep: Dep) -> Row:
+    """An input as it is hashed."""
+    kind, identity, name = dep.kind, dep.identity, _text(dep.name)
+    head = _heads.get(kind)
+    if head is None:
+        head = _heads[kind] = _pack(len(_text(kind))) + _text(kind)
+    return kind, dep.name, identity, b"".join((head, _pack(len(name)), name, _pack(len(identity)), identity))
+
+
+_pack: Final = _U32.pack
+_heads: Final[dict[str, bytes]] = {}
+
+
+def _ordering(dep: Dep, number: int) -> Row:
+    """A row that is never equal to one of another number, so that sorting looks at no Dep."""
+    return *row(dep), dep.hint, dep.note, number, dep
 
 
 def _by_name(deps: Iterable[Dep]) -> dict[tuple[str, str], tuple[Dep, ...]]:
