@@ -1,8 +1,7 @@
-"""What must hold for every project that a generator configures: subclass it and say which project."""
+"""What must hold for every project of others: subclass it and say which project."""
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from tests.e2e.projects import (
     wait_for,
 )
 
-__all__ = ["Built", "ProjectLaws"]
+__all__ = ["Built", "GeneratedLaws", "ProjectLaws", "same"]
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,11 @@ class ProjectLaws:
     """Subclasses say which project.
 
     Attributes:
+        kind: how it is laid out and built.
         broken: a source of it that is to be spoilt.
     """
 
+    kind: ClassVar[type[Tree]] = Tree
     project: ClassVar[Project]
     broken: ClassVar[str]
 
@@ -57,7 +58,7 @@ class ProjectLaws:
     @classmethod
     def built(cls, tmp_path_factory: pytest.TempPathFactory) -> Built:
         place = tmp_path_factory.mktemp("project")
-        tree = Tree(cls.project, place / "checkout", place / "cache")
+        tree = cls.kind(cls.project, place / "checkout", place / "cache")
         by_ninja = reference(tree)
         tree.unpack()
         tree.configure("vcache-ninja")
@@ -69,7 +70,7 @@ class ProjectLaws:
         tree = built.tree
         tree.undo()
         if tree.maker != "vcache-ninja":
-            shutil.rmtree(tree.base, ignore_errors=True)
+            tree.clean()
             tree.configure("vcache-ninja")
         tree.build()
         return tree
@@ -97,7 +98,8 @@ class ProjectLaws:
 
     def test_a_change_in_a_header(self, built: Built, tree: Tree):
         """Reruns what ninja reruns, to the same end."""
-        tree.insert(COMMENT + CHANGE)
+        tree.insert(COMMENT)
+        tree.insert(CHANGE)
         again = tree.build()
         compiled = {name for name in built.by_ninja.edited if name.endswith(".o")}
         assert compiled <= again.ran <= built.by_ninja.edited
@@ -110,7 +112,7 @@ class ProjectLaws:
 
     def test_from_the_cache_after_everything_is_removed(self, built: Built, tree: Tree):
         """Build directory and all that was remembered in it."""
-        shutil.rmtree(tree.base)
+        tree.clean()
         tree.configure("vcache-ninja")
         again = tree.build()
         assert not again.ran, again
@@ -118,7 +120,7 @@ class ProjectLaws:
 
     def test_another_checkout(self, built: Built, tree: Tree, tmp_path: Path):
         """Comes from the cache wherever it is, when no path is part of what is made."""
-        other = Tree(tree.project, tmp_path / "somewhere/else", tree.cache)
+        other = self.kind(tree.project, tmp_path / "somewhere/else", tree.cache)
         other.unpack()
         other.configure("vcache-ninja")
         again = other.build()
@@ -146,7 +148,7 @@ class ProjectLaws:
     def test_stopped_in_the_middle(self, built: Built, tree: Tree, tmp_path: Path, signum: signal.Signals):
         """The next run goes on to the same result."""
         fresh = replace(tree, cache=tmp_path / "cache")
-        shutil.rmtree(tree.base)
+        tree.clean()
         fresh.configure("ninja")
         process = fresh.start("-j2")
         wait_for(lambda: len(list(fresh.base.rglob("*.o"))) >= 3, process)
@@ -161,7 +163,7 @@ class ProjectLaws:
     def test_two_at_once(self, built: Built, tree: Tree, tmp_path: Path):
         """Together they make everything once."""
         fresh = replace(tree, cache=tmp_path / "cache")
-        shutil.rmtree(tree.base)
+        tree.clean()
         fresh.configure("ninja")
         pair = [fresh.start("-j2"), fresh.start("-j2")]
         said = [each.communicate(timeout=120)[0] for each in pair]
@@ -169,6 +171,10 @@ class ProjectLaws:
         journals = [path.read_text() for path in fresh.journals()]
         assert sum(text.count('"event":"finished"') for text in journals) == len(built.first.ran)
         same(fresh.looks(), built.by_ninja.looks)
+
+
+class GeneratedLaws(ProjectLaws):
+    """For projects whose build file is generated."""
 
     def test_the_recipe(self, tree: Tree):
         """Touching it does not configure again, a real change does, and once."""
@@ -180,7 +186,7 @@ class ProjectLaws:
         again = tree.build()
         assert again.ran == {"build.ninja"}, again
         assert not tree.build().ran
-        shutil.rmtree(tree.base)  # CMake writes another build.ninja the second time
+        tree.clean()  # CMake writes another build.ninja the second time
 
     def test_by_the_generators_own_words(self, built: Built, tree: Tree):
         """The generator starts vcache-ninja as it would start ninja."""

@@ -29,7 +29,7 @@ Looks = dict[str, tuple[int, str]]
 # What a tool writes for itself: it differs from run to run, or names the tool.
 _OWN = {
     ".vcache", ".ninja_log", ".ninja_deps", ".ninja_lock", ".ninja_output", "CMakeCache.txt",
-    "CMakeConfigureLog.yaml", "meson-logs", "meson-info", "meson-private", "CMakeScratch",
+    "CMakeConfigureLog.yaml", "__pycache__", "meson-logs", "meson-info", "meson-private", "CMakeScratch",
 }  # fmt: skip
 
 
@@ -149,6 +149,10 @@ class Tree:
         """What the build directory is configured for; "" when there is none."""
         return (self.place / "maker").read_text() if (self.base / "build.ninja").exists() else ""
 
+    def clean(self) -> None:
+        """Remove all that was built, and all that was remembered of it."""
+        shutil.rmtree(self.base, ignore_errors=True)
+
     def looks(self) -> Looks:
         return dict(_looks(self.base))
 
@@ -170,6 +174,13 @@ class Tree:
         said, _ = process.communicate(timeout=300)
         assert process.returncode == status, (process.returncode, said)
         return self.since(said)
+
+    def tell(self, command: str, *words: str) -> str:
+        """What a command that only looks has to say."""
+        return subprocess.check_output(
+            [sys.executable, "-m", "vcache", command, "-C", os.fspath(self.base), *words],
+            env=self.environ, cwd=self.place, text=True,
+        )  # fmt: skip
 
     def start(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """A build, in a process group of its own."""
