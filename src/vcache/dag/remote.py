@@ -62,6 +62,7 @@ class Order:
         listings: digests of listings of the project's files; later ones hold good.
         rows: (name, mode, content in hex) of what it reads besides.
         more: the digest of a listing of such rows; "" for none.
+        reads: names of what it says that it reads.
         same: (path or name, digest in hex) of what must be the same here: tools, files outside.
         outs: what it makes; a directory by its bare name.
         environ: variables to be set, or removed where None.
@@ -75,6 +76,7 @@ class Order:
     listings: tuple[str, ...] = ()
     rows: tuple[tuple[str, int, str], ...] = ()
     more: str = ""
+    reads: tuple[str, ...] = ()
     same: tuple[tuple[str, str], ...] = ()
     outs: tuple[str, ...] = ()
     argv: tuple[str, ...] = ()
@@ -101,7 +103,7 @@ def unpack(packed: bytes) -> Order | str:
     version = words.pop("version")
     if version != VERSION:
         return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
-    for name in ("listings", "outs", "argv"):
+    for name in ("listings", "outs", "argv", "reads"):
         words[name] = tuple(words[name])
     for name in ("rows", "same"):
         words[name] = tuple(map(tuple, words[name]))
@@ -237,6 +239,12 @@ class _Worker:
         for kill in kills:
             kill()
 
+    def close(self) -> None:
+        """Stop what runs, and close what is open."""
+        self._executor.close()
+        for cache in self._caches.values():
+            cache.close()
+
 
 _STOPPED_MOST: Final = 100_000
 
@@ -315,8 +323,7 @@ class _Scene:
 
 def _carried_out(order: Order, worker: _Worker, tree: Tree) -> dict[str, object]:
     wanted = _wanted(order, worker, tree)
-    tree.become(wanted)
-    os.makedirs(os.path.join(tree.path, order.cwd), exist_ok=True)
+    tree.become(wanted, reads=order.reads)
     before = tree.seen_at(order.root, order.cwd)
     scene = _Scene(order, tree, order.root if before else tree.path)
     ended = worker.run(order.order, _job(scene, before))
@@ -374,7 +381,10 @@ def _made(scene: _Scene, worker: _Worker, wanted: Wanted, reply: dict[str, objec
     stray = _stray(order, tree, wanted)
     if stray:
         return {"declined": f"it made {stray}, which it does not declare"}
-    reply["reads"] = _reads(scene, worker, chunks)
+    try:
+        reply["reads"] = _reads(scene, worker, chunks)
+    except (UsageError, FingerprintError) as error:
+        return {"declined": str(error)}
     made = [
         name
         for name in (*order.outs, *filter(None, (order.depfile,)))
@@ -411,7 +421,7 @@ def _reads(
     """What a compiler says that it read, as it was here.
 
     Raises:
-        Lost: what it says cannot be understood, or is gone.
+        UsageError: what it says cannot be understood, or is gone.
     """
     order, tree = scene.order, scene.tree
     prefix = os.path.join(scene.root, "")
@@ -423,7 +433,7 @@ def _reads(
             continue
         state = tree.shelf.digests.look(below) if below else worker.digests.look(full)
         if state is None:
-            raise Lost(f"{full}, which it read,")
+            raise UsageError(f"{full}, which it says that it read, is not there")
         reads[below or full] = state.digest
     return list(reads.items())
 
@@ -445,7 +455,7 @@ def _named(scene: _Scene, chunks: Sequence[tuple[int, int, bytes]]) -> Iterable[
     except FileNotFoundError:
         return ()
     except UsageError as error:
-        raise Lost(f"what {order.depfile} says ({error})") from error
+        raise UsageError(f"{order.depfile}: {error}") from error
 
 
 def _replaced(path: str, old: str, new: str) -> str:

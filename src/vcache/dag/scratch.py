@@ -14,13 +14,15 @@ import stat
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vcache.artifacts import put_in_place
 from vcache.dag.mounts import seen_at
+from vcache.discovery import begin
 from vcache.entry import make_key
 from vcache.errors import StoreError, UnsafePath
 from vcache.fingerprint.digests import FileDigests
+from vcache.fingerprint.restoring import Restorer
 from vcache.hash import digest
 from vcache.outcome import Hit
 from vcache.pieces import planned
@@ -186,19 +188,119 @@ class Tree:
         self.path = path
         os.makedirs(path, exist_ok=True)
         self.shelf = Shelf(cache, Path(path))
+        self._restorer = Restorer(path)
+        # Files and links that were placed, and directories, as they were before the last command; None
+        # for a directory that may have changed since.
         self._have: dict[str, tuple[tuple[int, bytes], _Signature]] = {}
+        self._directories: dict[str, _Signature | None] = {"": None}
+        self._became_ns = 0
         self._seen_at: dict[tuple[str, str], tuple[str, ...]] = {}
 
-    def become(self, wanted: Wanted) -> None:
+    def become(self, wanted: Wanted, *, reads: Iterable[str] = ()) -> None:
         """Hold exactly this.
+
+        A directory that did not change is not read again: a file in it that an earlier command wrote
+        to in place, against all it declared, is noticed only among `reads`.
+
+        Args:
+            reads: files to be looked at in any case.
 
         Raises:
             Lost: some content cannot be had; its name is in the message.
             OSError: something cannot be written or removed.
         """
-        kept = self._weed(wanted)
-        for name in wanted.rows.keys() - kept:
-            self._place(name, *wanted.rows[name])
+        changed = self._changed(reads)
+        self._remove_unwanted(wanted)
+        self._scan(changed, wanted)
+        for name in wanted.directories - self._directories.keys():
+            os.makedirs(os.path.join(self.path, name), exist_ok=True)
+            self._touch(name, is_directory=True)
+        for name in wanted.rows.keys() - self._have.keys():
+            if not stat.S_ISDIR(wanted.rows[name][0]):
+                self._place(name, *wanted.rows[name])
+        self._became_ns = begin(waits=False)
+        for name in [name for name, known in self._directories.items() if known is None]:
+            found = _signature(os.lstat(os.path.join(self.path, name)))
+            # What was written in the very tick in which a command begins could be changed by it unseen.
+            if found[1] < self._became_ns:
+                self._directories[name] = found
+
+    def _touch(self, name: str, *, is_directory: bool = False) -> None:
+        """A directory, or the one that a name is in, has to be looked at anew, with those above."""
+        above = name if is_directory else name.rpartition("/")[0]
+        while above and above not in self._directories:
+            self._directories[above] = None
+            above = above.rpartition("/")[0]
+        self._directories[above] = None
+
+    def _changed(self, reads: Iterable[str]) -> set[str]:
+        """The directories that do not look as they did, and those of files that do not."""
+        found = {
+            name for name, known in self._directories.items() if known is None or self._now(name) != known
+        }
+        for name in reads:
+            known = self._have.get(name)
+            if known is not None and self._now(name) != known[1]:
+                found.add(name.rpartition("/")[0])
+        return found
+
+    def _now(self, name: str) -> _Signature | None:
+        try:
+            return _signature(os.lstat(os.path.join(self.path, name)))
+        except OSError:
+            return None
+
+    def _remove_unwanted(self, wanted: Wanted) -> None:
+        """Remove what was known and is not wanted, or not as it was."""
+        for name in sorted(self._directories.keys() - wanted.directories - {""}):
+            _remove(os.path.join(self.path, name))
+            del self._directories[name]
+            self._directories[
+                name.rpartition("/")[0] if name.rpartition("/")[0] in self._directories else ""
+            ] = None
+        for name in [name for name, (row, _) in self._have.items() if wanted.rows.get(name) != row]:
+            _remove(os.path.join(self.path, name))
+            del self._have[name]
+            above = name.rpartition("/")[0]
+            if above in self._directories:
+                self._directories[above] = None
+
+    def _scan(self, changed: set[str], wanted: Wanted) -> None:
+        """Remove what commands left in these directories, and forget what is not as it was."""
+        trail, scanned, seen = list(changed), set[str](), set[str]()
+        while trail:
+            directory = trail.pop()
+            scanned.add(directory)
+            self._directories.pop(directory, None)
+            if directory and directory not in wanted.directories:
+                continue
+            try:
+                with os.scandir(os.path.join(self.path, directory)) as found:
+                    entries = list(found)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            self._directories[directory] = None
+            for entry in entries:
+                name = f"{directory}/{entry.name}" if directory else entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    if name not in wanted.directories:
+                        _remove(entry.path)
+                    elif name not in self._directories and name not in scanned:
+                        trail.append(name)
+                elif self._is_as_placed(name, entry):
+                    seen.add(name)
+                else:
+                    os.unlink(entry.path)
+        for name in [name for name in self._have if name not in seen and name.rpartition("/")[0] in scanned]:
+            del self._have[name]
+
+    def _is_as_placed(self, name: str, entry: os.DirEntry[str]) -> bool:
+        known = self._have.get(name)
+        return (
+            known is not None
+            and known[1][1] < self._became_ns
+            and known[1] == _signature(entry.stat(follow_symlinks=False))
+        )
 
     def seen_at(self, root: str, cwd: str) -> tuple[str, ...]:
         """What starts a command that sees this tree at another path; nothing where that cannot be."""
@@ -209,15 +311,10 @@ class Tree:
 
     def _place(self, name: str, mode: int, content: bytes) -> None:
         full = os.path.join(self.path, name)
-        if stat.S_ISDIR(mode):
-            os.makedirs(full, exist_ok=True)
-            os.chmod(full, stat.S_IMODE(mode) | stat.S_IRWXU)
-            self._have[name] = (mode, content), _signature(os.lstat(full))
-            return
         artifact: Artifact = [name, mode, content]
         try:
             outputs = planned([artifact], None)
-            written = None if outputs is None else put_in_place(self.shelf, outputs)
+            written = None if outputs is None else put_in_place(self.shelf, outputs, restorer=self._restorer)
         except (UnsafePath, StoreError) as error:
             raise Lost(f"{name} ({error})") from error
         if written is None:
@@ -228,41 +325,22 @@ class Tree:
             if state is None or state.digest != content:
                 raise Lost(f"{name} (its content is not what its name says)")
         self._have[name] = (mode, content), _signature(os.lstat(full))
-
-    def _weed(self, wanted: Wanted) -> set[str]:
-        """Remove what is not wanted; the names that are as they should be."""
-        kept: set[str] = set()
-        trail = [""]
-        rows, have, directories = wanted.rows, self._have, wanted.directories
-        while trail:
-            prefix = trail.pop()
-            with os.scandir(os.path.join(self.path, prefix)) as found:
-                entries = list(found)
-            for entry in entries:
-                name = prefix + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    if name in directories:
-                        trail.append(f"{name}/")
-                        if name in rows and have.get(name, (None,))[0] == rows[name]:
-                            kept.add(name)
-                    else:
-                        shutil.rmtree(entry.path)
-                    continue
-                known = have.get(name)
-                is_same = known is not None and known[0] == rows.get(name)
-                if is_same and cast("tuple[object, _Signature]", known)[1] == _signature(
-                    entry.stat(follow_symlinks=False)
-                ):
-                    kept.add(name)
-                else:
-                    os.unlink(entry.path)
-                    have.pop(name, None)
-        return kept
+        self._touch(name)
 
     def remove(self) -> None:
         """Remove it from the disk."""
         shutil.rmtree(self.path, ignore_errors=True)
         shutil.rmtree(f"{self.path}.room", ignore_errors=True)
+
+
+def _remove(path: str) -> None:
+    """Remove whatever is at a path, if anything."""
+    try:
+        os.unlink(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (IsADirectoryError, PermissionError):  # the latter on macOS
+        shutil.rmtree(path)
 
 
 def _signature(st: os.stat_result) -> _Signature:

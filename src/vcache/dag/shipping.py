@@ -150,6 +150,7 @@ class Shipping:
             listings=tuple(each.hex() for each in listings),
             rows=tuple((name, mode, content.hex()) for name, (mode, content) in rows.items()),
             more=more,
+            reads=tuple(name for name in map(self._name, job.reads) if name[:1] != "/"),
             same=tuple(same.items()),
             outs=tuple(outs),
             argv=tuple(portable[:count]),
