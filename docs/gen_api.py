@@ -17,6 +17,7 @@ from typing import Final
 import vcache
 from vcache import errors, testing
 from vcache.aio import AsyncStep
+from vcache.dag import events
 from vcache.entry import Dep, Record, make_key, split_key
 from vcache.fingerprint.inputs import Listing
 from vcache.janitor import GcReport
@@ -127,9 +128,30 @@ def stores() -> str:
     return _joined(parts)
 
 
+def happenings() -> str:
+    """docs/reference/events.md."""
+    order = [
+        "RunStarted", "Planned", "UpToDate", "Hit", "Missed", "Started", "Output", "Finished", "Skipped", "Noted",
+        "RunEnded",
+    ]  # fmt: skip
+    if missing := set(events.__all__) - {*order, "Event", "Listener"}:
+        raise ValueError(f"docs/gen_api.py: no place for {', '.join(sorted(missing))}")
+    kinds = [getattr(events, name) for name in order]
+    parts = [
+        _MADE,
+        "# The events of a run\n",
+        "The module is `vcache.dag.events`. How to hear of them: [listen to a build](../how-to/listen-to-a-build.md).\n",
+        _markdown((events.__doc__ or "").partition("\n\n")[2]),
+        "`Event` is any of those below, in about the order in which they come.\n",
+        *(text for thing in (events.Listener, *kinds) for text in _object(thing)),
+    ]
+    return _joined(parts)
+
+
 PAGES: Final[Mapping[str, Callable[[], str]]] = MappingProxyType(
     {
         "docs/reference/api.md": api,
+        "docs/reference/events.md": happenings,
         "docs/reference/plugins.md": stores,
     }
 )
@@ -361,6 +383,7 @@ def _wrapped(name: str, signature: inspect.Signature) -> str:
 def _plain_signature(text: str) -> str:
     """Without the quotes of late annotations, and with defaults as they are written."""
     text = re.sub(r"<factory>", "…", text)
+    text = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", text)  # of a named tuple
     text = re.sub(r"<built-in function time_ns>", "time.time_ns", text)
     text = re.sub(r"<function system_clock at 0x[0-9a-f]+>", "system_clock", text)
     text = re.sub(r"<(\w+\.\w+): \d+>", r"\1", text)

@@ -22,15 +22,16 @@ _HEAD: Final = """\
 
 # The command
 
-How to use it: [cache commands](../how-to/command.md). What decides where options are not given:
-[settings](settings.md).
+How to use it: [cache commands](../how-to/command.md), [cache a compiler](../how-to/compiler-wrapper.md), [write a
+vcachefile](../how-to/write-a-vcachefile.md), [build what CMake wrote](../how-to/build-a-ninja-project.md). What decides where
+options are not given: [settings](settings.md). `vcache-ninja` takes [ninja's own words](../how-to/use-instead-of-ninja.md).
 
 A name is text, or `hex:` with the digits of a name that is bytes; `str:` before a name says that it is text.
 
 | exit code | meaning |
 |---|---|
 | 0 | done, or a hit |
-| 1 | absent, or a problem was found |
+| 1 | absent, a problem was found, or a step of a build failed |
 | 2 | a usage error: the value, the place and the remedy are in one line on standard error |
 | 130, 141 | Ctrl-C; the reader of the output went away |
 | any | of `run`: the command's own, 128 + n for signal n, 127 and 126 when it is not found or not executable |
