@@ -17,7 +17,7 @@ from vcache.dag import events
 from vcache.dag.executor import Executor, Unused
 from vcache.dag.files import Files
 from vcache.dag.run import Options, Tally
-from vcache.dag.runner import Runner
+from vcache.dag.runner import INTERRUPTED, Runner
 from vcache.dag.tree import Tree
 from vcache.errors import GraphError, StoreBusy, VcacheError
 from vcache.kit.eventbus import EventBus
@@ -154,7 +154,7 @@ class Build:
             return loaded.targets(targets)
         except GraphError:
             goals = loaded.targets(())
-            tree = Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+            tree = self._tree()
             runner = Runner(
                 loaded.graph, self._cache, tree, self._files(), Unused(), emit=_unheard,
                 options=replace(self._options, is_dry_run=True, keep_going=0), clock=self._clock,
@@ -169,7 +169,7 @@ class Build:
         assert self._options.is_dry_run
         said = Reasons()
         self._bus.subscribe(said.on_event)
-        tree = Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+        tree = self._tree()
         files = self._files()
         with self._executing() as self._executor:
             _, runner = self._make(graph, tree, files, goals)
@@ -192,11 +192,8 @@ class Build:
             slots = self._options.jobs or executor.slots
             self._emit(events.RunStarted(self.run, self._clock(), self._base, tuple(goals), slots))
             try:
-                with self._locked():
-                    tree = Tree.open(
-                        self._base, root=os.fspath(self._cache.root), digests=self._cache.digests
-                    )
-                    status = work(tree)
+                with self._locked() as is_ours:
+                    status = work(self._tree()) if is_ours else INTERRUPTED
             except VcacheError as error:
                 self._tally.error = str(error)
                 raise
@@ -377,9 +374,12 @@ class Build:
     def _emit(self, event: events.Event) -> None:
         self._bus.publish(event)
 
+    def _tree(self) -> Tree:
+        return Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """The tree for this run alone: a second one waits for the first."""
+    def _locked(self) -> Iterator[bool]:
+        """The tree for this run alone: a second one waits for the first. False if it was stopped meanwhile."""
         directory = os.path.join(self._base, STATE)
         tag = os.path.join(directory, "CACHEDIR.TAG")
         if not os.path.exists(tag):
@@ -394,10 +394,13 @@ class Build:
                     break
                 except StoreBusy:
                     continue
+            else:
+                self._tally.error = "interrupted"
         try:
-            yield
+            yield lock.is_held
         finally:
-            lock.release()
+            if lock.is_held:
+                lock.release()
 
     @contextmanager
     def _executing(self) -> Iterator[Executor]:
