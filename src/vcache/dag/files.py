@@ -52,6 +52,7 @@ class Files:
         self._others: dict[str, Dep | None] = {}
         self._looks: dict[tuple[str, str], tuple[Dep, ...] | None] = {}
         self._names: dict[str, str] = {}
+        self._below: str | None = None
         self.seen: dict[str, FileState] = {}
         # When what was seen had first been seen so.
         self._seen_ns: dict[str, int] = {}
@@ -68,6 +69,13 @@ class Files:
             full = os.path.normpath(self.full(path))
             known = self._names[path] = portable_name(full, self._root[:-1] or "/")
         return known
+
+    def path(self, name: str) -> str | None:
+        """The graph's path of what lies below the base, by its portable name; None for anything else."""
+        if self._below is None:
+            base = self.name("")
+            self._below = "" if base in ("", ".") else f"{base}/"
+        return name[len(self._below) :] if name.startswith(self._below) and name[:1] != "/" else None
 
     def is_below_root(self, path: str) -> bool:
         """Whether a path lies in the project."""

@@ -24,6 +24,7 @@ class Task:
         pending: how many of its needs are not at an end.
         needs: what it waits, or waited, for.
         waiters: who waits for it.
+        hinted: those of its needs that only an earlier run's discoveries name.
         priority: ns of work from its start to the end of the run, as far as known: the critical path.
         coroutine: its script or function, suspended between two needs.
         asked: what the coroutine asked for last.
@@ -45,10 +46,37 @@ class Task:
     """
 
     __slots__ = (
-        "asked", "attempt", "base", "before", "chunks", "command", "coroutine", "extra_deps", "extra_ins",
-        "fingerprint", "identity",
-        "is_always", "is_changed", "is_completed", "is_run", "is_unknown", "kill", "lane", "log", "lookup", "needs",
-        "node", "outs", "pending", "priority", "stands_for", "started_ns", "state", "value", "waiters",
+        "asked",
+        "attempt",
+        "base",
+        "before",
+        "chunks",
+        "command",
+        "coroutine",
+        "extra_deps",
+        "extra_ins",
+        "fingerprint",
+        "hinted",
+        "identity",
+        "is_always",
+        "is_changed",
+        "is_completed",
+        "is_run",
+        "is_unknown",
+        "kill",
+        "lane",
+        "log",
+        "lookup",
+        "needs",
+        "node",
+        "outs",
+        "pending",
+        "priority",
+        "stands_for",
+        "started_ns",
+        "state",
+        "value",
+        "waiters",
         "was",
     )  # fmt: skip
 
@@ -58,6 +86,7 @@ class Task:
         self.pending = 0
         self.needs: list[Task] = []
         self.waiters: list[Task] = []
+        self.hinted: list[Task] = []
         self.priority = 0.0
         self.coroutine: Coroutine[Need, tuple[object, ...], object] | None = None
         self.asked: Need | None = None

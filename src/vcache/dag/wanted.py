@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.dag import events
 from vcache.dag.graph import find_cycle
-from vcache.dag.node import Call
+from vcache.dag.node import Call, Command
 from vcache.dag.state import State
 from vcache.dag.task import Task
 from vcache.errors import GraphError
@@ -38,6 +38,7 @@ class Wanted:
         self._tasks: dict[str, Task] = {}
         self.ready: deque[Task] = deque()
         self._count = self._count_told = 0
+        self._found: dict[str, Node | None] = {}
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self._tasks.values())
@@ -97,6 +98,24 @@ class Wanted:
         seen = self._run.files.input(path)
         return (path, *task.stands_for) if seen is not None and seen.kind == "file" else task.stands_for
 
+    def let_go(self) -> bool:
+        """Free those that wait for ever only for what an earlier run had found; False for nobody.
+
+        What was a source then may be made from this very node today.
+        """
+        freed = False
+        for task in [task for task in self if task.state is State.WAITING]:
+            for other in [each for each in task.hinted if not each.is_ended]:
+                other.waiters.remove(task)
+                task.needs.remove(other)
+                task.hinted.remove(other)
+                task.pending -= 1
+                freed = True
+            if not task.pending:
+                task.move(State.READY)
+                self.ready.append(task)
+        return freed
+
     def cycle(self) -> GraphError | None:
         """The error that tasks which wait for ever are; None where none do."""
         waiting = [task for task in self if not task.is_ended]
@@ -139,7 +158,10 @@ class Wanted:
         """Link tasks and, in turn, those that they need."""
         while stack:
             task = stack.pop()
-            self._link(task, self._needs(task.node), stack)
+            needs = self._needs(task.node)
+            hinted = [node for node in self._found_makers(task.node) if node not in needs]
+            self._link(task, (*needs, *hinted), stack)
+            task.hinted = [self._tasks[node.name] for node in hinted]
             for path in task.node.checks:
                 check = self._run.graph.producer(path)
                 if check is not None and check.name not in self._tasks:
@@ -160,13 +182,34 @@ class Wanted:
             task.move(State.READY)
             self.ready.append(task)
 
-    def _needs(self, node: Node) -> Iterable[Node]:
+    def _needs(self, node: Node) -> dict[Node, None]:
         found: dict[Node, None] = {}
         for path in (*node.ins, *node.after, *((node.dyndep,) if node.dyndep else ())):
             found.update(dict.fromkeys(self._makers(path)))
         if isinstance(node.work, Call):
             found.update(dict.fromkeys((*node.work.wants, *node.work.wants_logs)))
         return found
+
+    def _found_makers(self, node: Node) -> Iterator[Node]:
+        """Who makes what a node was found to read the last time, as ninja orders by its deps log."""
+        made = self._run.tree.last(node.name) if isinstance(node.work, Command) else None
+        for dep in made.found if made is not None else ():
+            if dep.kind == "file":
+                maker = self._maker_of(dep.name)
+                if maker is not None and maker.name != node.name:
+                    yield maker
+
+    def _maker_of(self, name: str) -> Node | None:
+        """Who makes the file of a portable name: many nodes read the same few headers."""
+        try:
+            return self._found[name]
+        except KeyError:
+            path = self._run.files.path(name)
+            maker = None if path is None else self._run.graph.producer(path)
+            if maker is not None and maker.work is None:
+                maker = None  # a name that CMake gives to a source
+            self._found[name] = maker
+            return maker
 
     def _makers(self, path: str) -> Iterator[Node]:
         if path[-1:] == "/":

@@ -479,3 +479,25 @@ def test_a_traced_command_is_not_answered_by_what_an_untraced_run_saw(world: Wor
     world.run(node, trace="on")
     assert world.said(events.Finished) == ["b"]
     assert (world.base / "b").read_text() == "2"
+
+
+def test_what_was_found_is_waited_for(world: World):
+    """A header that a compile was found to read is made anew before the compile, though nobody declares it."""
+    world.write("in", "1")
+    gen = sh("sleep 0.05; cat in > a.h", "a.h", "in")
+    use = sh("cat a.h > a.o; echo 'a.o: a.h' > a.d", "a.o", depfile="a.d", deps="gcc")
+    world.run(gen, use, goals=[gen])
+    world.run(gen, use)
+    world.write("in", "2")
+    assert world.run(gen, use, goals=[use, gen]) == 0
+    assert (world.base / "a.o").read_text() == "2"
+
+
+def test_what_was_found_makes_no_cycle(world: World):
+    """A source that became the output of its own reader is no reason to wait for ever."""
+    world.write("a.h", "1")
+    use = sh("cat a.h > a.o; echo 'a.o: a.h' > a.d", "a.o", depfile="a.d", deps="gcc")
+    world.run(use)
+    made = sh("tr 1 2 < a.o > a.h", "a.h", "a.o")
+    assert world.run(use, made) == 0
+    assert (world.base / "a.h").read_text() == "2"
