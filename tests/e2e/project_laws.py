@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
+import time
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,8 +86,8 @@ class ProjectLaws:
 
     def test_nothing_to_do(self, tree: Tree):
         """Neither at once nor after touching everything does anything run."""
-        assert tree.build() == replace(again := tree.build(), said=again.said)
-        assert not again.ran | again.hits
+        again = tree.build()
+        assert not again.ran | again.hits, again
         tree.touch_all()
         again = tree.build()
         assert not again.ran | again.hits, again
@@ -144,6 +147,31 @@ class ProjectLaws:
         assert not tree.build().ran
         same(tree.looks(), built.by_ninja.looks)
 
+    def test_a_header_that_comes_and_goes(self, built: Built, tree: Tree):
+        """Is known from the compile on that reads it; without it, all is as before."""
+        path = tree.source / self.broken
+        right, header = path.read_text(), path.with_name("extra.h")
+        header.write_text("int extra_(void);\n")
+        path.write_text('#include "extra.h"\n' + right)
+        assert (compiled := tree.build().ran)
+        header.write_text("int extra_(int);\n")
+        assert tree.build().ran <= compiled
+        header.unlink()
+        path.write_text(right)
+        again = tree.build()
+        assert again.hits
+        assert not again.ran
+        same(tree.looks(), built.by_ninja.looks)
+
+    def test_outputs_that_were_spoilt(self, built: Built, tree: Tree):
+        """Come back from the cache, and nothing else does."""
+        name = max(built.first.ran, key=lambda each: (tree.base / each).stat().st_size)
+        (tree.base / name).write_bytes(b"spoilt")
+        again = tree.build()
+        assert not again.ran
+        assert again.hits == {name}
+        same(tree.looks(), built.by_ninja.looks)
+
     @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
     def test_stopped_in_the_middle(self, built: Built, tree: Tree, tmp_path: Path, signum: signal.Signals):
         """The next run goes on to the same result."""
@@ -158,6 +186,25 @@ class ProjectLaws:
         again = fresh.build()
         assert again.ran
         assert not again.ran & stopped.ran
+        same(fresh.looks(), built.by_ninja.looks)
+
+    @pytest.mark.slow
+    def test_killed_again_and_again(self, built: Built, tree: Tree, tmp_path: Path):
+        """Wherever that happens, tree and cache stay sound."""
+        fresh = replace(tree, cache=tmp_path / "cache")
+        tree.clean()
+        fresh.configure("ninja")
+        chance = random.Random(7)
+        for number in range(12):
+            process = fresh.start("-j2")
+            time.sleep(chance.uniform(0.1, 1.2))
+            strike(process, signal.SIGKILL, all_of_it=bool(number % 2))
+        fresh.build()
+        same(fresh.looks(), built.by_ninja.looks)
+        fresh.verify()
+        fresh.clean()
+        fresh.configure("ninja")
+        assert not fresh.build().ran
         same(fresh.looks(), built.by_ninja.looks)
 
     def test_two_at_once(self, built: Built, tree: Tree, tmp_path: Path):
@@ -187,6 +234,15 @@ class GeneratedLaws(ProjectLaws):
         assert again.ran == {"build.ninja"}, again
         assert not tree.build().ran
         tree.clean()  # CMake writes another build.ninja the second time
+
+    def test_cleaned_by_its_tool(self, built: Built, tree: Tree):
+        """What ninja's own `-t clean` removes comes back from the cache."""
+        tree.build("-C", os.fspath(tree.base), "-t", "clean", by=(program("vcache-ninja"),))
+        assert not any((tree.base / name).exists() for name in built.first.ran)
+        again = tree.build()
+        assert not again.ran
+        assert again.hits == built.first.ran
+        same(tree.looks(), built.by_ninja.looks)
 
     def test_by_the_generators_own_words(self, built: Built, tree: Tree):
         """The generator starts vcache-ninja as it would start ninja."""

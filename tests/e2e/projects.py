@@ -182,6 +182,10 @@ class Tree:
             env=self.environ, cwd=self.place, text=True,
         )  # fmt: skip
 
+    def verify(self) -> None:
+        """Read the whole cache against its digests."""
+        subprocess.run([sys.executable, "-m", "vcache", "verify"], env=self.environ, check=True)
+
     def start(self, *words: str, by: tuple[str, ...] = ()) -> subprocess.Popen[str]:
         """A build, in a process group of its own."""
         command = by or (sys.executable, "-m", "vcache", "build", "-C", os.fspath(self.base))
