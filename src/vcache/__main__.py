@@ -23,7 +23,10 @@ def main() -> None:
     if words[:1] == ["build"]:
         from vcache.dag.frozen import VCACHE, try_clean
 
-        try_clean(words[1:], VCACHE)
+        try_clean(words[1:], VCACHE)  # ends the process where there is nothing to do
+        from vcache.cli import plain
+
+        plain.main(words[1:])  # ends the process if it is asked in plain words
     elif words[:1] == ["cc"]:
         from vcache.cc import lean
 

@@ -1,22 +1,14 @@
-"""The group of all commands: loads the one that is asked for, and turns errors into exit codes.
-
-Exit codes: 0 done, or a hit; 1 absent, or a problem was found; 2 a usage error; for `run` the
-command's own; 130 after Ctrl-C, 141 when the reader of the output went away.
-"""
+"""The group of all commands: loads the one that is asked for."""
 
 from __future__ import annotations
 
-import errno
 import gc
-import os
-import sys
-from collections.abc import Callable
 from typing import Final, NoReturn
 
 import click
 
+from vcache.cli.ends import carried_out, leave
 from vcache.cli.setup import Setup, shared_options
-from vcache.errors import FormatError, UsageError, VcacheError
 
 __all__ = ["cli", "main"]
 
@@ -44,8 +36,6 @@ _HOMES: Final = {
     "diff": "runs",
     "completion": "completion",
 }
-_PIPED: Final = 141
-_INTERRUPTED: Final = 130
 
 
 class App(click.Group):
@@ -74,44 +64,10 @@ class App(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
-        return _guarded(ctx, lambda: super(App, self).invoke(ctx))
-
-
-def _guarded(ctx: click.Context, work: Callable[[], object]) -> object:
-    """What a command gives, or the exit code of what went wrong in it."""
-    try:
-        result = work()
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        ctx.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        _hush()
-        ctx.exit(_PIPED)
-    except (UsageError, FormatError) as error:
-        _fail(ctx, error, 2)
-    except VcacheError as error:
-        _fail(ctx, error, 1)
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            _hush()
-            ctx.exit(_PIPED)
-        _fail(ctx, error, 1)
-    if isinstance(result, int) and result:
-        ctx.exit(result)
-    return result
-
-
-def _hush() -> None:
-    """Nobody reads what is still in the buffer: the interpreter's last flush must not complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _fail(ctx: click.Context, error: Exception, status: int) -> NoReturn:
-    words = str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        words = f"{os.fsdecode(error.filename)}: {error.strerror}"
-    click.echo(f"vcache: error: {words}", err=True)
-    ctx.exit(status)
+        status = carried_out(lambda: super(App, self).invoke(ctx))
+        if status:
+            ctx.exit(status)
+        return None
 
 
 @click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]})
@@ -135,18 +91,5 @@ def main() -> NoReturn:
     try:
         cli.main(prog_name="vcache")
     except SystemExit as end:
-        _leave(end.code)
+        leave(end.code)
     raise AssertionError("click's standalone mode exits")
-
-
-def _leave(code: object) -> NoReturn:
-    status = code if isinstance(code, int) else 0 if code is None else 1
-    try:
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        status = status or _PIPED
-    try:
-        sys.stderr.flush()
-    except (BrokenPipeError, ValueError):
-        pass
-    os._exit(status)

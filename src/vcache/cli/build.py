@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from vcache.cli.place import VCACHEFILE, Place, find_place
-from vcache.cli.running import opened, stopping
-from vcache.cli.setup import Setup, shared_options
-from vcache.errors import GraphError, UsageError
+from vcache.cli.building import Words, carry_out, slots_of
+from vcache.cli.place import find_place
+from vcache.cli.setup import shared_options
+from vcache.errors import UsageError
 
 if TYPE_CHECKING:
-    from vcache.cache import Cache
-    from vcache.dag.dask import DaskExecutor
-    from vcache.dag.events import Listener, RunEnded
-    from vcache.dag.session import Build, Options
+    from vcache.cli.setup import Setup
 
 __all__ = ["build", "defined"]
-
-_WRONG_FILE: Final = 2
 
 
 class _Spaced(click.Command):
@@ -89,7 +81,7 @@ def build(
 
     place = find_place(directory, file)
     options = Options(
-        jobs=(jobs or 4_096) if jobs is not None else None,
+        jobs=slots_of(jobs),
         keep_going=0 if keep_going else 1,
         load_limit=load,
         memory_bytes=0 if memory is None else size_bytes(memory),
@@ -101,132 +93,12 @@ def build(
     )
     # A report's place is where the caller stands, not where the build file is.
     profile, metrics, spans = (path and _absolute(path) for path in (profile, metrics, spans))
-    words = _Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
-    os.chdir(place.base)
-    with opened(setup, place.root, no_cache=no_cache) as cache:
-        if watch:
-            from vcache.cli.watch import watch_and_build
-
-            return watch_and_build(place, cache, lambda: _once(setup, place, cache, options, words))
-        return _once(setup, place, cache, options, words)
+    words = Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
+    return carry_out(setup, place, options, words, no_cache=no_cache, watch=watch)
 
 
 def _absolute(path: str) -> str:
     return path if path == "otel" else os.path.abspath(path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """What was asked for besides the runner's own options."""
-
-    targets: tuple[str, ...]
-    defines: dict[str, str]
-    verbosity: int
-    profile: str | None
-    metrics: str | None
-    spans: str | None
-    executor: str | None
-
-
-def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: _Words) -> int:
-    """One run."""
-    from vcache.dag.session import Build, run_id
-
-    run = run_id()
-    with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
-        ]
-        executor = _executor(words.executor, cache, options, stack)
-        if executor is not None:  # it must know what others make, to bring it to its workers
-            listeners.append(executor)
-        work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
-        with stopping(work):
-            try:
-                ended = _carry_out(work, place, words)
-            except GraphError:
-                if setup.is_quiet or setup.is_json:
-                    raise
-                return _WRONG_FILE  # the display has said why it stopped
-    if setup.is_json:
-        from vcache.cli.show import print_json
-
-        print_json(_as_json(run, ended))
-    return ended.status
-
-
-def _carry_out(work: Build, place: Place, words: _Words) -> RunEnded:
-    if place.is_ninja:
-        if words.defines:
-            raise UsageError(f"-D sets options of a {VCACHEFILE}: {place.file} has none")
-        return work.ninja(place.file, words.targets)
-    return work.vcachefile(place.file, words.targets, defines=words.defines)
-
-
-def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
-    return {
-        "run": run,
-        "status": ended.status,
-        "run_count": ended.n_run,
-        "hit_count": ended.n_hit,
-        "up_to_date_count": ended.n_up_to_date,
-        "failed_count": ended.n_failed,
-        "saved_s": ended.saved_ns / 1e9,
-        "error": ended.error,
-    }
-
-
-def _listeners(setup: Setup, place: Place, run: str, options: Options, words: _Words) -> Iterator[Listener]:
-    from vcache.cli import progress
-    from vcache.dag import durations
-    from vcache.dag.journal import Journal
-
-    verbosity = -1 if setup.is_quiet else words.verbosity
-    yield progress.listener(
-        sys.stderr if setup.is_json else sys.stdout,
-        verbosity=verbosity,
-        durations=durations.load(place.base),
-        is_dry_run=options.is_dry_run,
-    )
-    if not options.is_dry_run:
-        yield Journal(place.base, run)
-    if words.profile is not None:
-        from vcache.dag.profile import Profile
-
-        yield Profile(words.profile)
-    if words.metrics is not None:
-        from vcache.dag.telemetry import Metered
-        from vcache.metrics import Metrics
-
-        yield Metered(Metrics(is_required=True), words.metrics)
-    if words.spans is not None:
-        from vcache.dag.telemetry import Traced, span_sink
-
-        yield Traced([span_sink(words.spans)])
-
-
-@contextmanager
-def _closing(listener: Listener) -> Iterator[Listener]:
-    try:
-        yield listener
-    finally:
-        close = getattr(listener, "close", None)
-        if close is not None:
-            close()
-
-
-def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> DaskExecutor | None:
-    """Where commands run; None for this machine."""
-    if url in (None, "local") or options.is_dry_run:
-        return None
-    scheme = url.partition(":")[0]
-    if scheme != "dask":
-        raise UsageError(f"--executor {url!r}: write local, or dask://HOST:PORT")
-    from vcache.dag.dask import DaskExecutor
-
-    executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
-    stack.callback(executor.close)
-    return executor
 
 
 def defined(defines: Sequence[str]) -> dict[str, str]:

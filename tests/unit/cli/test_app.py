@@ -60,7 +60,7 @@ def test_errors_are_exit_codes(vcache, monkeypatch, error, status):
         raise error
 
     monkeypatch.setattr("vcache.cli.setup.Setup.open", fail)
-    monkeypatch.setattr("vcache.cli.app._hush", lambda: None)
+    monkeypatch.setattr("vcache.cli.ends._hush", lambda: 141)
     result = vcache("ls")
     assert result.exit_code == status
     assert "Traceback" not in result.output

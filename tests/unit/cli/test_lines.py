@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import pytest
 
@@ -86,7 +85,7 @@ def test_a_retry_is_told() -> None:
             Planned(at(0), 1),
             missed,
             begun,
-            replace(failed, will_retry=True),
+            failed._replace(will_retry=True),
             *ran(A, 200, 300)[1:],
             ended(301, n_run=1),
         ]
@@ -99,7 +98,7 @@ def test_a_retry_is_told() -> None:
 def test_remarks_and_notes() -> None:
     """why a success was not kept, and whatever the run notes, are told"""
     *begun, finished = ran(A, 0, 100)
-    text = lines([started(), *begun, replace(finished, remark="a.c changed meanwhile"), Noted(at(1), "odd", B),
+    text = lines([started(), *begun, finished._replace(remark="a.c changed meanwhile"), Noted(at(1), "odd", B),
                   Noted(at(1), "odder")])  # fmt: skip
     assert "note: a.o: a.c changed meanwhile\nnote: b.o: odd\nnote: odder\n" in text
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -54,7 +53,7 @@ def test_what_became_of_each_node() -> None:
     found = described(
         [
             *some.a_build()[:-1],
-            *(missed, begun, replace(failed, will_retry=True)),
+            *(missed, begun, failed._replace(will_retry=True)),
             Started(at(620), flaky, "again", 2),
             Finished(at(650), flaky, 3, ms(30), remark="exit status 3"),
             Skipped(at(651), node("all"), "flaky failed"),

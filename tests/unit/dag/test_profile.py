@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -99,7 +98,7 @@ def test_failures_and_retries_have_colours(trace) -> None:
     """a try that failed, and one that is repeated, are told apart"""
     *begun, failed = ran(A, 0, 10, status=1)
     document = trace(
-        [started(), *begun, replace(failed, will_retry=True), *ran(A, 20, 30, status=1)[1:], ended(40, 1)]
+        [started(), *begun, failed._replace(will_retry=True), *ran(A, 20, 30, status=1)[1:], ended(40, 1)]
     )
     assert [e.get("cname") for e in document["traceEvents"] if e["ph"] == "X" and e["tid"] == 10] == [
         "bad",

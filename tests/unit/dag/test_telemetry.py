@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.unit.dag import runs as some
@@ -69,7 +67,7 @@ def test_a_build_is_counted() -> None:
 def test_failures_and_retries_are_counted() -> None:
     """a failure that is tried again is no failed node"""
     *begun, failed = ran(A, 0, 1, status=1)
-    found = metered([*begun, replace(failed, will_retry=True), *ran(A, 0, 2, status=1)[1:], ended(3, 1)])
+    found = metered([*begun, failed._replace(will_retry=True), *ran(A, 0, 2, status=1)[1:], ended(3, 1)])
     assert found["vcache_nodes_total{outcome=failed}"] == 1
     assert found["vcache_node_tries_total"] == 1
     assert found["vcache_run_status"] == 1
@@ -144,7 +142,7 @@ def test_a_build_is_part_of_what_started_it() -> None:
 def test_failures_are_errors() -> None:
     """a failed node, a failed try, what was cut off, and a failed run say so"""
     *begun, failed = ran(A, 0, 1, status=1)
-    events = [started(), *begun, replace(failed, will_retry=True), *begun[1:], replace(failed, remark="timed out"),
+    events = [started(), *begun, failed._replace(will_retry=True), *begun[1:], failed._replace(remark="timed out"),
               *ran(APP, 1, 2)[:2], ended(3, 1, error="a.o failed")]  # fmt: skip
     _, spans = traced(events)
     assert [(span.attributes.get("vcache.outcome"), span.status, span.message) for span in spans] == [

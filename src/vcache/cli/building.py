@@ -1,0 +1,165 @@
+"""A build as the command line asks for it, told to whom it wants to be told.
+
+It knows no options of click's: a plain `vcache build` is read and carried out without it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from vcache.cli.place import VCACHEFILE, Place
+from vcache.cli.running import opened, stopping
+from vcache.errors import GraphError, UsageError
+
+if TYPE_CHECKING:
+    from vcache.cache import Cache
+    from vcache.cli.setup import Setup
+    from vcache.dag.dask import DaskExecutor
+    from vcache.dag.events import Listener, RunEnded
+    from vcache.dag.session import Build, Options
+
+__all__ = ["Words", "carry_out", "slots_of"]
+
+_WRONG_FILE: Final = 2
+_UNBOUNDED: Final = 4_096
+
+
+class Words(NamedTuple):
+    """What was asked for besides the runner's own options."""
+
+    targets: tuple[str, ...]
+    defines: Mapping[str, str] = MappingProxyType({})
+    verbosity: int = 0
+    profile: str | None = None
+    metrics: str | None = None
+    spans: str | None = None
+    executor: str | None = None
+
+
+def slots_of(jobs: int | None) -> int | None:
+    """What `-j` means to a runner: 0 sets no bound; None is what the machine has."""
+    return None if jobs is None else jobs or _UNBOUNDED
+
+
+def carry_out(
+    setup: Setup, place: Place, options: Options, words: Words, *, no_cache: bool = False, watch: bool = False
+) -> int:
+    """Build, once or until Ctrl-C; the exit code. The working directory is the base from here on.
+
+    Raises:
+        GraphError: the build file is wrong, if no display has said so.
+        UsageError: an option that does not fit.
+    """
+    os.chdir(place.base)
+    with opened(setup, place.root, no_cache=no_cache) as cache:
+        if watch:
+            from vcache.cli.watch import watch_and_build
+
+            return watch_and_build(place, cache, lambda: _once(setup, place, cache, options, words))
+        return _once(setup, place, cache, options, words)
+
+
+def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Words) -> int:
+    """One run."""
+    from vcache.dag.session import Build, run_id
+
+    run = run_id()
+    with ExitStack() as stack:
+        listeners = [
+            stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
+        ]
+        executor = _executor(words.executor, cache, options, stack)
+        if executor is not None:  # it must know what others make, to bring it to its workers
+            listeners.append(executor)
+        work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
+        with stopping(work):
+            try:
+                ended = _carry_out(work, place, words)
+            except GraphError:
+                if setup.is_quiet or setup.is_json:
+                    raise
+                return _WRONG_FILE  # the display has said why it stopped
+    if setup.is_json:
+        from vcache.cli.show import print_json
+
+        print_json(_as_json(run, ended))
+    return ended.status
+
+
+def _carry_out(work: Build, place: Place, words: Words) -> RunEnded:
+    if place.is_ninja:
+        if words.defines:
+            raise UsageError(f"-D sets options of a {VCACHEFILE}: {place.file} has none")
+        return work.ninja(place.file, words.targets)
+    return work.vcachefile(place.file, words.targets, defines=words.defines)
+
+
+def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
+    return {
+        "run": run,
+        "status": ended.status,
+        "run_count": ended.n_run,
+        "hit_count": ended.n_hit,
+        "up_to_date_count": ended.n_up_to_date,
+        "failed_count": ended.n_failed,
+        "saved_s": ended.saved_ns / 1e9,
+        "error": ended.error,
+    }
+
+
+def _listeners(setup: Setup, place: Place, run: str, options: Options, words: Words) -> Iterator[Listener]:
+    from vcache.cli import progress
+    from vcache.dag import durations
+    from vcache.dag.journal import Journal
+
+    verbosity = -1 if setup.is_quiet else words.verbosity
+    yield progress.listener(
+        sys.stderr if setup.is_json else sys.stdout,
+        verbosity=verbosity,
+        durations=durations.load(place.base),
+        is_dry_run=options.is_dry_run,
+    )
+    if not options.is_dry_run:
+        yield Journal(place.base, run)
+    if words.profile is not None:
+        from vcache.dag.profile import Profile
+
+        yield Profile(words.profile)
+    if words.metrics is not None:
+        from vcache.dag.telemetry import Metered
+        from vcache.metrics import Metrics
+
+        yield Metered(Metrics(is_required=True), words.metrics)
+    if words.spans is not None:
+        from vcache.dag.telemetry import Traced, span_sink
+
+        yield Traced([span_sink(words.spans)])
+
+
+@contextmanager
+def _closing(listener: Listener) -> Iterator[Listener]:
+    try:
+        yield listener
+    finally:
+        close = getattr(listener, "close", None)
+        if close is not None:
+            close()
+
+
+def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> DaskExecutor | None:
+    """Where commands run; None for this machine."""
+    if url in (None, "local") or options.is_dry_run:
+        return None
+    scheme = url.partition(":")[0]
+    if scheme != "dask":
+        raise UsageError(f"--executor {url!r}: write local, or dask://HOST:PORT")
+    from vcache.dag.dask import DaskExecutor
+
+    executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
+    stack.callback(executor.close)
+    return executor
