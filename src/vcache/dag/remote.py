@@ -127,8 +127,11 @@ def probe(address: str, key: str, version: int) -> str:
     """
     if version != VERSION:
         return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
+    worker, name = _worker(), bytes.fromhex(key)
     try:
-        found = _worker().cache(address).peek_key(bytes.fromhex(key))
+        found = worker.cache(address).peek_key(name)
+        if not isinstance(found, Hit):  # perhaps it was removed and made anew since we opened it
+            found = worker.cache(address, is_anew=True).peek_key(name)
     except (VcacheError, OSError) as error:
         return f"{_here()} cannot open it: {error}"
     if not isinstance(found, Hit):
@@ -189,15 +192,18 @@ class _Worker:
         self._running: dict[str, Callable[[], None]] = {}
         self._stopped: set[str] = set()
 
-    def cache(self, address: str) -> Cache:
+    def cache(self, address: str, *, is_anew: bool = False) -> Cache:
         """The shared cache.
+
+        Args:
+            is_anew: it is opened once more. The one that was open is left to those who use it.
 
         Raises:
             VcacheError: it cannot be opened.
         """
         with self._lock:
             known = self._caches.get(address)
-            if known is None:
+            if known is None or is_anew:
                 known = self._caches[address] = Cache(address, disabled=False)
             return known
 

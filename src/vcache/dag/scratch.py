@@ -154,24 +154,24 @@ class Shelf:
     """
 
     def __init__(self, cache: Cache, root: Path) -> None:
-        self._cache, self.root = cache, root
+        self.cache, self.root = cache, root
         self.digests = FileDigests(root)
 
     @property
     def store(self) -> Store:
-        return self._cache.store
+        return self.cache.store
 
     def put_file_key(self, key: Key, source: Path) -> bool:
         """As `Cache.put_file_key`."""
-        return self._cache.put_file_key(key, source)
+        return self.cache.put_file_key(key, source)
 
     def peek_key(self, key: Key) -> Hit | Miss:
         """As `Cache.peek_key`."""
-        return self._cache.peek_key(key)
+        return self.cache.peek_key(key)
 
     def files(self) -> Files | None:
         """As `Cache.files`."""
-        return self._cache.files()
+        return self.cache.files()
 
 
 class Tree:
@@ -368,8 +368,11 @@ class Trees:
         """A tree for one command, the one that was used last if there is one."""
         with self._lock:
             free = self._free.setdefault(project, [])
-            if free:
-                return free.pop()
+            while free:
+                tree = free.pop()
+                if tree.shelf.cache is cache:
+                    return tree
+                tree.remove()  # of a cache that was opened before
             self._place = self._place or self._find_place()
             self._count += 1
             count = self._count

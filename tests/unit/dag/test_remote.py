@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -311,6 +312,17 @@ def test_a_worker_says_whether_it_can_take_part(project: Project, tmp_path: Path
     assert "it is another one" in probe(f"disk:{tmp_path}/other", key, remote.VERSION)
     assert "cannot open it" in probe("nix:there", key, remote.VERSION)
     assert "install the same vcache" in probe(f"disk:{tmp_path}/shared", key, remote.VERSION + 1)
+
+
+def test_a_cache_that_was_made_anew_is_opened_anew(tmp_path: Path):
+    """A worker that knew a directory before it was removed sees what is put there afterwards."""
+    place = tmp_path / "renewed"
+    key = scratch.listing_key(b"x")
+    for _ in range(2):
+        shutil.rmtree(place, ignore_errors=True)
+        with Cache(f"disk:{place}") as cache:
+            cache.put_key(key, b"")
+        assert probe(f"disk:{place}", key.hex(), remote.VERSION) == ""
 
 
 @pytest.mark.parametrize("text", ["/p/a /p", "-I/p/inc:/p", "@root@ /p", "/usr/p @root@@", "x"])
