@@ -10,22 +10,24 @@ import logging
 import os
 import socket
 import threading
-from collections import deque
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
 from vcache.dag import events
+from vcache.dag.bounded import BoundedExecutor, killed
 from vcache.dag.executor import Ended, Executor
-from vcache.dag.local import NOT_RUNNABLE, LocalExecutor, default_slots
-from vcache.dag.remote import VERSION, carry_out, probe, stop
+from vcache.dag.local import LocalExecutor, default_slots
+from vcache.dag.order import VERSION
+from vcache.dag.remote import carry_out, probe, stop
 from vcache.dag.shipping import Parcel, Shipping, unfit
 from vcache.entry import make_key
 from vcache.errors import ConfigError, UsageError, VcacheError
 from vcache.hash import digest
-from vcache.kit.child import STDERR
 from vcache.kit.ids import uuid7
+from vcache.kit.logs import logger
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
@@ -34,18 +36,28 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.executor import Job
 
-__all__ = ["DaskExecutor"]
+__all__ = ["DaskExecutor", "Patience"]
 
 _CONNECT_S: Final = 10.0
-_WORKERS_S: Final = 30.0
-"""How long a cluster that grows on demand may take to its first worker."""
 _RESULT_S: Final = 60.0
-_WATCH_S: Final = 0.5
 _CLOSE_S: Final = 10.0
 _SAID_MOST: Final = 5
 _TAKERS: Final = 4
-_STOPPED: Final = 143
-_LOG: Final = logging.getLogger("vcache")
+_LOG: Final = logger("vcache")
+
+
+class Patience(NamedTuple):
+    """How long a cluster is waited for.
+
+    Attributes:
+        watch_s: how often its scheduler is looked at.
+        look_s: how often its workers are, while somebody waits for one.
+        workerless_s: how long it may be without any: one that is restarted, or grows on demand.
+    """
+
+    watch_s: float = 0.5
+    look_s: float = 2.0
+    workerless_s: float = 30.0
 
 
 class _Place(NamedTuple):
@@ -100,6 +112,7 @@ class DaskExecutor:
         slots: how many jobs at once; None for as many as the workers have threads.
         env: names of variables that count for every command.
         environ: the caller's variables; None for this process's own.
+        patience: how long the cluster is waited for.
 
     Raises:
         UsageError: a wrong address; `distributed` is not installed; there is no scheduler or worker,
@@ -116,8 +129,10 @@ class DaskExecutor:
         slots: int | None = None,
         env: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
+        patience: Patience = Patience(),  # noqa: B008 - it cannot change
     ) -> None:
         place = parse(url)
+        self._patience = patience
         environ = dict(os.environ if environ is None else environ)
         self._shared, address = _shared(cache, place.cache, url)
         project = digest(os.fsencode(f"{os.uname().nodename}\0{cache.root}\0{address}")).hex()
@@ -130,16 +145,14 @@ class DaskExecutor:
             self._client.close(timeout=_CLOSE_S)
             raise
         self._slots = slots or threads
-        self._local = LocalExecutor(environ=environ)
-        self._local_most = default_slots()
+        # What comes back from a cluster of hundreds must not flood this machine.
+        self._local = BoundedExecutor(LocalExecutor(environ=environ), slots=default_slots())
         self._packer = TaskPool("vcache-pack", limit=1)
         self._takers = TaskPool("vcache-take", limit=_TAKERS)
         # A worker that hangs makes one of these hang, and nobody waits for it long.
         self._halters = TaskPool("vcache-halt", limit=_TAKERS)
         self._lock = threading.Condition()  # guards all below
         self._tasks: set[_Task] = set()
-        self._waiting: deque[_Task] = deque()
-        self._local_count = 0
         self._halting: list[str] = []
         self._halt_count = 0
         self._reasons: set[str] = set()
@@ -200,7 +213,7 @@ class DaskExecutor:
     def _probed(self, address: str, url: str) -> tuple[list[str] | None, int]:
         """The workers that can take part (None for all), and how many threads they have."""
         try:
-            self._client.wait_for_workers(1, timeout=_WORKERS_S)
+            self._client.wait_for_workers(1, timeout=self._patience.workerless_s)
         except TimeoutError:
             raise UsageError(
                 f"--executor {url!r}: the scheduler has no workers: start some with `dask worker`"
@@ -233,7 +246,7 @@ class DaskExecutor:
         with self._lock:
             is_stopped, is_lost = task.is_stopped, self._is_lost
         if is_stopped:
-            self._end(task, _killed())
+            self._end(task, killed())
             return
         if is_lost:
             self._here(task, "")
@@ -263,8 +276,8 @@ class DaskExecutor:
         """In a taker's thread: a job comes back."""
         if not self._claim(task):
             return
-        if task.is_stopped:
-            self._end(task, _killed())
+        if self._is_stopped(task):
+            self._end(task, killed())
             return
         try:
             reply = future.result(timeout=_RESULT_S)
@@ -286,25 +299,43 @@ class DaskExecutor:
             return is_first
 
     def _watch(self) -> None:
-        """Notice that the scheduler is gone: futures may never hear of it."""
+        """Notice that scheduler or workers are gone: futures may never hear of it."""
+        seen_s = looked_s = time.monotonic()
         while True:
             with self._lock:
-                if self._lock.wait_for(lambda: self._is_closed, timeout=_WATCH_S):
+                if self._lock.wait_for(lambda: self._is_closed, timeout=self._patience.watch_s):
                     return
-                if self._client.status == "running":
-                    continue
-                tasks = [task for task in self._tasks if task.future is not None]
-            why = self._lost()
-            for task in tasks:
-                if self._claim(task):
-                    self._here(task, why)
-            return
+                tasks = [task for task in self._tasks if task.future is not None and not task.is_back]
+            now_s = time.monotonic()
+            if self._client.status != "running":
+                break
+            if not tasks:
+                seen_s = now_s
+            elif now_s - looked_s > self._patience.look_s:
+                looked_s = now_s
+                if self._has_workers():
+                    seen_s = now_s
+                elif now_s - seen_s > self._patience.workerless_s:
+                    break
+        why = self._lost()
+        for task in tasks:
+            if self._claim(task):
+                self._here(task, why)
+
+    def _has_workers(self) -> bool:
+        try:
+            there = self._client.nthreads()
+        except Exception:  # it is about to be noticed that it is gone
+            return True
+        return bool(there if self._workers is None else there.keys() & set(self._workers))
 
     def _lost(self) -> str:
         """Send nothing there any more."""
         with self._lock:
             self._is_lost = True
-        return "the scheduler is gone"
+        return (
+            "the cluster has no workers left" if self._client.status == "running" else "the scheduler is gone"
+        )
 
     def _stop(self, task: _Task) -> None:
         with self._lock:
@@ -349,37 +380,13 @@ class DaskExecutor:
             self._here_count += 1
             is_news = bool(why) and why not in self._reasons and len(self._reasons) < _SAID_MOST
             self._reasons.add(why)
-            is_waiting = self._local_count >= self._local_most and not task.job.has_terminal
-            if is_waiting:
-                self._waiting.append(task)
-            else:
-                self._local_count += 1
         if is_news:
             _LOG.warning("%s runs on this machine: %s", task.job.node.name, why)
-        if not is_waiting:
-            self._begin(task)
-
-    def _begin(self, task: _Task) -> None:
-        if self._is_stopped(task):
-            self._ended_here(task, _killed())
-            return
-        try:
-            kill = self._local.start(task.job, lambda ended: self._ended_here(task, ended))
-        except (OSError, RuntimeError, VcacheError) as error:
-            self._ended_here(task, _not_run(task.job, error))
-            return
+        kill = self._local.start(task.job, lambda ended: self._end(task, ended))
         with self._lock:
             task.kill = kill
-        if self._is_stopped(task):  # in between
+        if self._is_stopped(task):  # before there was anything to stop
             kill()
-
-    def _ended_here(self, task: _Task, ended: Ended) -> None:
-        self._end(task, ended)
-        with self._lock:
-            following = self._waiting.popleft() if self._waiting else None
-            self._local_count -= following is None
-        if following is not None:
-            self._begin(following)
 
     def _end(self, task: _Task, ended: Ended) -> None:
         try:
@@ -446,15 +453,6 @@ def _said(answer: object) -> str:
     if isinstance(answer, ModuleNotFoundError):
         return f"{answer}: install vcache on the workers"
     return str(answer)
-
-
-def _killed() -> Ended:
-    return Ended(status=_STOPPED, is_killed=True)
-
-
-def _not_run(job: Job, error: Exception) -> Ended:
-    line = f"vcache: {job.node.name}: cannot be run: {error}\n"
-    return Ended(status=NOT_RUNNABLE, chunks=((STDERR, 0, line.encode("utf-8", "surrogateescape")),))
 
 
 if TYPE_CHECKING:

@@ -6,14 +6,13 @@ graph, and no cluster: whoever brings the words here may be Dask or a test.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache as once
@@ -23,9 +22,11 @@ from typing import TYPE_CHECKING, Final, cast
 from vcache.artifacts import collect
 from vcache.cache import Cache
 from vcache.dag.executor import Job
+from vcache.dag.listing import Lost, Wanted, above, read_listing
 from vcache.dag.local import LocalExecutor
 from vcache.dag.node import Command, Node
-from vcache.dag.scratch import Lost, Trees, Wanted, read_listing
+from vcache.dag.order import VERSION, Order, expanded, unpack, wrong_version
+from vcache.dag.scratch import Trees
 from vcache.errors import FingerprintError, UnsafePath, UsageError, VcacheError
 from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
 from vcache.fingerprint.digests import FileDigests
@@ -37,82 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from vcache.dag.executor import Ended
-    from vcache.dag.scratch import Rows, Tree
+    from vcache.dag.listing import Rows
+    from vcache.dag.scratch import Tree
 
-__all__ = ["VERSION", "Order", "carry_out", "expanded", "pack", "probe", "stop"]
+__all__ = ["carry_out", "probe", "stop"]
 
-VERSION: Final = 1
-"""Of what is said between client and worker."""
-
-_TOKEN: Final = re.compile(rf"{ROOT}(@?)")
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/._+-]+")
 """Paths of trees hold nothing that a shell or a rule of make would write in another way."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """A command to be carried out, as plain data. Names are below the root; texts have `@root@` for it.
-
-    Attributes:
-        order: its id, to stop it by.
-        label: what it is for.
-        cache: the address that content goes through.
-        project: names the trees it may have.
-        root: the client's own root, as words for people name it.
-        listings: digests of listings of the project's files; later ones hold good.
-        rows: (name, mode, content in hex) of what it reads besides.
-        more: the digest of a listing of such rows; "" for none.
-        reads: names of what it says that it reads.
-        same: (path or name, digest in hex) of what must be the same here: tools, files outside.
-        outs: what it makes; a directory by its bare name.
-        environ: variables to be set, or removed where None.
-    """
-
-    order: str
-    label: str
-    cache: str
-    project: str
-    root: str
-    listings: tuple[str, ...] = ()
-    rows: tuple[tuple[str, int, str], ...] = ()
-    more: str = ""
-    reads: tuple[str, ...] = ()
-    same: tuple[tuple[str, str], ...] = ()
-    outs: tuple[str, ...] = ()
-    argv: tuple[str, ...] = ()
-    shell: str = ""
-    cwd: str = ""
-    environ: Mapping[str, str | None]
-    depfile: str = ""
-    deps: str = ""
-    msvc_prefix: str = ""
-    rspfile: str = ""
-    rsp_content: str = ""
-    timeout_s: float | None = None
-
-
-def pack(order: Order) -> bytes:
-    """An order as it travels: text that any worker reads without running anything of it."""
-    words = {name: getattr(order, name) for name in Order.__slots__}
-    return json.dumps({"version": VERSION, **words}).encode("ascii")
-
-
-def unpack(packed: bytes) -> Order | str:
-    """What `pack` packed; in words why it cannot be read."""
-    words = json.loads(packed)
-    version = words.pop("version")
-    if version != VERSION:
-        return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
-    for name in ("listings", "outs", "argv", "reads"):
-        words[name] = tuple(words[name])
-    for name in ("rows", "same"):
-        words[name] = tuple(map(tuple, words[name]))
-    return Order(**words)
-
-
-def expanded(text: str, root: str) -> str:
-    """A portable text with `@root@` replaced by a root; undoes `portable_text`."""
-    return _TOKEN.sub(lambda found: ROOT if found[1] else root, text) if ROOT in text else text
 
 
 # -- what is called --------------------------------------------------------------------------------
@@ -126,7 +58,7 @@ def probe(address: str, key: str, version: int) -> str:
         key: in hex; the client put something there.
     """
     if version != VERSION:
-        return f"{_here()} speaks version {VERSION}, and not {version}: install the same vcache everywhere"
+        return f"{_here()} {wrong_version(version)}"
     worker, name = _worker(), bytes.fromhex(key)
     try:
         found = worker.cache(address).peek_key(name)
@@ -148,7 +80,7 @@ def carry_out(packed: bytes) -> dict[str, object]:
     """
     order = unpack(packed)
     if isinstance(order, str):
-        return {"declined": order}
+        return {"declined": f"{_here()} {order}"}
     worker = _worker()
     try:
         shared = worker.cache(order.cache)
@@ -351,12 +283,7 @@ def _wanted(order: Order, worker: _Worker, tree: Tree) -> Wanted:
     layers = worker.trees.layered(tree.shelf, [bytes.fromhex(each) for each in order.listings])
     cwd = [order.cwd] if order.cwd not in ("", ".") else []
     wanted = layers.but(rows, less=(*order.outs, *filter(None, (order.depfile, order.rspfile))))
-    return Wanted(wanted.rows, wanted.directories.union(cwd, *(_above(each) for each in cwd)))
-
-
-def _above(name: str) -> list[str]:
-    parts = name.split("/")
-    return ["/".join(parts[:at]) for at in range(1, len(parts))]
+    return Wanted(wanted.rows, wanted.directories.union(cwd, above(cwd)))
 
 
 def _job(scene: _Scene, before: tuple[str, ...]) -> Job:

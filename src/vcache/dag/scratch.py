@@ -7,24 +7,20 @@ nothing of commands, nor of how a worker gets its work.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vcache.artifacts import put_in_place
+from vcache.dag.listing import Lost, Wanted, read_listing
 from vcache.dag.mounts import seen_at
 from vcache.discovery import begin
-from vcache.entry import make_key
 from vcache.errors import StoreError, UnsafePath
 from vcache.fingerprint.digests import FileDigests
 from vcache.fingerprint.restoring import Restorer
-from vcache.hash import digest
-from vcache.outcome import Hit
 from vcache.pieces import planned
 
 if TYPE_CHECKING:
@@ -33,117 +29,13 @@ if TYPE_CHECKING:
     from vcache.artifacts import Cabinet
     from vcache.cache import Cache
     from vcache.entry import Key
-    from vcache.outcome import Miss
+    from vcache.outcome import Hit, Miss
     from vcache.pieces import Artifact
     from vcache.store.base import Files, Store
 
-__all__ = [
-    "GONE",
-    "Lost",
-    "Rows",
-    "Shelf",
-    "Tree",
-    "Trees",
-    "Wanted",
-    "listing_key",
-    "pack_rows",
-    "read_listing",
-    "unpack_rows",
-]
-
-GONE: Final = -1
-"""The mode of a row that takes a name out of what an earlier listing says."""
-
-Rows: TypeAlias = dict[str, tuple[int, bytes]]
-"""Mode and content by name below the root, as an artifact has them; or GONE."""
+__all__ = ["Shelf", "Tree", "Trees"]
 
 _Signature: TypeAlias = tuple[int, int, int, int]
-
-
-class Lost(Exception):
-    """Something that was promised by content cannot be had."""
-
-
-def listing_key(content: bytes) -> bytes:
-    """The key that a listing of this digest is kept under: that of a file of the same content."""
-    return make_key(content, namespace=".outputs")
-
-
-def pack_rows(rows: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """A listing as bytes: equal for equal rows."""
-    return json.dumps([[name, *_hexed(rows[name])] for name in sorted(rows)]).encode("ascii")
-
-
-def unpack_rows(packed: bytes) -> Rows:
-    """What `pack_rows` packed.
-
-    Raises:
-        ValueError: something else.
-    """
-    return {str(name): (int(mode), bytes.fromhex(content)) for name, mode, content in json.loads(packed)}
-
-
-def _hexed(row: tuple[int, bytes]) -> tuple[int, str]:
-    return row[0], row[1].hex()
-
-
-def read_listing(cabinet: Cabinet, content: bytes) -> Rows:
-    """A listing by its digest.
-
-    Raises:
-        Lost: it is not in the store, or is not what it should be.
-    """
-    found = cabinet.peek_key(listing_key(content))
-    if not isinstance(found, Hit) or not isinstance(found.value, bytes) or digest(found.value) != content:
-        raise Lost("a listing of the project's files")
-    try:
-        return unpack_rows(found.value)
-    except (ValueError, TypeError) as error:
-        raise Lost(f"a listing of the project's files ({error})") from error
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a tree is to hold.
-
-    Attributes:
-        rows: files, links and empty directories.
-        directories: all that lead to them.
-    """
-
-    rows: Rows
-    directories: frozenset[str] = field(repr=False)
-
-    @classmethod
-    def of(cls, rows: Rows) -> Wanted:
-        """What leads to these rows, too."""
-        return cls(rows, frozenset(_above(rows)) | {name for name in rows if stat.S_ISDIR(rows[name][0])})
-
-    def but(self, more: Mapping[str, tuple[int, bytes]], less: Iterable[str] = ()) -> Wanted:
-        """The same with some rows more or other ones, and without some names and all below them."""
-        rows = {**self.rows, **more}
-        gone = [name for name, (mode, _) in more.items() if mode == GONE]
-        for name in gone:
-            del rows[name]
-        for name in less:
-            if name not in more:
-                rows.pop(name, None)
-                if name in self.directories:
-                    below = f"{name}/"
-                    for each in [each for each in rows if each.startswith(below) and each not in more]:
-                        del rows[each]
-        return Wanted(rows, self.directories.union(_above(more)))
-
-
-def _above(names: Iterable[str]) -> set[str]:
-    """The directories above these names."""
-    found: set[str] = set()
-    for name in names:
-        above = name.rpartition("/")[0]
-        while above and above not in found:
-            found.add(above)
-            above = above.rpartition("/")[0]
-    return found
 
 
 class Shelf:

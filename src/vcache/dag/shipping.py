@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vcache.artifacts import collect, put_in_place
 from vcache.dag.executor import Ended
-from vcache.dag.remote import Order, pack
-from vcache.dag.scratch import GONE, Rows, listing_key, pack_rows
+from vcache.dag.listing import GONE, Rows, listing_key, pack_rows
+from vcache.dag.order import Order, pack
 from vcache.discovery import begin
 from vcache.errors import FingerprintError, StoreError, UnsafePath, UsageError
 from vcache.fingerprint.compilers import HEEDED, compiler_tools

@@ -14,10 +14,13 @@ import pytest
 from vcache.cache import Cache
 from vcache.dag import mounts, remote, scratch
 from vcache.dag.executor import Ended, Job
+from vcache.dag.listing import listing_key
 from vcache.dag.node import Command, Node
-from vcache.dag.remote import carry_out, expanded, pack, probe, stop
+from vcache.dag.order import VERSION, expanded, pack
+from vcache.dag.remote import carry_out, probe, stop
 from vcache.dag.shipping import Parcel, Shipping
 from vcache.hash import digest
+from vcache.pieces import Output
 from vcache.portable import portable_text
 
 
@@ -249,9 +252,9 @@ def test_damage_in_the_shared_cache_is_noticed(project: Project, monkeypatch: py
     assert "its content is not what its name says" in str(answer["declined"])
 
 
-def _forged(root: Path, outputs: list[scratch.Wanted]) -> tuple[str, ...]:
+def _forged(root: Path, outputs: list[Output]) -> tuple[str, ...]:
     for output in outputs:
-        (root / output.name).write_text("evil")  # type: ignore[attr-defined]
+        (root / output.name).write_text("evil")
     return ()
 
 
@@ -306,23 +309,23 @@ def test_a_time_limit_holds_there(project: Project):
 def test_a_worker_says_whether_it_can_take_part(project: Project, tmp_path: Path):
     """It opens the shared cache, sees there what the client sees, and speaks its version."""
     with Cache(f"disk:{tmp_path}/shared", root=project.root) as cache:
-        cache.put_key(scratch.listing_key(b"x"), b"")
-    key = scratch.listing_key(b"x").hex()
-    assert probe(f"disk:{tmp_path}/shared", key, remote.VERSION) == ""
-    assert "it is another one" in probe(f"disk:{tmp_path}/other", key, remote.VERSION)
-    assert "cannot open it" in probe("nix:there", key, remote.VERSION)
-    assert "install the same vcache" in probe(f"disk:{tmp_path}/shared", key, remote.VERSION + 1)
+        cache.put_key(listing_key(b"x"), b"")
+    key = listing_key(b"x").hex()
+    assert probe(f"disk:{tmp_path}/shared", key, VERSION) == ""
+    assert "it is another one" in probe(f"disk:{tmp_path}/other", key, VERSION)
+    assert "cannot open it" in probe("nix:there", key, VERSION)
+    assert "install the same vcache" in probe(f"disk:{tmp_path}/shared", key, VERSION + 1)
 
 
 def test_a_cache_that_was_made_anew_is_opened_anew(tmp_path: Path):
     """A worker that knew a directory before it was removed sees what is put there afterwards."""
     place = tmp_path / "renewed"
-    key = scratch.listing_key(b"x")
+    key = listing_key(b"x")
     for _ in range(2):
         shutil.rmtree(place, ignore_errors=True)
         with Cache(f"disk:{place}") as cache:
             cache.put_key(key, b"")
-        assert probe(f"disk:{place}", key.hex(), remote.VERSION) == ""
+        assert probe(f"disk:{place}", key.hex(), VERSION) == ""
 
 
 @pytest.mark.parametrize("text", ["/p/a /p", "-I/p/inc:/p", "@root@ /p", "/usr/p @root@@", "x"])
