@@ -165,14 +165,14 @@ class ProjectLaws:
 
     def test_outputs_that_were_spoilt(self, built: Built, tree: Tree):
         """Come back from the cache, and nothing else does."""
-        name = max(built.first.ran, key=lambda each: (tree.base / each).stat().st_size)
+        name = max(built.first.ran, key=lambda each: (tree.base / each).lstat().st_size)
         (tree.base / name).write_bytes(b"spoilt")
         again = tree.build()
         assert not again.ran
         assert again.hits == {name}
         same(tree.looks(), built.by_ninja.looks)
 
-    @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda s: s.name)
+    @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda s: s.name)
     def test_stopped_in_the_middle(self, built: Built, tree: Tree, tmp_path: Path, signum: signal.Signals):
         """The next run goes on to the same result."""
         fresh = replace(tree, cache=tmp_path / "cache")
