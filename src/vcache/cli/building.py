@@ -58,13 +58,16 @@ def carry_out(
     os.chdir(place.base)
     with opened(setup, place.root, no_cache=no_cache) as cache:
         if watch:
-            from vcache.cli.watch import watch_and_build
+            from vcache.cli.watch import News, watch_and_build
 
-            return watch_and_build(place, cache, lambda: _once(setup, place, cache, options, words))
+            news = News(place.base)
+            return watch_and_build(
+                place, cache, lambda: _once(setup, place, cache, options, words, news), news
+            )
         return _once(setup, place, cache, options, words)
 
 
-def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Words) -> int:
+def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Words, *more: Listener) -> int:
     """One run."""
     from vcache.dag.session import Build, run_id
 
@@ -73,6 +76,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
         listeners = [
             stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
         ]
+        listeners += more
         executor = _executor(words.executor, cache, options, stack)
         if executor is not None:  # it must know what others make, to bring it to its workers
             listeners.append(executor)

@@ -3,25 +3,87 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import stat
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from vcache.dag.events import RunEnded
 from vcache.dag.session import STATE
 from vcache.errors import ConfigError, GraphError, VcacheError
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.cli.place import Place
+    from vcache.dag.events import Event
+    from vcache.dag.node import Node
 
-__all__ = ["watch_and_build"]
+__all__ = ["News", "watch_and_build"]
+
+_INTERRUPTED: Final = 130
+_DEBOUNCE_MS: Final = 200
+_PATIENCE_MS: Final = 200
 
 
-def watch_and_build(place: Place, cache: Cache, once: Callable[[], int]) -> int:
-    """Build, then again after each change below the root, until Ctrl-C.
+class News:
+    """Tells a change that somebody made from what a build wrote itself. A listener of the builds.
 
-    What a build writes itself is a change too: the run that follows finds nothing to do.
+    Args:
+        base: the absolute directory that the nodes' paths are relative to.
+    """
+
+    def __init__(self, base: str, clock: Callable[[], int] = time.time_ns) -> None:
+        self._base, self._clock = base, clock
+        self._made: set[str] = set()
+        self._echo: set[str] = set()
+        self._ended_ns = 0
+        self._is_well = True
+
+    def on_event(self, event: Event) -> None:
+        """Take note of what is made, and whether all went well."""
+        node: Node | None = getattr(event, "node", None)
+        if node is not None:
+            self._made.update(os.path.normpath(os.path.join(self._base, out)) for out in node.outs)
+        elif isinstance(event, RunEnded):
+            self._is_well = not event.status
+
+    def ended(self) -> None:
+        """A build is over, with all that it says: what changes from here on, somebody changed."""
+        self._ended_ns = self._clock()
+
+    def among(self, changes: Collection[tuple[int, str]]) -> list[str]:
+        """The changed paths that call for a build, sorted.
+
+        What changed while a build ran may be an edit or written by one of its commands: it calls for one
+        more build, and not for another one after that.
+        """
+        found: dict[str, bool] = {}
+        for path in {path for _, path in changes}:
+            try:
+                status = os.lstat(path)
+            except OSError:
+                if len({kind for kind, each in changes if each == path}) > 1:
+                    continue  # it came and went
+                is_late = False
+                is_own = path in self._made and not self._is_well
+            else:
+                if stat.S_ISDIR(status.st_mode):
+                    continue  # what is in it is told by itself
+                is_late = status.st_ctime_ns > self._ended_ns
+                is_own = path in self._made and not is_late
+            if not is_own and (is_late or path not in self._echo):
+                found[path] = is_late
+        self._echo = set() if any(found.values()) else self._echo.union(found)
+        return sorted(found)
+
+
+def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: News) -> int:
+    """Build, then again after each change below the root, until Ctrl-C; the exit code.
+
+    Args:
+        once: builds, told to `news`.
 
     Raises:
         ConfigError: the package that watches is not installed.
@@ -36,20 +98,32 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int]) -> int:
     def counts(_change: object, path: str) -> bool:
         return not path.startswith(hidden) and f"{os.sep}{STATE}{os.sep}" not in path
 
-    _build(once)
-    click.echo("vcache: watching; Ctrl-C ends it", err=True)
-    for changes in watch(place.root, watch_filter=counts, raise_interrupt=False, debounce=200):
+    is_first = True
+    # It yields once before anything changed: an edit during the first build is seen.
+    for changes in watch(
+        place.root, watch_filter=counts, raise_interrupt=False, debounce=_DEBOUNCE_MS,
+        rust_timeout=_PATIENCE_MS, yield_on_timeout=True,
+    ):  # fmt: skip
+        found = news.among(changes)
+        if not (found or is_first):
+            continue
+        if found and not is_first:
+            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+            click.echo(f"vcache: {os.path.relpath(found[0], place.root)}{more} changed", err=True)
         cache.digests.forget()
-        names = sorted({os.path.relpath(path, place.root) for _, path in changes})
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        click.echo(f"vcache: {names[0]}{more} changed", err=True)
-        _build(once)
+        if _build(once) == _INTERRUPTED:
+            return _INTERRUPTED
+        if is_first:
+            click.echo("vcache: watching; Ctrl-C ends it", err=True)
+        is_first = False
+        news.ended()
     return 0
 
 
-def _build(once: Callable[[], int]) -> None:
+def _build(once: Callable[[], int]) -> int:
     """One build; a wrong build file is said, and waited for to be put right."""
     try:
-        once()
+        return once()
     except (GraphError, VcacheError) as error:
         click.echo(f"vcache: error: {error}", err=True)
+        return 2
