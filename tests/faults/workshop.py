@@ -137,9 +137,10 @@ class Shop:
     @property
     def environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VCACHE_")}
-        for name in ("CI", "MAKEFLAGS", "FORCE_COLOR"):
+        for name in ("CI", "MAKEFLAGS", "FORCE_COLOR", "XDG_CONFIG_HOME"):
             kept.pop(name, None)
-        return {**kept, "VCACHE_DIR": str(self.cache), "PATH": _path(), MARK: str(self.root), **self.more}
+        mine = {"VCACHE_DIR": str(self.cache), "HOME": str(self.root), "PATH": _path(), MARK: str(self.root)}
+        return {**kept, **mine, **self.more}
 
     @property
     def state(self) -> Path:

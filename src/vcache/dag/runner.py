@@ -267,7 +267,10 @@ class Runner:
             makes=tuple(map(files.full, node.outs)),
             has_terminal=node.pool == CONSOLE,
         )
-        task.kill = self._executor.start(job, lambda ended: self._ended(task, ended))
+        try:
+            task.kill = self._executor.start(job, lambda ended: self._ended(task, ended))
+        except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left
+            self._inbox.put(Completed(task=task, ended=Ended(status=126), error=f"cannot be started: {error}"))
 
     def _ended(self, task: Task, ended: Ended) -> None:
         """In a thread of the executor: what needs hashing and storing is done beside the runner."""

@@ -185,7 +185,6 @@ class Build:
 
     def _whole(self, goals: Sequence[str], work: Callable[[Tree], int]) -> events.RunEnded:
         """One run from its first event to its last."""
-        os.makedirs(os.path.join(self._base, STATE), exist_ok=True)
         status = 2
         with self._executing() as executor:
             self._executor = executor
@@ -380,13 +379,8 @@ class Build:
     @contextmanager
     def _locked(self) -> Iterator[bool]:
         """The tree for this run alone: a second one waits for the first. False if it was stopped meanwhile."""
-        directory = os.path.join(self._base, STATE)
-        tag = os.path.join(directory, "CACHEDIR.TAG")
-        if not os.path.exists(tag):
-            with open(tag, "w", encoding="utf-8") as file:
-                file.write(_TAG)
-        lock = LockFile(os.path.join(directory, "lock"))
-        if not lock.try_acquire():
+        lock, is_had = self._lock()
+        if not is_had:
             self._emit(events.Noted(self._clock(), "another build works in this directory: waiting for it"))
             while not self._stopped_by:
                 try:
@@ -402,10 +396,30 @@ class Build:
             if lock.is_held:
                 lock.release()
 
+    def _lock(self) -> tuple[LockFile, bool]:
+        """The lock of the tree, and whether it was free.
+
+        Where none can be written, on a full disk or without permission, what is there is locked: it
+        excludes others all the same, and the build goes on.
+
+        Raises:
+            OSError: there is nothing to lock.
+        """
+        directory = os.path.join(self._base, STATE)
+        path = os.path.join(directory, "lock")
+        try:
+            _make_directory(directory)
+            lock = LockFile(path)
+            return lock, lock.try_acquire()
+        except OSError:
+            found = next(each for each in (path, directory, self._base) if os.path.exists(each))
+            lock = LockFile(found, is_found=True)
+            return lock, lock.try_acquire()
+
     @contextmanager
     def _executing(self) -> Iterator[Executor]:
         """Where commands run, with the slots of the make above us, or for those below us."""
-        from vcache.dag.jobserver import JobServer, inherited
+        from vcache.dag.jobserver import MOST_SLOTS, JobServer, inherited
         from vcache.dag.local import LocalExecutor, default_slots
 
         self._tokens: Tokens | None = None
@@ -413,7 +427,7 @@ class Build:
             yield self._executor
             return
         tokens = inherited(os.environ) if self._options.jobs is None else None
-        self._tokens = tokens if tokens is not None else JobServer(self._options.jobs or default_slots())
+        self._tokens = tokens if tokens is not None else JobServer(min(self._options.jobs or default_slots(), MOST_SLOTS))
         executor = LocalExecutor(
             slots=self._options.jobs, tokens=self._tokens, keeps_rsp=self._options.keep_rsp
         )
@@ -422,3 +436,12 @@ class Build:
         finally:
             executor.close()
             self._tokens.close()
+
+
+def _make_directory(directory: str) -> None:
+    """Where a tree keeps what it remembers, marked for those who make backups."""
+    os.makedirs(directory, exist_ok=True)
+    tag = os.path.join(directory, "CACHEDIR.TAG")
+    if not os.path.exists(tag):
+        with open(tag, "w", encoding="utf-8") as file:
+            file.write(_TAG)

@@ -42,6 +42,7 @@ TEMP_PREFIX: Final = ".vcache-tmp-"
 # pid and counter keep processes and threads apart; the random part, machines on a shared directory.
 _temp_numbers: Final = itertools.count()
 _LOCK_FILE: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_FOUND_FILE: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW_FILE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -171,6 +172,8 @@ class LockFile:
 
     Args:
         path: the lock file; created when missing, in a directory that exists.
+        is_found: it is there already, and only opened for reading: also what may not be written, and
+            a directory.
         monotonic, sleep: what waiting with a deadline is done by.
 
     Threads: one object may be shared; it is held by one thread at a time, and not reentrant.
@@ -180,10 +183,12 @@ class LockFile:
         self,
         path: str | os.PathLike[str],
         *,
+        is_found: bool = False,
         monotonic: Monotonic = time.monotonic,
         sleep: Sleep = time.sleep,
     ) -> None:
         self.path = os.fspath(path)
+        self._flags = _FOUND_FILE if is_found else _LOCK_FILE
         self._monotonic = monotonic
         self._sleep = sleep
         self._descriptor: int | None = None  # kept open between uses: opening costs 5 µs
@@ -293,7 +298,7 @@ class LockFile:
         """Flock the file that has the name; False when it was not had in time."""
         while True:
             if self._descriptor is None:
-                self._descriptor = os.open(self.path, _LOCK_FILE, 0o644)
+                self._descriptor = os.open(self.path, self._flags, 0o644)
             if not self._flock(self._descriptor, deadline):
                 return False
             if _is_file_at(self._descriptor, self.path):
