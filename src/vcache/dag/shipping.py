@@ -101,7 +101,7 @@ class Shipping:
         self._restorer = Restorer(cache.root)
         self._lock = threading.Lock()  # guards what was made meanwhile
         self._touched: set[str] = set()
-        self._count = 0
+        self._is_stale = True
         self._base: Rows | None = None
         self._base_digest = b""
         self._later: Rows = {}
@@ -112,6 +112,11 @@ class Shipping:
         """Somebody made these absolute paths, or put them back."""
         with self._lock:
             self._touched.update(paths)
+
+    def forget(self) -> None:
+        """Somebody made files and did not say which: look at all of them anew, before the next job."""
+        with self._lock:
+            self._is_stale = True
 
     # -- out ---------------------------------------------------------------------------------------
 
@@ -216,8 +221,13 @@ class Shipping:
 
     def _rows(self, job: Job, same: Mapping[str, str]) -> Rows:
         """What a job reads by declaration, and its own tools, beyond what listings say."""
-        if self._base is None:
+        with self._lock:
+            is_stale, self._is_stale = self._is_stale, False
+            touched, self._touched = self._touched, set()
+        if is_stale or self._base is None:
             self._snapshot(job.base)
+        for path in touched:
+            self._follow(path)
         rows: Rows = {}
         tools = [
             os.path.normpath(os.path.join(job.base, job.command.cwd, tool))
@@ -228,10 +238,6 @@ class Shipping:
             name = self._name(path)
             if name[:1] != "/" and name != "." and os.path.lexists(path):
                 rows.update(self._taken(name))
-        with self._lock:
-            touched, self._touched = self._touched, set()
-        for path in touched:
-            self._follow(path)
         return {name: row for name, row in rows.items() if self._listed(name) != row}
 
     def _follow(self, path: str) -> None:
@@ -289,6 +295,7 @@ class Shipping:
             except (FingerprintError, UsageError, UnsafePath, OSError):
                 continue  # unreadable, or just being written: who declares it hears of it
         self._base, self._base_digest = rows, self._put_listing(rows)
+        self._later, self._later_digest = {}, b""
 
     def _walk(self, prefix: str, base: str) -> Iterator[tuple[str, bool]]:
         """Files worth bringing, and directories without any, and which of both it is."""
@@ -351,6 +358,7 @@ class Shipping:
             return "it failed in a way that another machine may cause" if _is_doubtful(ended) else ended
         differs = self._differs(cast("list[tuple[str, bytes]]", reply["reads"]))
         if differs:
+            self.touch((os.path.join(self._root, differs),))  # the next one gets it as it is
             return f"{differs} is not what it is here"
         return self._placed(parcel, reply) or ended
 

@@ -201,6 +201,12 @@ def test_what_others_made_is_learnt_from_events(executor: DaskExecutor, cache: C
     assert run(executor, job_of(cache, "cat gen.h > out")).status == 0
     assert (cache.root / "out").read_text() == "made meanwhile\n"
 
+    (cache.root / "config.h").write_text("configured\n")
+    generator = Node(name="build.ninja", outs=("build.ninja",), is_generator=True)
+    executor.on_event(events.Finished(0, generator, 0, 0))
+    assert run(executor, job_of(cache, "cat config.h > out")).status == 0
+    assert (cache.root / "out").read_text() == "configured\n"
+
 
 @pytest.mark.parametrize(
     ("url", "scheduler", "shared"),

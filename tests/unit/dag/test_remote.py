@@ -176,6 +176,18 @@ def test_a_result_of_other_headers_is_none(project: Project, is_home: bool):
     (project.root / "a.h").write_text("2")
     assert project.shipping.take_in(parcel, reply) == "a.h is not what it is here"
     assert not (project.root / "out").exists()
+    # Nobody said that it changed; from here on it is known.
+    project.runs(project.sh("cp a.h out"))
+    assert (project.root / "out").read_text() == "2"
+
+
+def test_a_generator_makes_what_nobody_knows(project: Project, is_home: bool):
+    """Once told to, files are looked for that nobody named."""
+    project.runs(project.sh(": > out"))
+    (project.root / "config.h").write_text("configured\n")
+    project.shipping.forget()
+    project.runs(project.sh("cat config.h > out"))
+    assert (project.root / "out").read_text() == "configured\n"
 
 
 def test_another_tool_is_refused(project: Project, tmp_path: Path):
