@@ -141,11 +141,12 @@ class Lines:
         if event.will_retry:
             if self._verbosity <= QUIET:
                 return ""
-            head = f"{event.remark or _status_words(event.status)} after {took}; it is tried again"
+            head = f"failed after {took}: {event.remark or _status_words(event.status)}"
             return self._line(event.node, self._paint("33", head))
         if event.status:
             head = f"{self._paint('1;31', 'FAILED')} {_shown(event.node.name)}: "
-            return f"{head}{event.remark or _status_words(event.status)} after {took}\n{_shown(words)}\n"
+            after = f" after {took}" if event.took_ns else ""  # what never began took no time
+            return f"{head}{event.remark or _status_words(event.status)}{after}\n{_shown(words)}\n"
         if self._verbosity <= QUIET:
             return ""
         was_shown = event.node.pool == CONSOLE and not self._is_dry_run

@@ -23,13 +23,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.errors import UsageError
 
-__all__ = ["JobServer", "Tokens", "inherited"]
+__all__ = ["MOST_SLOTS", "JobServer", "Tokens", "inherited"]
 
 _AUTH: Final = re.compile(r"--jobserver-(?:auth|fds)=(\S*)")
 _JOBS: Final = re.compile(r"(?:^|(?<=\s))(?:-j\s*\d*|--jobs(?:=\d+)?|--jobserver-(?:auth|fds)=\S*)(?=\s|$)")
 _NINJA: Final = re.compile(r"\b(?:vcache-)?ninja\b")
 _MAKE: Final = re.compile(r"make\b")
-_MOST_SLOTS: Final = 4096  # the least that a pipe holds anywhere; a token must never wait to be written
+MOST_SLOTS: Final = 4096  # the least that a pipe holds anywhere; a token must never wait to be written
 
 
 class Tokens(Protocol):
@@ -163,8 +163,8 @@ class JobServer(_Taken):
     """
 
     def __init__(self, slots: int, environ: Mapping[str, str] | None = None) -> None:
-        if not 1 <= slots <= _MOST_SLOTS:
-            raise UsageError(f"a jobserver has 1 to {_MOST_SLOTS} slots, not {slots}")
+        if not 1 <= slots <= MOST_SLOTS:
+            raise UsageError(f"a jobserver has 1 to {MOST_SLOTS} slots, not {slots}")
         self._pipe = os.pipe()
         super().__init__(_reader(self._pipe[0]), self._pipe[1])
         self._slots = slots

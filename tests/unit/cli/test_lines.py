@@ -91,7 +91,7 @@ def test_a_retry_is_told() -> None:
         ]
     )
     assert text == (
-        "[0/1] cc a.o  exit status 1 after 100 ms; it is tried again\n[1/1] cc a.o  100 ms\nbuilt 1 in 301 ms\n"
+        "[0/1] cc a.o  failed after 100 ms: exit status 1\n[1/1] cc a.o  100 ms\nbuilt 1 in 301 ms\n"
     )
 
 
