@@ -57,38 +57,42 @@ def why(
         found = cache.peek_key(cache.key(name))
         nearest = _compared(cache, name)
         is_known = isinstance(name, str) and recipes.load(cache, name) is not None
+    trouble = ""
     if isinstance(key, str) and not (found or is_known):
         answer = _why_target(setup, key, directory, file, defines)
-        if answer is not None:
+        if isinstance(answer, int):
             return answer
+        trouble = answer
     compared_to, changes = nearest or (None, ())
     if setup.is_json:
         print_json(_as_json(name, found, compared_to, changes))
     else:
         click.echo(f"{shown_name(name)}: {_state(found)}")
         _print_changes(compared_to, changes, is_known=is_known)
+    if trouble:
+        setup.note(trouble)
     return 0 if found or found.entry is not None or is_known else 1
 
 
 def _why_target(
     setup: Setup, word: str, directory: str | None, file: str | None, defines: tuple[str, ...]
-) -> int | None:
-    """Say why a target was, or has to be, made; None where no build file knows it."""
+) -> int | str:
+    """Say why a target was, or has to be, made. Where that cannot be: what its build file has against it."""
     try:
         place = find_place(directory, file)
     except UsageError:
         if directory or file:
             raise
-        return None
+        return ""  # who keeps no builds asks for keys only
     try:
         with planned(setup, place, (word,), defines) as plan:
             due = [node for node in plan.below(plan.goals) if node.standing == "has to run"]
             nodes = due or [plan.nodes[name] for name in plan.goals]
             answers = [_answer(plan, node) for node in nodes]
-    except GraphError:
+    except GraphError as error:
         if directory or file:
             raise
-        return None
+        return str(error)
     if setup.is_json:
         print_json([answer.as_json() for answer in answers])
     else:

@@ -88,3 +88,13 @@ def test_a_result_that_was_evicted_is_still_explained(vcache, cache):
     assert result.exit_code == 0
     assert "nothing is stored" in result.stdout
     assert "changed argument flag: 'a' → 'b'" in result.stdout
+
+
+def test_a_name_that_is_neither_key_nor_target_has_neighbours(vcache, monkeypatch, tmp_path):
+    """Where there is a build file, it says which targets the name could have meant"""
+    (tmp_path / "build.ninja").write_text("rule touch\n  command = touch $out\nbuild app: touch\n")
+    monkeypatch.chdir(tmp_path)
+    result = vcache("why", "ap")
+    assert result.exit_code == 1
+    assert "ap: nothing is stored" in result.stdout
+    assert "unknown target 'ap', did you mean 'app'?" in result.stderr
