@@ -88,12 +88,11 @@ class Tree:
 
     @property
     def environ(self) -> dict[str, str]:
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("VCACHE_", "NINJA"))
-        }
+        ours = ("VCACHE_", "NINJA", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         # Meson puts ccache or sccache before a compiler that it finds by itself.
-        ours = {"CC": "gcc", "VCACHE_DIR": os.fspath(self.cache), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
-        return {**kept, **ours}
+        chosen = {"CC": "gcc", "VCACHE_DIR": os.fspath(self.cache), "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
+        return {**kept, **chosen}
 
     # -- sources -----------------------------------------------------------------------------------
 
