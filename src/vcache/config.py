@@ -8,11 +8,12 @@ settings files happens here and nowhere else.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.flags import Flags
@@ -136,9 +137,19 @@ def load(
 
 def default_dir() -> Path:
     """The user's own cache directory for vcache, as the platform has it."""
-    import platformdirs  # 8 ms, and who names a directory needs none of it
+    return _user_dir("cache")
 
-    return Path(platformdirs.user_cache_dir("vcache", appauthor=False))
+
+def _user_dir(kind: Literal["cache", "config"]) -> Path:
+    """The user's directory of a kind, as `platformdirs` has it."""
+    home = os.environ.get("HOME", "")
+    variables = (f"XDG_{kind.upper()}_HOME", "ANDROID_ROOT")
+    if sys.platform == "linux" and os.path.isabs(home) and not any(map(os.environ.get, variables)):
+        return Path(home, f".{kind}", "vcache")
+    import platformdirs  # 5 ms, for who has moved them
+
+    found = {"cache": platformdirs.user_cache_dir, "config": platformdirs.user_config_dir}[kind]
+    return Path(found("vcache", appauthor=False))
 
 
 # --- where layers come from ------------------------------------------------------------------
@@ -151,9 +162,7 @@ def _file_layers(here: Path, variables: Mapping[str, str]) -> Iterator[tuple[_Pl
             raise ConfigError(f"{_CONFIG_VARIABLE}={named!r}: there is no such file")
         yield _file_layer(path)
         return
-    import platformdirs
-
-    user = Path(platformdirs.user_config_dir("vcache", appauthor=False)) / "config.toml"
+    user = _user_dir("config") / "config.toml"
     if user.is_file():
         yield _file_layer(user)
     for directory in (here, *here.parents):

@@ -5,7 +5,6 @@ It knows stores by the `Collectable` protocol only and decides nothing itself.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Final
 
 from vcache.errors import StoreBusy, StoreClosed
 from vcache.kit.clock import Clock, Monotonic, system_clock
+from vcache.kit.logs import logger
 from vcache.policy import Limits, Plan, plan
 from vcache.store.base import Collectable, Survey
 
@@ -31,7 +31,7 @@ _CHUNK_ROWS: Final = 2048
 # The background may use this share of the time: a store that only pins fill cannot be helped.
 _BUSY_SHARE: Final = 0.1
 
-_log = logging.getLogger("vcache.janitor")
+_log = logger("vcache.janitor")
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from vcache.entry import FOREVER, HEAD_VERSION, Entry, Key, Record, make_key
 from vcache.errors import DecodeError, StoreClosed, StoreError, StoreReadOnly
 from vcache.flight import SingleFlight
 from vcache.hash import digest
+from vcache.kit.logs import logger
 from vcache.outcome import Hit, Miss, Reason
 from vcache.store.base import Batches, Files, Listing, Staging, Store, satisfies
 from vcache.upkeep import Counts, Upkeep, first
@@ -471,9 +472,7 @@ class _Refs(threading.local):
 
 
 def _log() -> Logger:
-    import logging  # 3.6 ms that only a fault needs
-
-    return logging.getLogger("vcache")
+    return logger("vcache")
 
 
 class _DigestMemo:

@@ -6,7 +6,6 @@ or commands.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -20,6 +19,7 @@ from vcache.artifacts import Cabinet
 from vcache.discovery import Shelf
 from vcache.entry import split_key
 from vcache.errors import EncodeError, StoreClosed
+from vcache.kit.logs import logger
 from vcache.kit.units import nanoseconds
 from vcache.outcome import Hit, Miss
 from vcache.valuables import ABSENT, Conditions
@@ -34,7 +34,7 @@ __all__ = ["Keeper", "Making"]
 
 R = TypeVar("R")
 Duration = float | int | str | timedelta
-_log = logging.getLogger("vcache.step")
+_log = logger("vcache.step")
 
 
 class Keeper(Shelf, Cabinet, Protocol):

@@ -7,7 +7,6 @@ stores, graphs or commands.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 import sys
 import time
@@ -35,6 +34,7 @@ from vcache.fingerprint import inputs
 from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.code import CodePrint, code_print
 from vcache.fingerprint.manifest import Manifest, title
+from vcache.kit.logs import logger
 from vcache.options import Options, StepOptions
 from vcache.outcome import Hit, Miss, Reason
 from vcache.valuables import ABSENT
@@ -51,7 +51,7 @@ R = TypeVar("R")
 S = TypeVar("S")
 T = TypeVar("T")
 
-_log = logging.getLogger("vcache.step")
+_log = logger("vcache.step")
 
 
 class Step(Generic[P, R]):

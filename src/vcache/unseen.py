@@ -5,11 +5,11 @@ It knows a small protocol of a cache, and nothing of what runs.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.entry import Key
+from vcache.kit.logs import logger
 from vcache.outcome import Miss
 from vcache.valuables import PLAIN, Conditions
 
@@ -21,7 +21,7 @@ __all__ = ["Unseen", "conditions", "kept_with"]
 _WORD: Final = "unseen"
 _MOST: Final = 32  # a step that starts a program per file leaves thousands of equal meaning
 _LONGEST_CHARS: Final = 200
-_log = logging.getLogger("vcache.step")
+_log = logger("vcache.step")
 
 
 class Shelf(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from vcache.config import KEYS, Settings, load
+from vcache.config import KEYS, Settings, _user_dir, load
 from vcache.errors import ConfigError
 from vcache.kit.flags import Flags
 
@@ -16,8 +16,8 @@ from vcache.kit.flags import Flags
 def user_dir(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty configuration directory in place of the user's own."""
     found = tmp_path_factory.mktemp("user")
-    monkeypatch.setattr(platformdirs, "user_config_dir", lambda *_, **__: str(found))
-    return found
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(found))
+    return found / "vcache"
 
 
 def at(directory: Path, name: str, text: str) -> Path:
@@ -41,6 +41,20 @@ def test_without_anything_the_defaults_hold(tmp_path: Path) -> None:
     assert not settings.is_disabled
     assert {row.origin for row in settings.describe()} == {"default"}
     assert [row.key for row in settings.describe()] == list(KEYS)
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "XDG_CONFIG_HOME"])
+@pytest.mark.parametrize("value", [None, "", "relative", "/srv/moved"])
+def test_the_users_directories_are_those_of_platformdirs(
+    variable: str, value: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """wherever the user has moved them, or has not"""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    if value is not None:
+        monkeypatch.setenv(variable, value)
+    assert str(_user_dir("cache")) == platformdirs.user_cache_dir("vcache", appauthor=False)
+    assert str(_user_dir("config")) == platformdirs.user_config_dir("vcache", appauthor=False)
 
 
 def test_each_layer_wins_over_the_one_before(tmp_path: Path, user_dir: Path) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from vcache.errors import UsageError
 
@@ -15,8 +14,7 @@ VCACHEFILE: Final = "vcachefile.py"
 _NINJA: Final = "build.ninja"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a build happens, and by which file.
 
     Attributes:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from vcache.kit.logs import prepare
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -56,7 +58,7 @@ class Setup:
         from vcache.cache import Cache
 
         settings = self.settings()
-        _speak_up()
+        prepare(_speak_up)
         return Cache(
             *self._tiers(settings),
             namespace=settings.namespace,
@@ -113,7 +115,7 @@ def _opened(tier: str | Store) -> Store:
 
 def _speak_up() -> None:
     """Have the library's warnings read like the command's own."""
-    import logging  # loaded by the cache anyway
+    import logging  # loaded by who has something to say
 
     logger = logging.getLogger("vcache")
     if not logger.handlers:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vcache.dag import events
 from vcache.dag.node import Call, Command, Made, Need, Script
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Bodies", "Called", "Nothing", "traceback_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
+class Called(NamedTuple):
     """A function of a `Call` has ended, or turned out to be a coroutine, which is set in its task."""
 
     task: Task

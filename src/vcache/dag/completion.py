@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vcache.action import Published
-from vcache.dag.audit import compare
 from vcache.dag.evaluate import outs_of
 from vcache.dag.node import Made
 from vcache.entry import Dep, make_key
@@ -52,8 +50,7 @@ def owner_of(node: Node, files: Files) -> str:
     return f"dag:{files.name(node.outs[0]).rstrip('/') if node.outs else node.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completed:
+class Completed(NamedTuple):
     """A command that has ended, and what became of its results.
 
     Attributes:
@@ -143,6 +140,8 @@ class Completion:
         found, changed = self._found(task, command, [*names, *included], ended)
         notes = self._audited(task, command, ended, (*names, *included))
         changed = changed or self._changed_meanwhile(task, ended)
+        if changed and node.is_generator:
+            return None, "", "", "", notes  # Meson writes what it reads; the rule of times says what follows
         if changed:
             return None, "", changed, "", ((f"{changed}: its result is not kept", False), *notes)
         assert task.base is not None
@@ -247,6 +246,8 @@ class Completion:
         """What a traced command read or wrote that nobody had said, a line each."""
         if self._options.trace != "audit" or ended.opened is None:
             return ()
+        from vcache.dag.audit import compare
+
         full, node = self._files.full, task.node
         tools = [full(tool) for tool in (*command.argv[:1], *command.tools) if "/" in tool]
         findings = compare(

@@ -27,6 +27,7 @@ from vcache.dag.events import (
     UpToDate,
 )
 from vcache.dag.waits import Waits
+from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,9 +182,7 @@ class Journal:
         if self.fault:
             return
         self.fault = f"{self._path}: {error.strerror or error}"
-        import logging
-
-        logging.getLogger("vcache.journal").warning("this run's journal is not written: %s", self.fault)
+        logger("vcache.journal").warning("this run's journal is not written: %s", self.fault)
 
 
 def runs_dir(base: str) -> str:
@@ -250,7 +249,7 @@ def ends(path: str) -> tuple[Line | None, tuple[Line, ...]]:
 def _parsed(raw: bytes) -> Line | None:
     try:
         found = json.loads(raw)
-    except ValueError:  # also what is not UTF-8
+    except (ValueError, RecursionError):  # also what is not UTF-8, or a run of brackets
         return None
     if not isinstance(found, dict):
         return None

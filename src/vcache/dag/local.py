@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -136,7 +135,7 @@ class LocalExecutor:
         with NamedTemporaryFile("r", prefix="vcache-", encoding="ascii", errors="surrogateescape") as file:
             ended = _told(self._finished(under_strace(argv, file.name), job, leash), job, began_ns)
             traced = tidied(read_trace(file, cwd), base=job.base, outs={*job.makes, *_extra(job)})
-        return replace(ended, opened=traced.opened, wrote=traced.wrote, gap=ended.gap or traced.doubt)
+        return ended._replace(opened=traced.opened, wrote=traced.wrote, gap=ended.gap or traced.doubt)
 
     def _finished(self, argv: tuple[str, ...], job: Job, leash: Leash) -> Finished:
         command = job.command

@@ -18,8 +18,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from vcache.errors import FingerprintError, StoreError
 from vcache.hash import DIGEST_BYTES, Hasher, digest
@@ -57,8 +56,7 @@ class Backing(Protocol):
     def put(self, key: bytes, value: bytes) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(NamedTuple):
     """What a file held when it was looked at.
 
     Attributes:

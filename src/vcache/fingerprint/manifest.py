@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
 
 from vcache.entry import Dep, split_key
 from vcache.errors import DecodeError, UsageError
@@ -47,8 +47,7 @@ class Sink(Protocol):
     def dep(self, dep: Dep) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One input in words: the identity shortened, the note as it was.
 
     The identity is empty where the note says all of it.
@@ -66,8 +65,7 @@ class Line:
         return f"{self.kind:8} {self.name}  {self.identity}{note}"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One input that differs between two manifests. `old` or `new` is None where there was none."""
 
     what: Literal["added", "removed", "changed"]

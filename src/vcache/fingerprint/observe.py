@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from vcache.entry import Dep, make_key, split_key
 from vcache.errors import FingerprintError
@@ -42,8 +41,7 @@ _MTIME: Final = struct.Struct("<Qq")
 _COUNT: Final = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(NamedTuple):
     """A recorded input that is no longer what it was, and how."""
 
     dep: Dep

@@ -11,8 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from subprocess import Popen
@@ -50,8 +49,7 @@ _MERCY_S: Final = 2.0
 _POLL_S: Final = 0.02  # where the system has no descriptor of a process
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How a child ended.
 
     Attributes:

@@ -11,10 +11,13 @@ from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
 from vcache.errors import UsageError
+from vcache.kit.logs import logger
 
 __all__ = ["EventBus"]
 
 E = TypeVar("E")
+
+_DEBUG = 10  # as `logging` has it
 
 
 class _Subscription(NamedTuple, Generic[E]):  # 0.8 ms cheaper to load than a dataclass
@@ -127,10 +130,8 @@ class EventBus(Generic[E]):
         if self._on_drop is not None:
             self._on_drop(name, error)
             return
-        import logging  # 8 ms, for a fault that hardly ever happens
-
-        log = logging.getLogger("vcache.events")
-        trace = error if log.isEnabledFor(logging.DEBUG) else None
+        log = logger("vcache.events")
+        trace = error if log.isEnabledFor(_DEBUG) else None
         log.warning(
             "%s failed and is told nothing more: %s: %s", name, type(error).__name__, error, exc_info=trace
         )

@@ -9,9 +9,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from vcache.errors import UsageError
 
@@ -43,16 +42,14 @@ _MS: Final = 1_000_000  # nanoseconds
 _TAIL_BITS: Final = 74  # of a UUIDv7: 12 (rand_a) + 62 (rand_b)
 
 
-@dataclass(frozen=True, slots=True)
-class UuidInfo:
+class UuidInfo(NamedTuple):
     """What a UUID tells. `created_ns` is None for versions that carry no Unix time."""
 
     version: int | None
     created_ns: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class SnowflakeInfo:
+class SnowflakeInfo(NamedTuple):
     """What a Snowflake tells."""
 
     created_ns: int

@@ -7,8 +7,7 @@ It must not know what a plug-in is for. The groups in use are `vcache.codecs` an
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vcache.errors import ConfigError
 
@@ -22,8 +21,7 @@ CODECS = "vcache.codecs"
 STORES = "vcache.stores"
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What a group gave.
 
     Attributes:
@@ -35,8 +33,7 @@ class Loaded:
     failures: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure:
+class _Failure(NamedTuple):
     """A load that failed, remembered so that it is not tried again for every value."""
 
     reason: str

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from types import MappingProxyType
+from typing import Final, NamedTuple, TypeVar
 
 from vcache.errors import ConfigError, StoreError, UsageError
 from vcache.kit.clock import Clock, system_clock
@@ -31,8 +31,7 @@ _FLAGS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class StoreUrl:
+class StoreUrl(NamedTuple):
     """An address in its parts.
 
     Attributes:
@@ -44,7 +43,7 @@ class StoreUrl:
 
     scheme: str
     path: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = MappingProxyType({})
     text: str = ""
 
     def __str__(self) -> str:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tests.unit.dag import runs as some
 from tests.unit.dag.runs import node, ran
 from vcache.dag.waits import Waits
@@ -36,6 +34,6 @@ def test_a_retry_is_waited_for_from_its_first_try() -> None:
     """the time of a node is from the first start to the last end"""
     _, started, finished = ran(some.A, 0, 10, status=1)
     waits = Waits()
-    for event in (started, replace(finished, will_retry=True), *ran(some.A, 20, 50)[1:]):
+    for event in (started, finished._replace(will_retry=True), *ran(some.A, 20, 50)[1:]):
         waits.on_event(event)
     assert [wait.took_ns for wait in waits.path()] == [some.ms(50)]

@@ -6,7 +6,6 @@ It knows calls, nodes and steps of a cache; it makes no command.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
@@ -20,6 +19,7 @@ from vcache.dag.front.scene import Frame
 from vcache.dag.front.targets import Handle, Promise, replaced
 from vcache.dag.node import Call, Need, Node
 from vcache.errors import GraphError, NodeFailed, UsageError
+from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
     from vcache.dag.front.graph import PyGraph
@@ -32,7 +32,7 @@ __all__ = ["ValueFunction", "ValueOptions", "ValueWords", "answered"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_log = logging.getLogger("vcache.dag")
+_log = logger("vcache.dag")
 
 Result = tuple[object, bool]
 
