@@ -382,7 +382,7 @@ def _wrapped(name: str, signature: inspect.Signature) -> str:
 
 def _plain_signature(text: str) -> str:
     """Without the quotes of late annotations, and with defaults as they are written."""
-    text = re.sub(r"<factory>", "…", text)
+    text = re.sub(r"<factory>|mappingproxy\(\{\}\)", "…", text)
     text = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", text)  # of a named tuple
     text = re.sub(r"<built-in function time_ns>", "time.time_ns", text)
     text = re.sub(r"<function system_clock at 0x[0-9a-f]+>", "system_clock", text)
