@@ -50,6 +50,7 @@ class Lines:
         self._verbosity = verbosity
         self._is_dry_run = is_dry_run
         self._tally = Tally()
+        self._told: dict[Node, str] = {}
         self._reasons: dict[Node, str] = {}
         self._words: dict[Node, str] = {}
         self._early: dict[Node, Output] = {}  # output that came before the news of its node's end
@@ -151,7 +152,7 @@ class Lines:
             return ""
         was_shown = event.node.pool == CONSOLE and not self._is_dry_run
         text = "" if was_shown else self._done(event, took, reason, words)
-        if event.remark.strip():
+        if event.remark.strip() and not self._told.pop(event.node, "").startswith(event.remark):
             text += f"{self._paint('33', 'note:')} {_shown(event.node.name)}: {_shown(event.remark)}\n"
         return text
 
@@ -168,6 +169,8 @@ class Lines:
             self._say(self._line(event.node, self._paint("33", f"not tried: {_shown(event.because)}")))
 
     def _noted(self, event: Noted) -> None:
+        if event.node is not None:
+            self._told[event.node] = event.text
         if self._verbosity > (QUIET if not event.is_detail else 0):
             name = "" if event.node is None else f"{_shown(event.node.name)}: "
             self._say(f"{self._paint('33', 'note:')} {name}{_shown(event.text)}\n")

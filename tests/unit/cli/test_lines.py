@@ -101,6 +101,9 @@ def test_remarks_and_notes() -> None:
     text = lines([started(), *begun, finished._replace(remark="a.c changed meanwhile"), Noted(at(1), "odd", B),
                   Noted(at(1), "odder")])  # fmt: skip
     assert "note: a.o: a.c changed meanwhile\nnote: b.o: odd\nnote: odder\n" in text
+    noted = Noted(at(1), "a.c changed meanwhile: its result is not kept", A)
+    text = lines([started(), *begun, noted, finished._replace(remark="a.c changed meanwhile")])
+    assert text.count("note:") == 1
 
 
 def test_output_cannot_act() -> None:
