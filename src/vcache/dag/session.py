@@ -50,7 +50,7 @@ _REGENERATIONS_MOST: Final = 100  # as ninja: a build file that is never up to d
 
 def run_id() -> str:
     """A new run's id."""
-    return str(uuid7())
+    return uuid7.text()
 
 
 def _unheard(_event: events.Event) -> None:

@@ -82,6 +82,14 @@ class UuidGenerator:
         """The next one."""
         from uuid import UUID  # 2 ms, and no part of a cache hit needs it
 
+        return UUID(int=self._draw())
+
+    def text(self) -> str:
+        """The next one, as `str` would have it."""
+        digits = f"{self._draw():032x}"
+        return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+    def _draw(self) -> int:
         now_ms = self._clock() // _MS
         fresh = self._random_bits(_TAIL_BITS)
         step = self._random_bits(32) + 1
@@ -95,7 +103,7 @@ class UuidGenerator:
                     self._ms, self._tail = self._ms + 1, fresh >> 1
             ms, tail = self._ms, self._tail
         rand_a, rand_b = tail >> 62, tail & (1 << 62) - 1
-        return UUID(int=ms << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b)
+        return ms << 80 | 0x7 << 76 | rand_a << 64 | 0b10 << 62 | rand_b
 
 
 class Snowflake:

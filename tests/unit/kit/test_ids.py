@@ -34,6 +34,12 @@ def test_a_uuid7_is_of_version_7_and_carries_its_time() -> None:
     assert inspect_uuid(made).created_ns == clock()
 
 
+def test_the_text_of_a_uuid_needs_no_uuid() -> None:
+    """`text` is what the UUID drawn in its place is written as"""
+    one, other = (UuidGenerator(clock=FakeClock(), random_bits=lambda count: 5) for _ in range(2))
+    assert one.text() == str(other())
+
+
 def test_the_layout_is_that_of_the_rfc() -> None:
     """the example of RFC 9562, appendix A.6, is made from its own parts"""
     rand = (0xCC3 << 62 | 0x18C4DC0C0C07398F) << 1
