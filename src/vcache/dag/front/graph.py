@@ -196,6 +196,10 @@ class PyGraph:
             if name and name not in self._pools:
                 near = did_you_mean(name, self._pools)
                 raise GraphError(f"{place}: no pool {name!r}{near} (build.pool declares one)")
+        # What needs no arguments makes its outputs whether or not somebody calls it.
+        for function in list(self.functions.values()):
+            if function.is_goal:
+                function.bare()
         for name in self.options:
             if name not in self.asked_options:
                 near = did_you_mean(name, self.asked_options)

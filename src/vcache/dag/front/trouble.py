@@ -37,6 +37,11 @@ def place_of(function: Callable[..., object], base: str) -> str:
     return f"{shown_path(code.co_filename, base)}:{code.co_firstlineno}"
 
 
+_STARTERS: Final = frozenset(
+    os.path.join(os.path.dirname(os.path.dirname(__file__)), name) for name in ("session.py", "runner.py")
+)
+
+
 def caller(base: str) -> str:
     """The user's line that is being carried out: "vcachefile.py:12"."""
     frame = sys._getframe(1)
@@ -44,8 +49,8 @@ def caller(base: str) -> str:
         name = frame.f_code.co_filename
         if not name.startswith((_OURS, *_MACHINERY)):
             return f"{shown_path(name, base)}:{frame.f_lineno}"
-        if frame.f_back is None:
-            break
+        if frame.f_back is None or name in _STARTERS:
+            break  # what is further out is who asked for the build, and no line of its file
         frame = frame.f_back
     return ""
 
