@@ -12,7 +12,7 @@ from vcache.dag import events
 from vcache.dag.files import Files
 from vcache.dag.loading import Loaded, inside, load
 from vcache.dag.local import LocalExecutor
-from vcache.dag.node import Made
+from vcache.dag.node import Call, Made
 from vcache.dag.run import Options
 from vcache.dag.runner import Runner
 
@@ -107,7 +107,13 @@ class Project:
 
     @property
     def hits(self) -> set[str]:
-        return {each.node.name for each in self.events if isinstance(each, events.Hit)}
+        """What was remembered: restored, or a value that this tree had already."""
+        return {
+            event.node.name
+            for event in self.events
+            if isinstance(event, events.Hit)
+            or (isinstance(event, events.UpToDate) and isinstance(event.node.work, Call))
+        }
 
     @property
     def error(self) -> str:
