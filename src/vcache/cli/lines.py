@@ -251,7 +251,11 @@ def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: in
     elif event.n_failed:
         head = f"{event.n_failed:,} failed"
     else:
-        head = f"stopped: {_shown(event.error)}" if event.error else "stopped"
+        # An error of several lines, such as a trace of the user's own code, stands for itself.
+        error, is_long = _shown(event.error), "\n" in event.error.rstrip()
+        head = "stopped" if is_long or not error else f"stopped: {error}"
+        if is_long:
+            return f"{error.rstrip()}\n{paint('1;31', head)}; {text}"
     return f"{paint('1;31', head)}; {text}"
 
 

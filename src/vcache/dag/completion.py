@@ -255,7 +255,7 @@ class Completion:
             ended.opened,
             ended.wrote,
             declared=(*map(full, (*node.ins, *task.extra_ins)), *tools),
-            found=tuple(map(full, names)),
+            found=(*map(full, names), *(path for _, path in ended.opened if task.is_traced_by_itself)),
             after=tuple(map(full, node.after)),
             outs=tuple(map(full, (*node.outs, *_transient(command)))),
             root=os.fspath(self._keeper.root),

@@ -64,6 +64,7 @@ class Judge:
             FingerprintError: an input that cannot be read.
         """
         run = self._run
+        task.is_traced_by_itself = command.is_traced
         if run.options.trace and not command.is_traced:
             command = replace(command, is_traced=True)
         task.command = command

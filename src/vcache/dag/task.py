@@ -40,6 +40,7 @@ class Task:
         was, before: digests and stamps of its outputs before it ran.
         is_changed: what it makes is not what was there before.
         is_run: it ran, and well.
+        is_traced_by_itself: its command is traced whatever the run says: all it opens counts.
         is_unknown: in a dry run, what it would make is not known.
         is_always: it is never up to date.
         is_completed: its dyndep file was read.
@@ -62,6 +63,7 @@ class Task:
         "is_changed",
         "is_completed",
         "is_run",
+        "is_traced_by_itself",
         "is_unknown",
         "kill",
         "lane",
@@ -104,6 +106,7 @@ class Task:
         self.log = b""
         self.is_changed = False
         self.is_run = False
+        self.is_traced_by_itself = False
         self.is_unknown = False
         self.is_always = False
         self.is_completed = not node.dyndep

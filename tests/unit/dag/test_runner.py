@@ -511,3 +511,17 @@ def test_what_was_found_makes_no_cycle(world: World):
     made = sh("tr 1 2 < a.o > a.h", "a.h", "a.o")
     assert world.run(use, made) == 0
     assert (world.base / "a.h").read_text() == "2"
+
+
+def test_an_audit_does_not_ask_a_traced_node_to_be_traced(world: World):
+    """All that it opens counts already; of an untraced one undeclared inputs are told."""
+    world.write("a", "1")
+    world.run(sh("cat a > b", "b", is_traced=True), trace="audit")
+    assert [
+        event.text for event in world.events if isinstance(event, events.Noted) and not event.is_detail
+    ] == []
+    world.run(sh("cat a > c", "c"), trace="audit")
+    (told,) = [
+        event.text for event in world.events if isinstance(event, events.Noted) and not event.is_detail
+    ]
+    assert told.startswith("reads a, which it does not declare")
