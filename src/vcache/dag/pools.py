@@ -62,11 +62,6 @@ class Pools:
         """How many wait."""
         return len(self._run.waiting) + sum(len(account.waiting) for account in self._pools.values())
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing holds a slot."""
-        return not self._run.slots_taken
-
     def push(self, task: Task) -> None:
         """Let a task wait for its slots.
 
