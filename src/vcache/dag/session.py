@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag import events
@@ -51,6 +52,16 @@ _REGENERATIONS_MOST: Final = 100  # as ninja: a build file that is never up to d
 def run_id() -> str:
     """A new run's id."""
     return uuid7.text()
+
+
+def _reader(tree: Tree, files: Files, path: str) -> str:
+    """An output whose making was seen to read a path; "" for none. `foo.h^` asks for it, as in ninja."""
+    wanted = ("file", files.name(path))
+    for name in tree.names():
+        made = tree.last(name)
+        if made is not None and any((dep.kind, dep.name) == wanted for dep in made.found):
+            return name
+    return ""
 
 
 def _unheard(_event: events.Event) -> None:
@@ -270,7 +281,8 @@ class Build:
         files = self._files()
         # The file's own maker again: the next run must know by what it sees whether to ask for it.
         own = [] if maker is None else [maker]
-        status, runner = self._make(graph, tree, files, [*own, *self._nodes(graph.targets(targets))])
+        goals = graph.targets(targets, reader=partial(_reader, tree, files))
+        status, runner = self._make(graph, tree, files, [*own, *self._nodes(goals)])
         front = tuple(self._cache.observer.observe_all(map(self._full, graph.files)))
         self._save(
             tree, runner, files, graph=graph, goals=targets if not status else None, front=front, file=file
