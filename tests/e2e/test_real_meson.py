@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.project_laws import ProjectLaws
+from tests.e2e.project_laws import GeneratedLaws
 from tests.e2e.projects import Project, Tree, program
 from tests.e2e.sources import unpack_pkgconf
 
@@ -21,7 +21,7 @@ def meson(source: Path, base: Path, maker: str) -> list[str]:
 PKGCONF = Project(unpack_pkgconf, meson, "libpkgconf/iter.h", "#define LIBPKGCONF_ITER_H", "meson.build")
 
 
-class TestMeson(ProjectLaws):
+class TestMeson(GeneratedLaws):
     project = PKGCONF
     broken = "cli/renderer-msvc.c"
 
