@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vcache import artifacts, discovery
@@ -20,6 +19,7 @@ from vcache.errors import EncodeError, FingerprintError, StoreError, UnsafePath,
 from vcache.fingerprint.manifest import MAGIC, Manifest, Row, row
 from vcache.fingerprint.restoring import Restorer
 from vcache.hash import digest
+from vcache.kit.data import dataclass, field
 from vcache.outcome import Hit, Miss, Reason
 from vcache.pieces import LINK, Artifact, Output
 from vcache.portable import PLACE, is_told_by, place_dep

@@ -9,7 +9,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, Typ
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
 from vcache.keyed import VERBATIM_HEAD, KeyedCache
+from vcache.kit.data import replace
 from vcache.kit.units import nanoseconds, seconds, size_bytes
 from vcache.opening import Place, ground
 from vcache.outcome import Hit, Miss

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import marshal
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
@@ -16,6 +15,7 @@ from vcache.errors import UsageError
 from vcache.fingerprint import inputs
 from vcache.fingerprint.arguments import identity
 from vcache.fingerprint.values import TABLE, Walk
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from vcache.fingerprint.code import CodePrint

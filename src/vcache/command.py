@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +22,7 @@ from vcache.fingerprint import inputs
 from vcache.fingerprint.globs import escape, has_magic
 from vcache.fingerprint.manifest import Manifest
 from vcache.fingerprint.outputs import safe_place
+from vcache.kit.data import dataclass, replace
 from vcache.portable import RECIPE, argv_dep, cwd_dep, depfile_dep, names_root, out_dep
 
 # A hit is a process of its own, a hundred times in a build: it loads nothing that only a run needs.

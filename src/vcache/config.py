@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 from vcache.errors import ConfigError, UsageError
+from vcache.kit.data import dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.names import did_you_mean, nearest
 from vcache.kit.tables import parse_table
@@ -341,10 +341,7 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
 )
 """Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""
 
-assert {spec.attribute for spec in KEYS.values()} == {each.name for each in fields(Settings)} - {
-    "origins",
-    "ignored",
-}
+assert {spec.attribute for spec in KEYS.values()} == {*names_of(Settings)} - {"origins", "ignored"}
 
 
 # --- messages --------------------------------------------------------------------------------

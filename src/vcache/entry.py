@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import DecodeError, UsageError
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

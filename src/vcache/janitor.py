@@ -11,11 +11,11 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Final
 
 from vcache.errors import StoreBusy, StoreClosed
 from vcache.kit.clock import Clock, Monotonic, system_clock
+from vcache.kit.data import dataclass
 from vcache.kit.logs import logger
 from vcache.policy import Limits, Plan, plan
 from vcache.store.base import Collectable, Survey

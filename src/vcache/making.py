@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
@@ -19,6 +18,7 @@ from vcache.artifacts import Cabinet
 from vcache.discovery import Shelf
 from vcache.entry import split_key
 from vcache.errors import EncodeError, StoreClosed
+from vcache.kit.data import dataclass, replace
 from vcache.kit.logs import logger
 from vcache.kit.units import nanoseconds
 from vcache.outcome import Hit, Miss

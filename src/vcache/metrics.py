@@ -6,10 +6,10 @@ so it is loaded when metrics are opened and never before. It must not know what 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 from vcache.kit.names import did_you_mean
 
 if TYPE_CHECKING:

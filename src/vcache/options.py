@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass, names_of
 from vcache.making import Duration, Making
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class StepOptions:
         Raises:
             UsageError: an unknown name (with the nearest known ones), or a value that does not fit.
         """
-        known = [option.name for option in fields(cls)]
+        known = names_of(cls)
         for name in options:
             if name not in known:
                 from vcache.kit.names import nearest

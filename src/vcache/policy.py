@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate, compress
 from typing import Final, Protocol
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 
 __all__ = ["Columns", "Limits", "Plan", "plan"]
 

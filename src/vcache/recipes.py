@@ -7,12 +7,12 @@ It knows a small protocol of a cache, and nothing of what runs.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from vcache.entry import Dep, Entry, Key, make_key
 from vcache.errors import DecodeError
 from vcache.fingerprint.manifest import Change, Manifest, title
+from vcache.kit.data import dataclass
 from vcache.outcome import Hit, Miss
 
 __all__ = ["NAMESPACE", "Recipe", "Why", "compare", "earlier", "in_words", "keep", "load", "owner_of"]

@@ -10,10 +10,10 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from vcache.errors import ConfigError, UsageError
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from typing import TextIO

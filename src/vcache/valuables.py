@@ -8,13 +8,13 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from vcache import serialize
 from vcache.entry import FIXED, FOREVER, HEAD_VERSION, Dep, Encoding, Entry, Flag, Key, Record
 from vcache.errors import DecodeError, UsageError
 from vcache.hash import Hasher, digest
+from vcache.kit.data import dataclass, replace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

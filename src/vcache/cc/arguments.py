@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from vcache.cc.responses import Reader, expand
+from vcache.kit.data import dataclass, field
 
 __all__ = ["Compile", "TooHard", "parse"]
 

@@ -12,9 +12,10 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import FrameType
 from typing import Final
+
+from vcache.kit.data import dataclass
 
 __all__ = ["Ran", "become", "end_as", "run"]
 

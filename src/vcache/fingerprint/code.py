@@ -7,7 +7,6 @@ nothing of arguments, keys or stores.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +16,7 @@ from vcache.errors import UsageError
 # Loaded with the first decorated function, not with the first call: it notes since when a source file
 # may differ from what was loaded from it.
 from vcache.fingerprint import sources as _sources  # noqa: F401
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.fingerprint.guards import Guard

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, TypeAlias
 
 from vcache.errors import FingerprintError
+from vcache.kit.data import dataclass
 
 __all__ = ["Absent", "Dir", "Env", "File", "Glob", "Listing", "Ref", "Spec", "Tool", "Value", "together"]
 

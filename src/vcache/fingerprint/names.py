@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import opcode
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import CodeType
 from typing import Final
 
 from vcache.fingerprint.normal import Instruction, instructions, name_of
+from vcache.kit.data import dataclass
 
 __all__ = ["Ref", "names_of"]
 

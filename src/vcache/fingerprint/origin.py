@@ -13,10 +13,11 @@ import site
 import sys
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Final
+
+from vcache.kit.data import dataclass
 
 __all__ = ["ANY", "Origin", "Project", "distribution", "is_users", "origin", "source_root"]
 

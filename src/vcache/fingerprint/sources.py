@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
 from types import CodeType
 from typing import TYPE_CHECKING, Final
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     import ast

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from vcache.errors import FormatError, StoreReadOnly, UsageError
+from vcache.kit.data import dataclass
 from vcache.kit.fs_atomic import TEMP_PREFIX, LockFile, write_atomic
 
 __all__ = ["Migrated", "Migrations", "Step"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from vcache.errors import UsageError
 from vcache.kit.clock import Deadline, Sleep
+from vcache.kit.data import dataclass
 from vcache.kit.random import Seeded
 
 __all__ = ["Backoff", "Draw", "is_retryable", "retrying"]
@@ -91,7 +91,7 @@ def is_retryable(error: Exception) -> bool:
 
 def retrying(
     work: Callable[[], T],
-    backoff: Backoff = Backoff(),
+    backoff: Backoff = Backoff(),  # noqa: B008 - it is frozen
     *,
     is_worth: Callable[[Exception], bool] = is_retryable,
     deadline: Deadline | None = None,

@@ -18,7 +18,6 @@ to a cache could reach through this module decides its rules:
 from __future__ import annotations
 
 import sys
-from dataclasses import fields
 from enum import Enum, Flag
 from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Final, Protocol
@@ -116,6 +115,8 @@ class _DataclassPlan:
                 f"a {cls.__qualname__} cannot be stored: it is a dataclass and a built-in type (or abstract) at once"
             ) from None
         self._cls = cls
+        from dataclasses import fields  # loaded by who made the class
+
         self._names = tuple(field.name for field in fields(cls))
         if hidden := _slots_of(cls).difference(self._names):
             raise EncodeError(

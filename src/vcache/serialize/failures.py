@@ -8,11 +8,11 @@ back. If the outcome does not say what the original said, it is a `StepError` th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Final
 
 from vcache.errors import DecodeError, EncodeError, StepError
+from vcache.kit.data import dataclass
 from vcache.serialize.classes import class_named, reference_to
 
 __all__ = ["Described", "exception_from", "parts_of_exception", "parts_without_arguments"]

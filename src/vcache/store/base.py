@@ -23,9 +23,10 @@ The contract, checked by `vcache.testing.StoreTests`:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -9,13 +9,13 @@ from __future__ import annotations
 import io
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
 
 from vcache.entry import Encoding, Entry, Key, Record
 from vcache.errors import SerializeError, StoreClosed, StoreError, StoreReadOnly, UsageError
 from vcache.hash import digest
+from vcache.kit.data import replace
 from vcache.serialize import unpack
 from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched, satisfies
 from vcache.store.tiers import (

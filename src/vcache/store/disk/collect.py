@@ -10,12 +10,12 @@ import contextlib
 import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import compress, islice
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import FIXED, Encoding
 from vcache.errors import StoreFull, StoreUnavailable
+from vcache.kit.data import dataclass
 from vcache.store.base import Survey
 from vcache.store.disk import layout
 from vcache.store.disk.blobs import BLOB_KEY_BYTES, Seal, blob_key, split_blob_key

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vcache.entry import FIXED, Entry, Flag, Key
 from vcache.errors import DecodeError, StoreError
 from vcache.hash import digest as content_digest
+from vcache.kit.data import dataclass
 from vcache.serialize import unpack
 from vcache.store.disk.blobs import Seal, blob_key, is_referring, split_blob_key
 from vcache.store.disk.index import (

@@ -273,6 +273,6 @@ class Writer(Reader):
 
 
 def _with_content(entry: Entry, digest: bytes, size_bytes: int) -> Entry:
-    from dataclasses import replace
+    from vcache.kit.data import replace
 
     return replace(entry, digest=digest, size_bytes=size_bytes, encoding=Encoding.IDENTITY)

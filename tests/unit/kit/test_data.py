@@ -1,0 +1,185 @@
+"""Cheap dataclasses are dataclasses."""
+
+import copy
+import dataclasses
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pytest
+
+from vcache.kit import data
+
+
+@data.dataclass(frozen=True, slots=True)
+class Point:
+    """A point."""
+
+    kind: ClassVar[str] = "plane"
+    x: int
+    y: int = 2
+    tags: dict[str, int] = data.field(default_factory=dict)
+    note: str = data.field(default="", compare=False, repr=False)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Twin:
+    kind: ClassVar[str] = "plane"
+    x: int
+    y: int = 2
+    tags: dict[str, int] = dataclasses.field(default_factory=dict)
+    note: str = dataclasses.field(default="", compare=False, repr=False)
+
+
+@data.dataclass(frozen=True, slots=True)
+class Solid(Point):
+    z: int = 3
+
+    def __post_init__(self) -> None:
+        if self.z < 0:
+            raise ValueError(self.z)
+
+
+@data.dataclass(slots=True, kw_only=True, order=True)
+class Loose:
+    a: int
+    b: int = 1
+
+
+@data.dataclass(frozen=True, eq=False)
+class Same:
+    a: int
+
+
+def test_makes_and_shows_as_a_dataclass_does() -> None:
+    """The same arguments give the same words"""
+    for args, kwargs in (((1,), {}), ((1, 5), {"note": "n"}), ((), {"x": 3, "tags": {"a": 1}})):
+        ours, theirs = Point(*args, **kwargs), Twin(*args, **kwargs)
+        assert repr(ours).replace("Point", "Twin") == repr(theirs)
+        assert ours.note == theirs.note
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"x": 1, "w": 2}, {"x": 1, "kind": "k"}], ids=["none", "other", "class"]
+)
+def test_refuses_what_a_dataclass_refuses(kwargs: dict[str, int]) -> None:
+    """Wrong arguments are a TypeError in the same words"""
+    with pytest.raises(TypeError) as ours:
+        Point(**kwargs)  # type: ignore[arg-type]
+    with pytest.raises(TypeError) as theirs:
+        Twin(**kwargs)  # type: ignore[arg-type]
+    assert str(ours.value).replace("Point", "Twin") == str(theirs.value)
+
+
+def test_equal_by_what_is_compared() -> None:
+    """Equality and hash leave out what `compare=False` says, and other classes"""
+    assert Point(1, note="a") == Point(1, note="b")
+    assert Point(1) != Point(2)
+    assert Point(1) != Twin(1)
+    assert hash(Same(1)) != hash(Same(1)) or Same(1) != Same(1)
+
+    @data.dataclass(frozen=True, slots=True)
+    class Name:
+        text: str
+        note: str = data.field(default="", compare=False)
+
+    assert {Name("a", "b")} == {Name("a", "c")}
+
+
+def test_factories_run_for_each() -> None:
+    """No two instances share what a factory makes"""
+    assert Point(1).tags is not Point(1).tags
+
+
+def test_frozen_is_frozen() -> None:
+    """Assignment and deletion are FrozenInstanceError"""
+    point = Solid(1)
+    for name in ("x", "z", "other"):
+        with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+            setattr(point, name, 1)
+        with pytest.raises(dataclasses.FrozenInstanceError, match=name):
+            delattr(point, name)
+
+
+def test_mutable_has_no_hash_and_keywords_only() -> None:
+    """What can change is no key; `kw_only` takes no positions; `order` orders"""
+    loose = Loose(a=1)
+    loose.b = 7
+    assert (loose.b, loose > Loose(a=1), min([loose, Loose(a=0)]).a) == (7, True, 0)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(loose)
+    with pytest.raises(TypeError, match="positional"):
+        Loose(1)  # type: ignore[misc]
+    assert Loose.__match_args__ == ()
+
+
+def test_inherits_fields_and_checks() -> None:
+    """Fields of a parent come first; `__post_init__` runs"""
+    assert Solid(1, 2, {}, "", 4).z == 4
+    with pytest.raises(ValueError, match="-1"):
+        Solid(1, z=-1)
+    match Solid(1):
+        case Point(x, y):
+            assert (x, y) == (1, 2)
+    assert not hasattr(Solid(1), "__dict__")
+
+
+@pytest.mark.parametrize(
+    "again",
+    [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))],
+    ids=["copy", "deep", "pickle"],
+)
+def test_copies(again: object) -> None:
+    """Copies of a frozen instance with slots are equal to it"""
+    assert callable(again)
+    point = Solid(1, 5, {"a": 1}, "n", 6)
+    assert again(point) == point
+    assert again(point).note == "n"
+
+
+def test_dataclasses_knows_them() -> None:
+    """`fields`, `replace`, `asdict`, `is_dataclass` and subclasses of the library work"""
+    for ours, theirs in zip(dataclasses.fields(Point), dataclasses.fields(Twin), strict=True):
+        assert repr(ours) == repr(theirs)
+    assert data.names_of(Point) == tuple(each.name for each in dataclasses.fields(Twin))
+    assert dataclasses.is_dataclass(Loose(a=1))
+    assert dataclasses.replace(Solid(1), x=9) == Solid(9) == data.replace(Solid(1), x=9)
+    assert dataclasses.asdict(Loose(a=1)) == {"a": 1, "b": 1}
+
+    @dataclasses.dataclass(frozen=True, slots=True)
+    class Child(Solid):
+        w: int = 8
+
+    assert Child(1).w == 8
+    assert Child(1).x == 1
+
+
+def test_replace_checks_names() -> None:
+    """A name that is no field is refused"""
+    with pytest.raises(TypeError, match="nothing"):
+        data.replace(Point(1), nothing=1)
+
+
+def test_costs_no_dataclasses() -> None:
+    """Defining and using one imports neither `dataclasses` nor `inspect`"""
+    script = (
+        "import sys; from vcache.kit.data import dataclass, replace\n"
+        "@dataclass(frozen=True, slots=True)\nclass A:\n    a: int = 1\n"
+        "assert replace(A(), a=2) == A(2) and hash(A(2)) and repr(A()) == 'A(a=1)'\n"
+        "print([name for name in ('dataclasses', 'inspect', 'typing') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_mapping_defaults_are_typed() -> None:
+    """A generic annotation is a field like any other"""
+
+    @data.dataclass(frozen=True)
+    class Plain:
+        rows: Mapping[str, int] = data.field(default_factory=dict)
+
+    assert Plain({"a": 1}).rows == {"a": 1}
+    assert Plain.__match_args__ == ("rows",)
