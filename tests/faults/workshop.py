@@ -233,7 +233,9 @@ class Shop:
 
 def expected(directory: Path, file: str, number: int) -> dict[str, tuple[int, bytes]]:
     """What a clean build of a number makes, without any cache; by ninja, where it can read the file."""
-    shop = Shop.make(directory / f"clean-{file}-{number}", directory / "none", file)
+    root = directory / f"clean-{file}-{number}"
+    shutil.rmtree(root, ignore_errors=True)
+    shop = Shop.make(root, directory / "none", file)
     shop.turn(number)
     if file == NINJA:
         subprocess.run(["ninja"], cwd=shop.root, env=shop.environ, check=True, capture_output=True)

@@ -17,6 +17,7 @@ __all__ = ["add", "load"]
 
 _HEADER: Final = "vcache durations 1\n"
 _COMPACT_BYTES: Final = 1 << 20
+_DIGITS_MOST: Final = 19  # 300 years; beyond 4,300 digits `int` raises
 
 
 def load(base: str) -> dict[str, int]:
@@ -34,7 +35,7 @@ def load(base: str) -> dict[str, int]:
     found: dict[str, int] = {}
     for line in text.split("\n"):
         took, tab, name = line.partition("\t")
-        if tab and took.isdecimal():
+        if tab and took.isdecimal() and len(took) <= _DIGITS_MOST:
             found[name] = int(took)
     return found
 
