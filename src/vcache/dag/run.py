@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -25,6 +25,8 @@ class Memory(Protocol):
     def record(self, name: str, made: Made) -> None: ...
 
     def forget(self, name: str) -> None: ...
+
+    def generated(self) -> Collection[int]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from vcache.dag import events
 from vcache.dag.graph import find_cycle
 from vcache.dag.node import Call, Command
 from vcache.dag.state import State
+from vcache.dag.stored import StoredGraph
 from vcache.dag.task import Task
 from vcache.errors import GraphError
 
@@ -38,6 +39,9 @@ class Wanted:
         self._tasks: dict[str, Task] = {}
         self.ready: deque[Task] = deque()
         self._count = self._count_told = 0
+        # Over the graph of the last run it is known whether anything that was found is made: reading
+        # that of each node would take as long as all else here.
+        self._finds_sources = isinstance(run.graph, StoredGraph) and not run.tree.generated()
         self._found: dict[str, Node | None] = {}
 
     def __iter__(self) -> Iterator[Task]:
@@ -192,6 +196,8 @@ class Wanted:
 
     def _found_makers(self, node: Node) -> Iterator[Node]:
         """Who makes what a node was found to read the last time, as ninja orders by its deps log."""
+        if self._finds_sources:
+            return
         made = self._run.tree.last(node.name) if isinstance(node.work, Command) else None
         for dep in made.found if made is not None else ():
             if dep.kind == "file":

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from vcache.dag.events import Finished, Hit, Missed, Output, Planned, RunEnded, RunStarted, Started, UpToDate
+from vcache.dag.events import (
+    Event,
+    Finished,
+    Hit,
+    Missed,
+    Output,
+    Planned,
+    RunEnded,
+    RunStarted,
+    Started,
+    UpToDate,
+)
 from vcache.dag.node import Node
 
 RUN = "01890000-0000-7000-8000-00000000000"  # and a last digit
@@ -41,7 +52,7 @@ def ran(
     text: bytes = b"", log: bytes = b"",
 ):  # fmt: skip
     """All that is told of a node that runs."""
-    events = [
+    events: list[Event] = [
         Missed(at(begin_ms), what, reason),
         Started(at(begin_ms), what, f"make {what.name}", 1, lane),
         Finished(at(end_ms), what, status, ms(end_ms - begin_ms), f"dag:{what.name}:00", log=log, lane=lane),

@@ -56,6 +56,9 @@ class Notebook:
     def forget(self, name: str) -> None:
         self.made.pop(name, None)
 
+    def generated(self) -> tuple[int, ...]:
+        return ()
+
 
 class World:
     """A tree, a cache, and what happened."""

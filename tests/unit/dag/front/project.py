@@ -34,6 +34,9 @@ class Notebook:
     def forget(self, name: str) -> None:
         self.made.pop(name, None)
 
+    def generated(self) -> tuple[int, ...]:
+        return ()
+
 
 class Project:
     """A directory of files, a cache, and what happened in the last run."""
