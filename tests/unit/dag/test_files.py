@@ -107,3 +107,19 @@ def test_what_was_seen_before_is_known_by_its_content(files, base):
     assert files.is_same_since("a", began_ns=began, started_ns=started)
     (base / "a").write_text("2")
     assert not files.is_same_since("a", began_ns=began, started_ns=started)
+
+
+def test_what_was_restored_is_known_without_being_read(files, base):
+    """Its content counts as seen, but by no signature: it is too young."""
+    files.restored("a.o", b"d" * 32)
+    state = files.seen[str(base / "a.o")]
+    assert (state.digest, state.hint) == (b"d" * 32, b"")
+
+
+def test_a_link_into_nowhere_is_there(files, base):
+    """An output counts by itself; with a slash at its end it is a directory."""
+    (base / "link").symlink_to("nowhere")
+    (base / "d").mkdir()
+    assert files.is_there("link")
+    assert files.is_there("d/")
+    assert not files.is_there("e")
