@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -139,7 +140,8 @@ def test_a_file_that_is_put_in_place_of_another_is_seen(tmp_path: Path) -> None:
     shop = copying(tmp_path, NINJA)
     source = shop.root / "in.txt"
     shop.build()
-    for number, put in enumerate((shutil.copy2, os.replace, os.link)):
+    puts: tuple[Callable[[Path, Path], object], ...] = (shutil.copy2, os.replace, os.link)
+    for number, put in enumerate(puts):
         other = shop.root / f"other{number}"
         other.write_text(f"{number:04}"[::-1])
         stat = source.stat()

@@ -274,5 +274,5 @@ def _put(setup: Setup, text: str, output: str | None, full: str | None, what: st
         return
     from vcache.kit.fs_atomic import write_atomic
 
-    write_atomic(full, text.encode())
+    write_atomic(full, text.encode("utf-8", "surrogateescape"))
     setup.note(f"{what} in {output}")

@@ -6,6 +6,7 @@ Runs in the executor's threads, beside the runner. It decides nothing about othe
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -192,11 +193,16 @@ class Completion:
             return [], "", ""
         path = self._files.full(command.depfile)
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            # Opening a FIFO would wait for somebody to write.
+            with open(path, encoding="utf-8", errors="surrogateescape", opener=_open_at_once) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    return [], "", f"its depfile {command.depfile!r} is no file"
                 text = file.read()
         except FileNotFoundError:
             words = f"its depfile {command.depfile!r} was promised and not written"
             return [], words, words if self._options.is_strict else ""
+        except OSError as error:
+            return [], "", f"its depfile {command.depfile!r} cannot be read: {error.strerror}"
         try:
             names = parse_depfile(text)
         except UsageError as error:
@@ -286,7 +292,8 @@ class Completion:
             full = self._files.full(path).rstrip("/")
             if not os.path.isdir(full) or os.path.islink(full):
                 with suppress(OSError):
-                    os.unlink(full)
+                    if not _is_device(full):
+                        os.unlink(full)
             elif path[-1:] == "/" and _begins_anew(task.node) and self._is_own(task, full):
                 from shutil import rmtree  # 5 ms, for who makes directories
 
@@ -312,6 +319,20 @@ class Completion:
         if log and not self._keeper.is_disabled and not self._keeper.is_read_only:
             self._keeper.put_key(make_key(log.hex(), namespace=LOGS), [list(chunk) for chunk in chunks])
         return log
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+def _is_device(path: str) -> bool:
+    """Whether a path is a device, such as /dev/null: nobody's output, whatever a build file says.
+
+    Raises:
+        OSError: there is nothing.
+    """
+    mode = os.lstat(path).st_mode
+    return stat.S_ISCHR(mode) or stat.S_ISBLK(mode)
 
 
 def _begins_anew(node: Node) -> bool:

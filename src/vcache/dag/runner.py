@@ -257,7 +257,12 @@ class Runner:
         assert command is not None
         task.move(State.RUNNING)
         task.attempt += 1
-        self._completion.prepare(task)
+        try:
+            self._completion.prepare(task)
+        except (FingerprintError, OSError) as error:  # such as a FIFO in its output's place
+            self._slots.release(task)
+            self._fail(task, str(error))
+            return
         task.started_ns = self._run.clock()
         words = command.shell or " ".join(words_of(command))
         self._run.emit(events.Started(task.started_ns, node, words, task.attempt, task.lane))
@@ -273,7 +278,9 @@ class Runner:
         try:
             task.kill = self._executor.start(job, lambda ended: self._ended(task, ended))
         except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left
-            self._inbox.put(Completed(task=task, ended=Ended(status=126), error=f"cannot be started: {error}"))
+            self._inbox.put(
+                Completed(task=task, ended=Ended(status=126), error=f"cannot be started: {error}")
+            )
 
     def _ended(self, task: Task, ended: Ended) -> None:
         """In a thread of the executor: what needs hashing and storing is done beside the runner."""

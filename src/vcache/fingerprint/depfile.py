@@ -69,28 +69,31 @@ def _prerequisites(words: list[str]) -> list[str]:
 
 def _words(line: str) -> list[str]:
     """Split at blanks; a backslash before a blank, `#` or `:` quotes it, `$$` is a dollar."""
+    if not any(sign in line for sign in "\\$#"):
+        return [word for word in line.replace("\t", " ").split(" ") if word]  # a colon ends its word anyway
     words: list[str] = []
-    word, i = "", 0
+    parts: list[str] = []
+    i = 0
     while i < len(line):
         here, following = line[i], line[i + 1 : i + 2]
+        is_end = here == ":" and (not following or following in " \t")
+        step = 1
         if here == "\\":
-            part, i = _unquoted(line, i)
-            word += part
+            part, behind = _unquoted(line, i)
+            parts.append(part)
+            step = behind - i
         elif here == "$" and following == "$":
-            word += "$"
-            i += 2
-        elif here == "#" and not word:
+            parts.append("$")
+            step = 2
+        elif here == "#" and not parts:
             break  # a comment
-        elif here in " \t":
-            words, word = _ended(words, word)
-            i += 1
-        elif here == ":" and (not following or following in " \t"):
-            words, word = _ended(words, word + ":")
-            i += 1
-        else:
-            word += here
-            i += 1
-    return _ended(words, word)[0]
+        elif here not in " \t":
+            parts.append(here)
+        if parts and (is_end or here in " \t"):
+            words.append("".join(parts))
+            parts = []
+        i += step
+    return [*words, "".join(parts)] if parts else words
 
 
 def _unquoted(line: str, start: int) -> tuple[str, int]:
@@ -108,7 +111,3 @@ def _unquoted(line: str, start: int) -> tuple[str, int]:
     if behind and behind in "#:":
         return "\\" * (count - 1) + behind, end + 1
     return "\\" * count, end
-
-
-def _ended(words: list[str], word: str) -> tuple[list[str], str]:
-    return ([*words, word] if word else words), ""
