@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.discovery import spec_of
 from vcache.entry import Dep
 from vcache.errors import FingerprintError
-from vcache.fingerprint.digests import FileState
+from vcache.fingerprint.digests import FileState, cannot_read
 from vcache.fingerprint.inputs import Dir
 from vcache.hash import digest
 from vcache.portable import PLACE, place_dep, portable_name
@@ -108,7 +108,7 @@ class Files:
         except FingerprintError:
             if not os.path.isdir(full):
                 raise
-            return Dep("list", self.name(path), digest("\0".join(sorted(os.listdir(full))).encode()))
+            return Dep("list", self.name(path), digest(b"\0".join(sorted(map(os.fsencode, _names(full))))))
         if state is None:
             return None
         self._note(full, state)
@@ -118,7 +118,9 @@ class Files:
         if not os.path.isdir(full):
             return None
         parts = [
-            part for dep in self._observer.observe(Dir(full)) for part in (dep.name.encode(), dep.identity)
+            part
+            for dep in self._observer.observe(Dir(full))
+            for part in (os.fsencode(dep.name), dep.identity)
         ]
         return Dep(
             "dir", self.name(path), digest(b"".join(len(part).to_bytes(4, "little") + part for part in parts))
@@ -212,11 +214,13 @@ class Files:
             status = os.lstat(full)
         except (FileNotFoundError, NotADirectoryError):
             return b""
+        except OSError as error:  # such as a loop of links, or a name that is too long
+            raise cannot_read(full, error) from None
         if stat.S_ISLNK(status.st_mode):
             return digest(_LINK + os.fsencode(os.readlink(full)))
         if stat.S_ISDIR(status.st_mode):
             parts = [_DIRECTORY]
-            for name in sorted(os.listdir(full)):
+            for name in sorted(_names(full)):
                 raw = os.fsencode(name)
                 parts += (
                     len(raw).to_bytes(4, "little"),
@@ -229,3 +233,15 @@ class Files:
             return b""
         self._note(full, state)
         return state.digest
+
+
+def _names(directory: str) -> list[str]:
+    """The names in a directory.
+
+    Raises:
+        FingerprintError: it cannot be read.
+    """
+    try:
+        return os.listdir(directory)
+    except OSError as error:
+        raise cannot_read(directory, error) from None

@@ -433,7 +433,7 @@ def differing(
     if shares < 2:
         return _differing(paths, signatures, 0, count, look)
     size = -(-count // shares)
-    children = [_send_differing(paths, signatures, at, at + size) for at in range(size, count, size)]
+    children = [_send_differing(paths, signatures, at, at + size, look) for at in range(size, count, size)]
     found = _differing(paths, signatures, 0, size, look)
     for child, descriptor, at in children:
         answer = _received(child, descriptor)
@@ -477,7 +477,13 @@ def _sign_of(path: bytes, look: Callable[[bytes], os.stat_result]) -> tuple[int,
     return sign
 
 
-def _send_differing(paths: list[bytes], signatures: memoryview, at: int, end: int) -> tuple[int, int, int]:
+def _send_differing(
+    paths: list[bytes],
+    signatures: memoryview,
+    at: int,
+    end: int,
+    look: Callable[[bytes], os.stat_result],
+) -> tuple[int, int, int]:
     """Let a child look at a share: its number, where its answer is read, and where the share begins."""
     reads, writes = os.pipe2(os.O_CLOEXEC)
     child = os.fork()
@@ -486,7 +492,7 @@ def _send_differing(paths: list[bytes], signatures: memoryview, at: int, end: in
         return child, reads, at
     status = 1
     try:
-        answer = " ".join(map(str, _differing(paths, signatures, at, end, os.stat))).encode()
+        answer = " ".join(map(str, _differing(paths, signatures, at, end, look))).encode()
         while answer:
             answer = answer[os.write(writes, answer) :]
         status = 0

@@ -123,3 +123,22 @@ def test_a_link_into_nowhere_is_there(files, base):
     assert files.is_there("link")
     assert files.is_there("d/")
     assert not files.is_there("e")
+
+
+@pytest.mark.parametrize("path", ["d", "d/"])
+def test_names_that_are_no_text_count_like_others(files, base, path):
+    """A directory with a file name in an old encoding is an input as any."""
+    (base / "d").mkdir()
+    (base / os.fsdecode(b"d/\xff")).write_text("1")
+    first = files.input(path)
+    files.made([path])
+    (base / os.fsdecode(b"d/\xfe")).write_text("1")
+    assert files.input(path) != first
+
+
+def test_what_cannot_be_looked_at_is_named(files, base):
+    """An output behind a loop of links, or with too long a name, fails its node and not the run."""
+    (base / "loop").symlink_to("loop")
+    for path in ("loop/x", "x" * 300):
+        with pytest.raises(FingerprintError, match=r"cannot read .*make it readable"):
+            files.out(path)

@@ -222,6 +222,16 @@ def test_many_files_are_shared_out(base: Path) -> None:
         _freeze(base)
 
 
+def test_many_links_are_shared_out_as_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """whoever looks at a share looks at the links themselves"""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: {0, 1})
+    paths = [os.fsencode(tmp_path / f"l{number}") for number in range(6001)]
+    for path in paths:
+        os.symlink(b"nowhere", path)
+    signs = memoryview(b"".join(signature(os.lstat(path)) for path in paths)).cast("q")
+    assert frozen.differing(paths, signs, os.lstat) == []
+
+
 @pytest.mark.parametrize(
     ("words", "dialect"),
     [
