@@ -130,19 +130,17 @@ _HARD_STARTS: Final = {
     for start in starts.split()
 }
 
-_READS_FILE: Final = re.compile(
+_READS_FILE: Final = (
     r"-(?:fprofile-use|fauto-profile|fprofile-sample-use|fprofile-instr-use|fprofile-list"
     r"|fsanitize-(?:system-)?(?:black|ignore)list|fsanitize-coverage-(?:allow|ignore|white|black)list"
     r"|fxray-(?:always|never)-instrument|fxray-attr-list|frandomize-layout-seed-file"
     r"|fopenmp-host-ir-file-path|fembed-offload-object)=(.+)"
 )
-_DUMP_LETTERS: Final = re.compile(r"-d[A-Za-z]+")
-_PROBES_CPU: Final = re.compile(r"-m(?:arch|tune|cpu|fpu)=native")
-_IS_COLORED: Final = re.compile(r"-f(?:no-)?(?:diagnostics-color(?:=.*)?|color-diagnostics)")
+_DUMP_LETTERS: Final = r"-d[A-Za-z]+"
+_PROBES_CPU: Final = r"-m(?:arch|tune|cpu|fpu)=native"
+_IS_COLORED: Final = r"-f(?:no-)?(?:diagnostics-color(?:=.*)?|color-diagnostics)"
 # Passed on to cc1 by name: harmless, as they name no file.
-_PLAIN_CLANG: Final = re.compile(
-    r"-(?:f(?!modul|dump|pass|embed)[a-z0-9-]+(?:=[^/]*)?|W[a-z0-9=+-]*|m[a-z0-9=.,+-]+)"
-)
+_PLAIN_CLANG: Final = r"-(?:f(?!modul|dump|pass|embed)[a-z0-9-]+(?:=[^/]*)?|W[a-z0-9=+-]*|m[a-z0-9=.,+-]+)"
 _SEARCH: Final = (
     "-iquote",
     "-isystem",
@@ -189,7 +187,6 @@ class _Walk:
     mode: str = ""
     deps: str = ""  # "MD", "MMD", or ""
     depfile: str = ""
-    has_depfile_by_wp: bool = False
     archs: set[str] = field(default_factory=set)
     flags: set[str] = field(default_factory=set)
     is_bound: bool = False
@@ -209,7 +206,7 @@ class _Walk:
         if word in _TAKES_WORD:
             value = next(rest, None)
             return TooHard("an argument is missing", word) if value is None else self._option(word, value)
-        if (reason := _hard(word)) is not None and not _READS_FILE.fullmatch(word):
+        if (reason := _hard(word)) is not None and not re.fullmatch(_READS_FILE, word):
             return TooHard(reason, word)
         return self._joined(word)
 
@@ -242,7 +239,7 @@ class _Walk:
             case "-arch":
                 self.archs.add(value)
             case "-Xclang":
-                return None if _PLAIN_CLANG.fullmatch(value) else TooHard(_NOT_UNDERSTOOD, value)
+                return None if re.fullmatch(_PLAIN_CLANG, value) else TooHard(_NOT_UNDERSTOOD, value)
             case "-Xpreprocessor":
                 return self._preprocessor([value])
             case "-Xassembler":
@@ -270,7 +267,7 @@ class _Walk:
             return self._assembler(word.split(",")[1:])
         elif (name := next((name for name in _JOINED if word.startswith(name)), None)) is not None:
             return self._option(name, word[len(name) :])
-        elif (named := _READS_FILE.fullmatch(word)) is not None:
+        elif (named := re.fullmatch(_READS_FILE, word)) is not None:
             self.inputs.append(named[1])
         else:
             self._flag(word)
@@ -280,7 +277,7 @@ class _Walk:
         self.flags.add(word)
         if word.startswith(("-flto", "-gz", "-fembed-bitcode")) and word != "-gz=none":
             self.is_bound = True
-        if _IS_COLORED.fullmatch(word):
+        if re.fullmatch(_IS_COLORED, word):
             self.is_colored = True
 
     def _preprocessor(self, words: list[str]) -> TooHard | None:
@@ -291,7 +288,7 @@ class _Walk:
                 value = next(rest, None)
                 if value is None:
                     return TooHard("a depfile is named in two words", word)
-                self.deps, self.depfile, self.has_depfile_by_wp = word[1:], value, True
+                self.deps, self.depfile = word[1:], value
             elif word in ("-MT", "-MQ"):
                 next(rest, None)
             elif word != "-MP" and not re.match(r"-[DU].|-[WfPCm]|-undef|-trigraphs|-std=", word):
@@ -333,7 +330,7 @@ class _Walk:
             inputs=(*self.responses, *self.inputs),
             forced=tuple(self.forced),
             searched=tuple(path for name in _SEARCH_ORDER for kind, path in self.searched if kind in name),
-            wants_cpu=any(_PROBES_CPU.fullmatch(word) for word in self.flags),
+            wants_cpu=any(re.fullmatch(_PROBES_CPU, word) for word in self.flags),
             is_bound=self.is_bound,
             is_colored=self.is_colored,
         )
@@ -386,6 +383,6 @@ def _hard(word: str) -> str | None:
     for start, why in _HARD_STARTS.items():
         if word.startswith(start):
             return why
-    if _DUMP_LETTERS.fullmatch(word) or (word.startswith("-fdiagnostics-") and "-file" in word):
+    if re.fullmatch(_DUMP_LETTERS, word) or (word.startswith("-fdiagnostics-") and "-file" in word):
         return _OTHER_FILES
     return None
