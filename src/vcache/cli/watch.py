@@ -99,25 +99,28 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: N
         return not path.startswith(hidden) and f"{os.sep}{STATE}{os.sep}" not in path
 
     is_first = True
-    # It yields once before anything changed: an edit during the first build is seen.
-    for changes in watch(
-        place.root, watch_filter=counts, raise_interrupt=False, debounce=_DEBOUNCE_MS,
-        rust_timeout=_PATIENCE_MS, yield_on_timeout=True,
-    ):  # fmt: skip
-        found = news.among(changes)
-        if not (found or is_first):
-            continue
-        if found and not is_first:
-            more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-            click.echo(f"vcache: {os.path.relpath(found[0], place.root)}{more} changed", err=True)
-        cache.digests.forget()
-        if _build(once) == _INTERRUPTED:
-            return _INTERRUPTED
-        if is_first:
-            click.echo("vcache: watching; Ctrl-C ends it", err=True)
-        is_first = False
-        news.ended()
-    return 0
+    try:
+        # It yields once before anything changed: an edit during the first build is seen.
+        for changes in watch(
+            place.root, watch_filter=counts, debounce=_DEBOUNCE_MS, rust_timeout=_PATIENCE_MS,
+            yield_on_timeout=True,
+        ):  # fmt: skip
+            found = news.among(changes)
+            if not (found or is_first):
+                continue
+            if found and not is_first:
+                more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+                click.echo(f"vcache: {os.path.relpath(found[0], place.root)}{more} changed", err=True)
+            cache.digests.forget()
+            if _build(once) == _INTERRUPTED:
+                break
+            if is_first:
+                click.echo("vcache: watching; Ctrl-C ends it", err=True)
+            is_first = False
+            news.ended()
+    except KeyboardInterrupt:
+        pass
+    return _INTERRUPTED
 
 
 def _build(once: Callable[[], int]) -> int:
