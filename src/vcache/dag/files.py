@@ -15,7 +15,7 @@ from vcache.discovery import spec_of
 from vcache.entry import Dep
 from vcache.errors import FingerprintError
 from vcache.fingerprint.digests import FileState, cannot_read
-from vcache.fingerprint.inputs import Dir
+from vcache.fingerprint.inputs import Dir, Listing
 from vcache.hash import digest
 from vcache.portable import PLACE, place_dep, portable_name
 
@@ -108,7 +108,8 @@ class Files:
         except FingerprintError:
             if not os.path.isdir(full):
                 raise
-            return Dep("list", self.name(path), digest(b"\0".join(sorted(map(os.fsencode, _names(full))))))
+            (names,) = self._observer.observe(Listing(full))
+            return Dep("list", self.name(path), names.identity, note=names.note)
         if state is None:
             return None
         self._note(full, state)
