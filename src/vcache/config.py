@@ -18,7 +18,6 @@ from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.names import did_you_mean, nearest
-from vcache.kit.tables import parse_table
 from vcache.kit.units import seconds, size_bytes
 
 __all__ = ["KEYS", "Described", "Settings", "default_dir", "load"]
@@ -27,6 +26,8 @@ DEFAULT: Final = "default"
 _PREFIX: Final = "VCACHE_"
 # Read by `load` itself, before there are settings.
 _CONFIG_VARIABLE: Final = "VCACHE_CONFIG"
+# Known, but no settings of a cache: looking for near names takes `difflib`, 1 ms.
+_ELSEWHERE: Final = ("VCACHE_ROOT", "VCACHE_CC_LOG", "VCACHE_CC_SHORT")
 _PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
 _COMPRESS: Final = ("auto", "never", "none", "lz4", "zstd")
 
@@ -189,6 +190,8 @@ def _file_layer(path: Path) -> tuple[_Place, Mapping[str, object]]:
     is_pyproject = path.name == "pyproject.toml"
     if is_pyproject and not _may_have_settings(text):
         return place, {}
+    from vcache.kit.tables import parse_table
+
     try:
         table = parse_table(text, path.suffix)
     except UsageError as error:
@@ -225,7 +228,7 @@ def _environment_layer(
                 raw[known[name]] = text
         elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE:
             # A near name is a slip; a far one may belong to a plugin or to a newer vcache.
-            if found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1):
+            if name not in _ELSEWHERE and (found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1)):
                 raise ConfigError(
                     f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?"
                 )

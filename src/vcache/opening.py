@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 
 from vcache.errors import ConfigError, UsageError
 from vcache.store.base import Store, satisfies
-from vcache.store.tiered import TieredStore
-from vcache.store.url import open_store, parse_url
 
 if TYPE_CHECKING:
     from vcache.config import Settings
@@ -65,13 +63,13 @@ def ground(
     if where or disabled:
         if disabled is None:
             disabled = os.environ.get("VCACHE_DISABLE", "").strip().lower() in _YES
-        store = open_store(_NOTHING) if disabled else _tiered(_spelled_out(where), clock)
+        store = _at(_NOTHING, clock) if disabled else _tiered(_spelled_out(where), clock)
         return Ground(store, namespace or "", _packing(compress or "auto"), disabled)
     from vcache import config  # 15 ms with what it reads: not for who names a place
 
     settings = config.load()
     is_disabled = settings.is_disabled if disabled is None else disabled
-    store = open_store(_NOTHING) if is_disabled else _tiered(_configured(settings), clock)
+    store = _at(_NOTHING, clock) if is_disabled else _tiered(_configured(settings), clock)
     return Ground(
         store,
         settings.namespace if namespace is None else namespace,
@@ -104,6 +102,8 @@ def _configured(settings: Settings) -> list[Place]:
 
 def _tried(settings: Settings, address: str) -> Place | None:
     """A tier's address; None where its option `flag` names one that is off on this machine."""
+    from vcache.store.url import parse_url
+
     url = parse_url(address)
     if "flag" not in url.options:
         return address
@@ -122,6 +122,8 @@ def _spelled_out(where: tuple[Place, ...]) -> list[Place]:
     if isinstance(place, str):
         if ":" in path and path.partition(":")[0].isidentifier():
             return [path]
+        from vcache.store.url import parse_url
+
         url = parse_url(path)
         return [_MEMORY, _address(url.path, {"max": _DISK_MAX, **url.options})]
     return [_MEMORY, _address(path, {"max": _DISK_MAX})]
@@ -148,9 +150,20 @@ def _tiered(places: Iterable[Place], clock: Callable[[], int]) -> Store:
     try:
         for place in places:
             is_store = satisfies(place, Store)
-            tiers.append(place if is_store else open_store(os.fspath(place), clock=clock))  # type: ignore[arg-type]
-        return tiers[0] if len(tiers) == 1 else TieredStore(tiers)
+            tiers.append(place if is_store else _at(os.fspath(place), clock))  # type: ignore[arg-type]
+        if len(tiers) == 1:
+            return tiers[0]
+        from vcache.store.tiered import TieredStore
+
+        return TieredStore(tiers)
     except BaseException:
         for tier in tiers:
             tier.close()
         raise
+
+
+def _at(address: str, clock: Callable[[], int]) -> Store:
+    """The store at an address. Who gives stores has no use for addresses: 1 ms."""
+    from vcache.store.url import open_store
+
+    return open_store(address, clock=clock)

@@ -14,7 +14,8 @@ from typing import Final
 
 __all__ = ["IncludeLines", "forbidding", "included", "missing_names", "precompiled", "probed"]
 
-_INCLUDED: Final = re.compile(rb"(?:\.+|[!x]) (.+)\n")
+# Patterns here and in `arguments` are compiled when they are asked for: most compiles need none.
+_INCLUDED: Final = rb"(?:\.+|[!x]) (.+)\n"
 _GUARDS: Final = b"Multiple include guards may be useful for:\n"
 # gcc reads it before the first line of any source and says so in no `-H`.
 _PREDEFINED: Final = "stdc-predef.h"
@@ -34,7 +35,7 @@ class IncludeLines:
 
     def keep(self, line: bytes) -> bytes:
         """A line, or nothing for one that the user's own command would not have written."""
-        found = _INCLUDED.fullmatch(line)
+        found = re.fullmatch(_INCLUDED, line)
         if found is not None:
             if line[:1] != b"x":  # a precompiled header that was looked at and not used
                 self.names[os.fsdecode(found[1])] = None
@@ -55,9 +56,9 @@ class IncludeLines:
 
 # --- what must not be in a file --------------------------------------------------------------
 
-_TIMES: Final = re.compile(rb"\b__(DATE|TIME|TIMESTAMP)__\b")
-_INCBIN: Final = re.compile(rb"\.\s*incbin\b|#\s*embed\b")
-_ASM_INCLUDE: Final = re.compile(rb"\.\s*(?:include|incbin)\b")
+_TIMES: Final = rb"\b__(DATE|TIME|TIMESTAMP)__\b"
+_INCBIN: Final = rb"\.\s*incbin\b|#\s*embed\b"
+_ASM_INCLUDE: Final = rb"\.\s*(?:include|incbin)\b"
 
 
 def forbidding(content: bytes, *, is_assembly: bool, may_say_time: bool) -> str:
@@ -69,25 +70,22 @@ def forbidding(content: bytes, *, is_assembly: bool, may_say_time: bool) -> str:
     """
     # A plain search first: it is ten times faster than any pattern, and nearly always says no.
     if b"__TIME" in content or b"__DATE__" in content:
-        for found in _TIMES.finditer(content):
+        for found in re.finditer(_TIMES, content):
             if not may_say_time or found[1] == b"TIMESTAMP":
                 return f"{found[0].decode()} is in"
-    pattern = _ASM_INCLUDE if is_assembly else _INCBIN
     if is_assembly or b"incbin" in content or b"embed" in content:
-        included = pattern.search(content)
+        included = re.search(_ASM_INCLUDE if is_assembly else _INCBIN, content)
         if included is not None:
             return f"{included[0].decode()} is in"
     return ""
 
 
-_INCLUDES: Final = re.compile(
-    rb"^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*[<\"]([^<>\"\n]+)[>\"]", re.MULTILINE
-)
+_INCLUDES: Final = rb"(?m)^[ \t]*#[ \t]*(?:include|include_next|import)[ \t]*[<\"]([^<>\"\n]+)[>\"]"
 
 
 def included(content: bytes) -> list[str]:
     """The names that a file includes, whether or not a condition leaves them out."""
-    return [os.fsdecode(name) for name in _INCLUDES.findall(content)]
+    return [os.fsdecode(name) for name in re.findall(_INCLUDES, content)]
 
 
 def precompiled(names: Iterable[str], *, source: str, searched: Iterable[str]) -> str:
@@ -107,14 +105,14 @@ def precompiled(names: Iterable[str], *, source: str, searched: Iterable[str]) -
 
 # --- what was not there ----------------------------------------------------------------------
 
-_PROBES: Final = re.compile(rb"__has_include(?:_next)?\s*\(\s*[<\"]([^<>\"\n]+)[>\"]")
+_PROBES: Final = rb"__has_include(?:_next)?\s*\(\s*[<\"]([^<>\"\n]+)[>\"]"
 
 
 def probed(content: bytes) -> list[str]:
     """The names that a file asks for by `__has_include`."""
     if b"__has_include" not in content:
         return []
-    return [os.fsdecode(name) for name in _PROBES.findall(content)]
+    return [os.fsdecode(name) for name in re.findall(_PROBES, content)]
 
 
 def missing_names(

@@ -38,9 +38,7 @@ HEEDED: Final = (
 )  # fmt: skip
 """The environment variables that the compilers known here heed."""
 
-_DRIVER: Final = re.compile(
-    r"(?:.+-)?(gcc|g\+\+|cc|c\+\+|c89|c99|gfortran|clang|clang\+\+)(?:-\d+(?:\.\d+)*)?"
-)
+_DRIVER: Final = r"(?:.+-)?(gcc|g\+\+|cc|c\+\+|c89|c99|gfortran|clang|clang\+\+)(?:-\d+(?:\.\d+)*)?"
 _PROGRAMS: Final = ("cc1", "cc1plus", "as", "collect2", "ld", "lto1", "lto-wrapper")
 _MORE: Final = {"gfortran": ("f951",)}
 _CLANG_PROGRAMS: Final = ("as", "ld")  # clang compiles and assembles itself
@@ -53,7 +51,7 @@ _known: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
 def is_compiler(path: str) -> bool:
     """Whether a path's name is that of a compiler driver, such as `aarch64-linux-gnu-gcc-12`."""
-    return _DRIVER.fullmatch(os.path.basename(path)) is not None
+    return re.fullmatch(_DRIVER, os.path.basename(path)) is not None
 
 
 def compiler_tools(path: str, *, backing: Backing | None = None) -> tuple[str, ...]:
@@ -98,7 +96,7 @@ def _remembered(path: str, name: str, about: bytes, backing: Backing | None) -> 
 def _asked(path: str, name: str) -> tuple[str, ...]:
     import subprocess  # 9 ms, once a compiler
 
-    family = _DRIVER.fullmatch(os.path.basename(name))
+    family = re.fullmatch(_DRIVER, os.path.basename(name))
     assert family is not None
     kind = family[1]
     programs = _CLANG_PROGRAMS if kind.startswith("clang") else _PROGRAMS + _MORE.get(kind, ())

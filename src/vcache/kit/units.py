@@ -40,7 +40,7 @@ _SIZES: Final[Mapping[str, int]] = {
     **{f"{letter}{tail}": 1000**power for power, letter in enumerate("kmgtp", 1) for tail in ("", "b")},
     **{f"{letter}i{tail}": 1024**power for power, letter in enumerate("kmgtp", 1) for tail in ("", "b")},
 }
-_PART: Final = re.compile(r"\s*(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*([a-zµμ]*)", re.IGNORECASE)
+_PART: Final = r"(?i)\s*(\d+(?:_\d+)*(?:\.\d+)?|\.\d+)\s*([a-zµμ]*)"
 _DURATION_FORMS: Final = 'seconds as a number, a timedelta, or "500ms", "10s", "10m", "2h", "7d", "1h30m"'
 _SIZE_FORMS: Final = 'bytes as a whole number, or "64kB", "512MiB", "1.5GB" (kB is 1000, KiB is 1024)'
 
@@ -87,7 +87,7 @@ def size_bytes(value: float | str) -> int:
         UsageError: negative, not a whole number of bytes, of an unknown unit, or not a size.
     """
     if isinstance(value, str):
-        match = _PART.fullmatch(value.strip())
+        match = re.fullmatch(_PART, value.strip())
         factor = _SIZES.get(match[2].lower()) if match else None
         if match is None or factor is None:
             raise _not_a("size", value, _SIZE_FORMS)
@@ -136,7 +136,8 @@ def _sum_of_parts(text: str) -> float:
     total: float = 0
     at = 0
     stripped = text.strip()
-    while match := _PART.match(stripped, at):
+    part = re.compile(_PART)
+    while match := part.match(stripped, at):
         # A number alone is seconds only where it is all there is: "1h30" is a slip.
         is_bare = not match[2] and at == 0 and match.end() == len(stripped)
         factor = 1 if is_bare else _DURATIONS.get(match[2])

@@ -24,7 +24,7 @@ __all__ = ["Options", "StoreUrl", "flag", "open_store", "parse_url", "schemes"]
 
 _T = TypeVar("_T")
 
-_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*):"
 _FLAGS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -101,7 +101,7 @@ def parse_url(url: str | Path) -> StoreUrl:
     """
     if isinstance(url, Path):
         return StoreUrl("disk", str(url), text=str(url))
-    match = _SCHEME.match(url)
+    match = re.match(_SCHEME, url)
     scheme = match[1].lower() if match else "disk"
     path, _, query = url[match.end() if match else 0 :].partition("?")
     options: dict[str, str] = {}
@@ -166,7 +166,7 @@ def _addresses(url: str | Path) -> list[str | Path]:
     """The addresses in a text. A space separates two only where each has a scheme: paths have spaces."""
     if isinstance(url, str):
         parts = url.split()
-        if len(parts) > 1 and all(_SCHEME.match(part) for part in parts):
+        if len(parts) > 1 and all(re.match(_SCHEME, part) for part in parts):
             return list(parts)
     return [url]
 
