@@ -80,7 +80,7 @@ def test_a_compiler_s_records_see_edits_of_one_tick(tmp_path: Path) -> None:
             assert (shop.root / "a.s").read_bytes() == (shop.root / "right.s").read_bytes()
 
 
-@pytest.mark.parametrize("file", DIALECTS)
+@pytest.mark.parametrize("file", [NINJA, pytest.param(VCACHEFILE, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shift_s", [-30 * 365 * 24 * HOURS, -2 * HOURS, 2 * HOURS, 60 * 365 * 24 * HOURS])
 def test_a_time_that_lies_hides_no_edit(tmp_path: Path, file: str, shift_s: int) -> None:
     """Inputs and outputs with times in the past or future, kept through an edit: every edit is seen."""

@@ -82,13 +82,13 @@ def go_on(shop: Shop) -> None:
     """A tree of another state, and a cache that may have this one."""
 
 
-@pytest.mark.parametrize(("shop", "stride"), [(NINJA, 61), (VCACHEFILE, 73)], indirect=["shop"])
+@pytest.mark.parametrize(("shop", "stride"), [(NINJA, 127), (VCACHEFILE, 181)], indirect=["shop"])
 def test_a_killed_build_leaves_nothing_half_made(
     shop: Shop, right: Callable[[str, int], Made], stride: int
 ) -> None:
     """kill -9 at any file operation of a build: the next tree is that of a clean build, byte by byte."""
-    kills = killing(shop, right, stride, begin=9)
-    assert kills >= 4
+    kills = killing(shop, right, stride, begin=29)
+    assert kills >= 3
 
 
 @pytest.mark.slow
@@ -179,8 +179,9 @@ def test_what_a_killed_build_started_ends_soon(shop: Shop, wait: str) -> None:
 # -- signals to vcache --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-@pytest.mark.parametrize("is_group", [False, True], ids=["alone", "group"])
+@pytest.mark.parametrize(
+    ("number", "is_group"), [(signal.SIGTERM, False), (signal.SIGHUP, False), (signal.SIGINT, True)]
+)
 def test_an_interrupted_build_removes_halves(shop: Shop, number: signal.Signals, *, is_group: bool) -> None:
     """SIGINT, SIGTERM and SIGHUP end all, remove what is half made, and give 130."""
     slow_shop(shop, "sleep 60")
@@ -342,7 +343,7 @@ def test_trees_that_share_a_cache_do_not_disturb_each_other(
             assert shop.made() == right(NINJA, (turn + number) % 3)
 
 
-@pytest.mark.parametrize("count", [12, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_compiles_of_one_key_at_once_agree(tmp_path: Path, count: int) -> None:
     """`vcache cc` of one source, started a hundred times at once, gives the compiler's object file each time."""
     shop = Shop.make(tmp_path / "tree", tmp_path / "cache")

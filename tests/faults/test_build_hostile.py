@@ -246,6 +246,7 @@ def test_a_hostile_depfile_of_a_fifo_does_not_hang(shop: Shop) -> None:
 # -- commands -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_command_may_say_fifty_megabytes(shop: Shop) -> None:
     """50 MB on standard output are passed on, and again from the cache, whole."""
     line = "head -c 50000000 /dev/zero | tr '\\0' x; echo; touch $out"
