@@ -86,14 +86,15 @@ class Actions:
         keeper: the cache.
         look: how a discovered input is now, remembered by the caller as long as that may be. It is
             asked for every kind but "place". By default each is looked at each time.
+        hard_links: large outputs are put back as links to the store's own files; see `Restorer`.
 
     Threads: any number, if `look` takes them.
     """
 
-    def __init__(self, keeper: Keeper, *, look: Look | None = None) -> None:
+    def __init__(self, keeper: Keeper, *, look: Look | None = None, hard_links: bool = False) -> None:
         self._keeper = keeper
         self._look = look or self._observe
-        self._restorer = Restorer(keeper.root)
+        self._restorer = Restorer(keeper.root, hard_links=hard_links)
         self._place = place_dep(keeper.root)
         self._rows: dict[int, tuple[Dep, Row]] = {}
         # Only a caller that remembers looks gives the same objects again.

@@ -58,6 +58,8 @@ class _Spaced(click.Command):
     metavar="FILE",
     help="Write a span per step as JSON lines; otel: send them to the exporter of OpenTelemetry.",
 )
+@click.option("--hard-links", is_flag=True,
+              help="Restore large files as read-only links to the cache's own; reflinks need no asking.")  # fmt: skip
 @click.option("--watch", is_flag=True, help="Build again whenever an input changes, until Ctrl-C.")
 @shared_options(json=True, taken=("-n",))
 @click.pass_obj
@@ -66,6 +68,7 @@ def build(
     keep_going: bool, load: float | None, memory: str | None, dry_run: bool, verbose: int,
     defines: tuple[str, ...], env: tuple[str, ...], trace: str | None, force: bool, no_cache: bool,
     executor: str | None, profile: str | None, metrics: str | None, spans: str | None, watch: bool,
+    hard_links: bool,
 ) -> int:  # fmt: skip
     """Make each TARGET, or what the build file makes by default.
 
@@ -90,6 +93,7 @@ def build(
         is_forced=force,
         env=env,
         is_strict=not place.is_ninja,
+        hard_links=hard_links,
     )
     # A report's place is where the caller stands, not where the build file is.
     profile, metrics, spans = (path and _absolute(path) for path in (profile, metrics, spans))

@@ -44,6 +44,7 @@ class Options:
         is_forced: what is up to date or in the cache runs all the same.
         keep_rsp, keep_depfile: leave response files, and depfiles that were read.
         env: names of variables of the caller that count for every command.
+        hard_links: restore large files as links to the store's own, which are read-only.
         is_strict: a promised output or depfile that was not made is a failure; ninja lets it pass.
     """
 
@@ -58,6 +59,7 @@ class Options:
     keep_depfile: bool = False
     env: tuple[str, ...] = ()
     is_strict: bool = False
+    hard_links: bool = False
 
 
 @dataclass(slots=True)

@@ -74,7 +74,7 @@ class Runner:
         tokens: Tokens | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        actions = Actions(keeper, look=files.look)
+        actions = Actions(keeper, look=files.look, hard_links=options.hard_links)
         self._run = run = Run(
             graph=graph, keeper=keeper, actions=actions, tree=tree, files=files, emit=emit,
             options=options, clock=clock,
@@ -93,7 +93,7 @@ class Runner:
         self._slots = Slots(options, graph.pools, count=executor.slots, tokens=tokens)
         self._judge = Judge(run, self._wanted, evaluator, say=self._say)
         self._inbox: SimpleQueue[Completed | Called | None] = SimpleQueue()
-        self._bodies = Bodies(run, self._wanted, self._inbox.put, recall=self._completion.recall_log)
+        self._bodies = Bodies(run, self._wanted, self._inbox.put)
         self._calls = 0
         self._timers: list[tuple[float, int, Task]] = []
         self._stopped_by = 0

@@ -29,12 +29,14 @@ __all__ = [
     "restore",
     "safe_place",
     "safe_target",
+    "share_at",
     "write_at",
 ]
 
 _FICLONE: Final = 0x40049409  # linux/fs.h: share the blocks of a whole file
 _LINKS_MAX: Final = 40  # as the kernel's MAXSYMLINKS
 _COPY_BYTES: Final = 1 << 30
+_NO_LINK: Final = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP, errno.EACCES})
 _CHUNK_BYTES: Final = 1 << 20
 DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # An entry may come from a stranger: it decides on reading, writing and running, never on set-uid.
@@ -140,6 +142,33 @@ def write_at(dir_fd: int, last: str, source: Path | bytes | memoryview, *, mode:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=dir_fd)
         raise
+
+
+def share_at(dir_fd: int, last: str, source: Path) -> bool:
+    """Make a name in an open directory a hard link to a file; False where that cannot be done.
+
+    Whoever writes to the one writes to the other: for read-only files, and for who asked for it.
+
+    Raises:
+        OSError: a directory is in its place, or the directory takes no names.
+    """
+    temporary = _temporary_name()
+    try:
+        os.link(source, temporary, dst_dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _NO_LINK:
+            return False  # another file system, one without links, or a file with too many
+        raise
+    try:
+        os.replace(temporary, last, src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+        # Renamed over a link to the same file nothing happens, and both names stay (rename(2)).
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=dir_fd)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=dir_fd)
+        raise
+    return True
 
 
 def link_at(dir_fd: int, last: str, target: bytes) -> None:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-from vcache.fingerprint.outputs import DIRECTORY, Walk, in_the_way, link_at, parts_of, write_at
+from vcache.fingerprint.outputs import DIRECTORY, Walk, in_the_way, link_at, parts_of, share_at, write_at
 
 __all__ = ["Branch", "Restorer", "Spot"]
 
 _OPEN_MOST: Final = 64
+_RUN_BITS: Final = 0o111
 
 Branch: TypeAlias = "dict[str, Branch | None]"
 """What a directory is to hold, by name: None for a file or link, else a directory."""
@@ -52,12 +53,15 @@ class Restorer:
 
     Args:
         root: the directory, which exists.
+        hard_links: files that the store holds as files, and that nobody runs, become links to those:
+            read-only, and one with the store's.
 
     Threads: any number.
     """
 
-    def __init__(self, root: str | os.PathLike[str]) -> None:
+    def __init__(self, root: str | os.PathLike[str], *, hard_links: bool = False) -> None:
         self.root = os.fspath(root)
+        self._hard_links = hard_links
         self._prefix = os.path.join(self.root, "")
         self._open: dict[str, _Directory] = {}
 
@@ -88,8 +92,11 @@ class Restorer:
             UnsafePath: a directory is in its place.
             OSError: it cannot be written; an older one is intact.
         """
+        fd, last = spot.directory.fd, spot.last
         try:
-            write_at(spot.directory.fd, spot.last, source, mode=mode, link=link)
+            is_shared = self._hard_links and isinstance(source, Path) and not mode & _RUN_BITS
+            if not (is_shared and isinstance(source, Path) and share_at(fd, last, source)):
+                write_at(fd, last, source, mode=mode, link=link)
         except IsADirectoryError:
             raise in_the_way(self.root, spot.last) from None
 

@@ -165,3 +165,20 @@ def test_many_threads_restore_at_once(root: Path) -> None:
     assert all(
         (root / f"d{n}/{number}").read_bytes() == b"%d" % number for n in range(100) for number in range(4)
     )
+
+
+def test_hard_links_are_made_only_when_asked(tmp_path: Path):
+    """A file that nobody runs shares the store's; a program keeps its mode in a copy."""
+    (tmp_path / "root").mkdir()
+    source = tmp_path / "blob"
+    source.write_bytes(b"x")
+    source.chmod(0o444)
+    target = tmp_path / "root" / "a"
+    for asked in (False, True):
+        restorer = Restorer(tmp_path / "root", hard_links=asked)
+        restorer.write(restorer.make("a"), source, mode=0o644, link=True)
+        assert target.samefile(source) == asked
+        restorer.write(restorer.make("a"), source, mode=0o644, link=True)  # over itself
+        restorer.write(restorer.make("run"), source, mode=0o755, link=True)
+        assert not (tmp_path / "root" / "run").samefile(source)
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["a", "run"]
