@@ -16,23 +16,18 @@ from vcache.errors import UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from vcache.cache import Cache
     from vcache.dag.history import Made
 
 __all__ = [
-    "SHORT_ID", "Chunks", "RunCommand", "base_of", "chosen", "complete_target", "directory_option",
-    "lines_naming", "one_line", "only", "recall", "unknown_target",
+    "SHORT_ID", "RunCommand", "base_of", "chosen", "complete_target", "directory_option",
+    "lines_naming", "one_line", "only", "unknown_target",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., object])
-Chunks = tuple[tuple[int, int, bytes], ...]
-"""What a node wrote: stream, ns since its start, bytes."""
-
 SHORT_ID: Final = 8
 """How many of the last digits of a run's id tell it from others, for people."""
 
 _MOST_COMPLETED: Final = 200
-_LOGS: Final = ".logs"  # the namespace that the runner keeps outputs in
 
 
 class RunCommand(click.Command):
@@ -121,19 +116,6 @@ def unknown_target(target: str, base: str) -> UsageError:
     near = nearest(target, list(names)[:5_000])
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     return UsageError(f"no run of {base} that is written down made {target!r}{hint}")
-
-
-def recall(cache: Cache, log: str) -> Chunks | None:
-    """What a node wrote, by its digest; None when that is gone."""
-    from vcache.entry import make_key
-    from vcache.outcome import Hit
-
-    if not log:
-        return ()
-    found = cache.peek_key(make_key(log, namespace=_LOGS))
-    if not isinstance(found, Hit) or not isinstance(found.value, list):
-        return None
-    return tuple((int(stream), int(at_ns), bytes(data)) for stream, at_ns, data in found.value)
 
 
 def one_line(text: str) -> str:

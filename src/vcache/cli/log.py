@@ -14,7 +14,6 @@ import click
 from vcache.cli.ansi import safe_text, wants_colour, write
 from vcache.cli.journals import (
     SHORT_ID,
-    Chunks,
     RunCommand,
     base_of,
     chosen,
@@ -23,7 +22,6 @@ from vcache.cli.journals import (
     lines_naming,
     one_line,
     only,
-    recall,
     unknown_target,
 )
 from vcache.cli.setup import Setup, shared_options
@@ -34,6 +32,7 @@ from vcache.dag import journal
 if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.history import Made
+    from vcache.dag.nodelogs import Chunks
 
 __all__ = ["log"]
 
@@ -69,6 +68,8 @@ def log(
     `log` (the digest in hex, "" when nothing was written), `text`, and `diagnostics`, each `level`,
     `message`, `file`, `line`, `column`, `option`, `within`.
     """
+    from vcache.dag.nodelogs import recall
+
     base = base_of(directory)
     with setup.open() as cache:
         found = _last_made(base, target, run, cache)

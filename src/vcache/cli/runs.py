@@ -18,7 +18,6 @@ from vcache.cli.journals import (
     lines_naming,
     one_line,
     only,
-    recall,
     unknown_target,
 )
 from vcache.cli.setup import Setup, shared_options
@@ -211,6 +210,7 @@ def _messages(setup: Setup, changes: Sequence[Change]) -> Iterator[_Message]:
 
 def _diagnostics(cache: Cache, made: Made) -> Mapping[tuple[str, str, str], Diagnostic]:
     from vcache.dag.diagnostics import parse
+    from vcache.dag.nodelogs import recall
 
     text = b"".join(data for _, _, data in recall(cache, made.log) or ()).decode("utf-8", "replace")
     return {(said.level, said.file, said.message): said for said in parse(text)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vcache.dag import events
 from vcache.dag.node import Call, Command, Made, Need, Script
+from vcache.dag.nodelogs import recall
 from vcache.dag.state import State
 from vcache.entry import Dep
 from vcache.errors import NodeFailed, VcacheError
@@ -19,6 +20,7 @@ from vcache.hash import digest
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
+    from vcache.dag.nodelogs import Chunks
     from vcache.dag.run import Run
     from vcache.dag.task import Task
     from vcache.dag.wanted import Wanted
@@ -46,18 +48,10 @@ class Bodies:
 
     Args:
         inbox: takes what functions came to, from any thread.
-        recall: what a node wrote, by its digest.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        wanted: Wanted,
-        inbox: Callable[[Called], None],
-        *,
-        recall: Callable[[bytes], tuple[tuple[int, int, bytes], ...]],
-    ) -> None:
-        self._run, self._wanted, self._inbox, self._recall = run, wanted, inbox, recall
+    def __init__(self, run: Run, wanted: Wanted, inbox: Callable[[Called], None]) -> None:
+        self._run, self._wanted, self._inbox = run, wanted, inbox
         self._threads = TaskPool("vcache-call")
 
     def close(self) -> None:
@@ -158,9 +152,9 @@ class Bodies:
         self._threads.spawn(lambda: self._inbox(self._carried_out(task, work, arguments)))
         return True
 
-    def _log_of(self, task: Task) -> tuple[tuple[int, int, bytes], ...]:
+    def _log_of(self, task: Task) -> Chunks:
         """What a node wrote, also where it was up to date before anybody asked."""
-        return task.chunks or (self._recall(task.log) if task.log else ())
+        return task.chunks or recall(self._run.keeper, task.log.hex()) or ()
 
     def _carried_out(self, task: Task, work: Call, arguments: list[object]) -> Called:
         begun_ns = time.perf_counter_ns()

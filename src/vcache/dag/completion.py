@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vcache.action import Published
 from vcache.dag.evaluate import outs_of
 from vcache.dag.node import Made
-from vcache.entry import Dep, make_key
+from vcache.dag.nodelogs import Chunks, keep
+from vcache.entry import Dep
 from vcache.errors import UsageError
 from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
-from vcache.hash import digest
-from vcache.outcome import Hit
 
 if TYPE_CHECKING:
     from vcache.dag.evaluate import Evaluator
@@ -28,22 +27,10 @@ if TYPE_CHECKING:
     from vcache.dag.run import Run
     from vcache.dag.task import Task
 
-__all__ = ["Completed", "Completion", "log_digest", "owner_of"]
+__all__ = ["Completed", "Completion", "owner_of"]
 
-LOGS: Final = ".logs"
 _NO_NAMES: tuple[str, ...] = ()
 Note = tuple[str, bool]
-Chunks = tuple[tuple[int, int, bytes], ...]
-
-
-def log_digest(chunks: Sequence[tuple[int, int, bytes]]) -> bytes:
-    """What tells one output from another: streams and bytes, not times; b"" for none."""
-    if not chunks:
-        return b""
-    parts: list[bytes] = []
-    for stream, _, data in chunks:
-        parts += bytes((stream,)), len(data).to_bytes(8, "little"), data
-    return digest(b"".join(parts))
 
 
 def owner_of(node: Node, files: Files) -> str:
@@ -101,8 +88,8 @@ class Completion:
         self._files.made(node.outs)
         if ended.status or ended.is_killed:
             self._remove_spoilt(task)
-            return Completed(task=task, ended=ended, chunks=chunks, log=self._keep_log(chunks))
-        log = self._keep_log(chunks)
+            return Completed(task=task, ended=ended, chunks=chunks, log=keep(self._keeper, chunks))
+        log = keep(self._keeper, chunks)
         made, name, remark, error, notes = self._succeeded(task, command, ended, chunks, included, log)
         if error:
             self._remove_spoilt(task)
@@ -110,13 +97,6 @@ class Completion:
             task=task, ended=ended, chunks=chunks, log=log, made=made, name=name, remark=remark, error=error,
             notes=notes,
         )  # fmt: skip
-
-    def recall_log(self, log: bytes) -> Chunks:
-        """What a node wrote, by its digest; nothing when that is gone."""
-        found = self._keeper.peek_key(make_key(log.hex(), namespace=LOGS))
-        if not isinstance(found, Hit) or not isinstance(found.value, list):
-            return ()
-        return tuple((int(stream), int(at), bytes(data)) for stream, at, data in found.value)
 
     # -- after success ---------------------------------------------------------------------------
 
@@ -313,12 +293,6 @@ class Completion:
         except OSError:
             return ()
         return status.st_ino, status.st_size, status.st_mtime_ns
-
-    def _keep_log(self, chunks: Chunks) -> bytes:
-        log = log_digest(chunks)
-        if log and not self._keeper.is_disabled and not self._keeper.is_read_only:
-            self._keeper.put_key(make_key(log.hex(), namespace=LOGS), [list(chunk) for chunk in chunks])
-        return log
 
 
 def _open_at_once(path: str, flags: int) -> int:

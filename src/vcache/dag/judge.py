@@ -12,9 +12,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from vcache.dag import events
-from vcache.dag.completion import log_digest, owner_of
+from vcache.dag.completion import owner_of
 from vcache.dag.evaluate import words_of
 from vcache.dag.node import CONSOLE, Command, Made
+from vcache.dag.nodelogs import log_digest
 from vcache.errors import GraphError
 
 if TYPE_CHECKING:
