@@ -31,7 +31,8 @@ class Place(NamedTuple):
 
 
 def find_place(directory: str | None, file: str | None) -> Place:
-    """The build file that is meant: the one given, else vcachefile.py, else build.ninja.
+    """The build file that is meant: the one given, else vcachefile.py, else build.ninja, else the
+    nearest vcachefile.py above.
 
     Raises:
         UsageError: there is none.
@@ -41,8 +42,13 @@ def find_place(directory: str | None, file: str | None) -> Place:
         raise UsageError(f"-C {directory}: there is no such directory")
     if file is None:
         file = next((name for name in (VCACHEFILE, _NINJA) if os.path.exists(os.path.join(here, name))), None)
-        if file is None:
-            raise UsageError(f"there is no {VCACHEFILE} and no {_NINJA} in {here}: name one with -f")
+        above = here
+        while file is None:
+            above, below = os.path.dirname(above), above
+            if above == below:
+                raise UsageError(f"there is no {VCACHEFILE} and no {_NINJA} in {here}: name one with -f")
+            if os.path.isfile(os.path.join(above, VCACHEFILE)):
+                here, file = above, VCACHEFILE
     full = os.path.join(here, file)
     if not os.path.isfile(full):
         raise UsageError(f"-f {file}: there is no such file (looked for {full})")

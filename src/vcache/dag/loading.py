@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from vcache.fingerprint.observe import Observer
     from vcache.making import Keeper
 
-__all__ = ["FILE_NAME", "Loaded", "find", "inside", "load"]
+__all__ = ["Loaded", "inside", "load"]
 
-FILE_NAME: Final = "vcachefile.py"
 _MODULE: Final = "vcachefile"
 
 
@@ -92,19 +91,6 @@ def _seen(spec: Spec, observer: Observer) -> Sequence[Dep]:
     except FingerprintError as error:  # such as a file that is gone since
         return (Dep("file", getattr(spec, "path", repr(spec)), b"", note=str(error)),)
     return found[:1] if isinstance(spec, Glob) else found
-
-
-def find(start: str | os.PathLike[str] = ".", *, name: str = FILE_NAME) -> str | None:
-    """The absolute path of the nearest build file, from a directory upwards; None when there is none."""
-    directory = os.path.abspath(start)
-    while True:
-        path = os.path.join(directory, name)
-        if os.path.isfile(path):
-            return path
-        above = os.path.dirname(directory)
-        if above == directory:
-            return None
-        directory = above
 
 
 def load(

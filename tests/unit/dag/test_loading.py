@@ -11,7 +11,7 @@ import pytest
 from tests.unit.dag.front.project import Project
 from vcache.cache import Cache
 from vcache.dag import build
-from vcache.dag.loading import Loaded, find, inside, load
+from vcache.dag.loading import Loaded, inside, load
 from vcache.errors import GraphError
 
 
@@ -27,16 +27,6 @@ def names(loaded: Loaded) -> set[str]:
 def stale(loaded: Loaded, cache: Cache) -> list[str]:
     """What of the front is not what it was."""
     return sorted(dep.name for dep in loaded.front if cache.observer.check(dep) is not None)
-
-
-def test_the_nearest_file_is_found(tmp_path: Path):
-    """From a directory upwards; nothing is None."""
-    (tmp_path / "a" / "b").mkdir(parents=True)
-    assert find(tmp_path / "a" / "b", name="no-such-vcachefile.py") is None
-    (tmp_path / "vcachefile.py").write_text("")
-    assert find(tmp_path / "a" / "b") == str(tmp_path / "vcachefile.py")
-    (tmp_path / "a" / "vcachefile.py").write_text("")
-    assert find(tmp_path / "a" / "b") == str(tmp_path / "a" / "vcachefile.py")
 
 
 def test_a_missing_file_is_an_error(tmp_path: Path):
