@@ -20,7 +20,7 @@ from vcache.kit.flags import Flags
 from vcache.kit.names import did_you_mean, nearest
 from vcache.kit.units import seconds, size_bytes
 
-__all__ = ["KEYS", "Described", "Settings", "default_dir", "load"]
+__all__ = ["KEYS", "PROJECT_FILES", "Described", "Settings", "default_dir", "load"]
 
 DEFAULT: Final = "default"
 _PREFIX: Final = "VCACHE_"
@@ -28,7 +28,7 @@ _PREFIX: Final = "VCACHE_"
 _CONFIG_VARIABLE: Final = "VCACHE_CONFIG"
 # Known, but no settings of a cache: looking for near names takes `difflib`, 1 ms.
 _ELSEWHERE: Final = ("VCACHE_ROOT", "VCACHE_CC_LOG", "VCACHE_CC_SHORT")
-_PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
+PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
 _COMPRESS: Final = ("auto", "never", "none", "lz4", "zstd")
 
 
@@ -83,7 +83,8 @@ class Described(NamedTuple):
     meaning: str
 
 
-class _Place(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Place:
     """Where a value was read, and what relative paths in it are relative to."""
 
     origin: str
@@ -91,7 +92,8 @@ class _Place(NamedTuple):
     text: str = ""  # of the file, to find the line of a key when it is wrong
 
 
-class _Spec(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Spec:
     attribute: str
     read: Callable[[object, _Place], object]
     meaning: str
@@ -167,7 +169,7 @@ def _file_layers(here: Path, variables: Mapping[str, str]) -> Iterator[tuple[_Pl
     if user.is_file():
         yield _file_layer(user)
     for directory in (here, *here.parents):
-        found = [path for name in _PROJECT_FILES if (path := directory / name).is_file()]
+        found = [path for name in PROJECT_FILES if (path := directory / name).is_file()]
         if len(found) > 1:
             raise ConfigError(f"both {found[0]} and {found[1].name} hold settings: keep one of them")
         if found:

@@ -235,6 +235,9 @@ def _exporter_of_environment() -> SpanExporter | None:
             f"{', '.join(plugin.names(_EXPORTERS)) or 'none'}; for OTLP: "
             "python -m pip install opentelemetry-exporter-otlp"
         )
-    assert callable(found)
+    if not callable(found):
+        raise ConfigError(
+            f"{_EXPORTER_VARIABLE}={name!r}: its plug-in gives {found!r:.80}, which makes no exporter"
+        )
     exporter: SpanExporter = found()
     return exporter

@@ -28,8 +28,6 @@ _DIGESTED_BYTES: Final = 16 << 20
 _SWEPT_EVERY: Final = 64
 _TEMP_AGE_S: Final = 3600
 _FOLDED_BYTES: Final = 1 << 20
-# As config looks for them; a private name of its, for one truth.
-_SETTINGS: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml", "pyproject.toml")
 
 
 def leave(
@@ -108,6 +106,10 @@ def _looked_at(path: str, began_ns: int, now_ns: int, *, is_close: bool) -> tupl
 
 def _settings_files(cwd: str) -> tuple[list[str], list[str]]:
     """The settings files that hold here, and those that would if they were there."""
+    from vcache.config import (
+        PROJECT_FILES,  # loaded by who has settings, and not for a command that runs as it is
+    )
+
     home = os.environ.get("HOME", "")
     named = os.environ.get("VCACHE_CONFIG", "")
     if named:
@@ -115,7 +117,7 @@ def _settings_files(cwd: str) -> tuple[list[str], list[str]]:
     user = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
     places = [f"{user}/vcache/config.toml", f"{home}/Library/Application Support/vcache/config.toml"]
     while True:
-        places += (os.path.join(cwd, name) for name in _SETTINGS)
+        places += (os.path.join(cwd, name) for name in (*PROJECT_FILES, "pyproject.toml"))
         if cwd == "/":
             break
         cwd = os.path.dirname(cwd)

@@ -219,9 +219,9 @@ def clean(
             for path in (*node.outs, *((depfile,) if depfile else ())):
                 count += _remove(os.path.join(place.base, path), path, is_dry=dry_run, setup=setup)
     if is_all and not dry_run:
-        from vcache.dag.session import STATE
+        from vcache.dag.frozen import DIRECTORY
 
-        shutil.rmtree(os.path.join(place.base, STATE), ignore_errors=True)
+        shutil.rmtree(os.path.join(place.base, DIRECTORY), ignore_errors=True)
     setup.note(f"{'would remove' if dry_run else 'removed'} {count} files and directories")
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from vcache.dag.events import RunEnded
-from vcache.dag.session import STATE
+from vcache.dag.frozen import DIRECTORY
 from vcache.errors import ConfigError, GraphError, VcacheError
 
 if TYPE_CHECKING:
@@ -93,10 +93,10 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: N
     except ImportError:
         raise ConfigError("--watch needs the package watchfiles: pip install 'vcache[watch]'") from None
     places = [os.path.join(place.root, name) for name in (".git", ".hg", ".svn", ".jj")]
-    hidden = tuple(os.path.join(path, "") for path in (*places, os.path.join(place.base, STATE)))
+    hidden = tuple(os.path.join(path, "") for path in (*places, os.path.join(place.base, DIRECTORY)))
 
     def counts(_change: object, path: str) -> bool:
-        return not path.startswith(hidden) and f"{os.sep}{STATE}{os.sep}" not in path
+        return not path.startswith(hidden) and f"{os.sep}{DIRECTORY}{os.sep}" not in path
 
     is_first = True
     try:

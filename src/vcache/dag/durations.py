@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Final
 
+from vcache.dag.frozen import DIRECTORY
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -78,4 +80,4 @@ def _compact(base: str, path: str) -> None:
 
 
 def _path(base: str) -> str:
-    return os.path.join(base, ".vcache", "runs", "durations")
+    return os.path.join(base, DIRECTORY, "runs", "durations")

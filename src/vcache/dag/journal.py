@@ -26,6 +26,7 @@ from vcache.dag.events import (
     Started,
     UpToDate,
 )
+from vcache.dag.frozen import DIRECTORY
 from vcache.dag.waits import Waits
 from vcache.kit.logs import logger
 
@@ -187,7 +188,7 @@ class Journal:
 
 def runs_dir(base: str) -> str:
     """Where the journals of a tree are."""
-    return os.path.join(base, ".vcache", "runs")
+    return os.path.join(base, DIRECTORY, "runs")
 
 
 def runs(base: str) -> list[tuple[str, str]]:

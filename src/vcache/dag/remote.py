@@ -119,8 +119,10 @@ class _Worker:
         self.trees = Trees(find_place)
         self.digests = FileDigests("/")
         self._executor = LocalExecutor(environ={})
-        self._lock = threading.Lock()  # guards all below
+        # Opening takes as long as it takes: whoever stops a command does not wait for it.
+        self._opening = threading.Lock()  # guards the next, and one opens at a time
         self._caches: dict[str, Cache] = {}
+        self._lock = threading.Lock()  # guards all below
         self._running: dict[str, Callable[[], None]] = {}
         self._stopped: set[str] = set()
 
@@ -133,7 +135,7 @@ class _Worker:
         Raises:
             VcacheError: it cannot be opened.
         """
-        with self._lock:
+        with self._opening:
             known = self._caches.get(address)
             if known is None or is_anew:
                 known = self._caches[address] = Cache(address, disabled=False)

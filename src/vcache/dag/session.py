@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.dag import events
 from vcache.dag.executor import Executor, Unused
 from vcache.dag.files import Files
+from vcache.dag.frozen import DIRECTORY
 from vcache.dag.run import Options, Tally
 from vcache.dag.runner import INTERRUPTED, Runner
 from vcache.dag.tree import Tree
@@ -37,10 +38,7 @@ if TYPE_CHECKING:
     from vcache.dag.tree import Whole
     from vcache.entry import Dep
 
-__all__ = ["STATE", "Build", "Options", "run_id"]
-
-STATE: Final = ".vcache"
-"""The directory in a base that holds what a tree remembers."""
+__all__ = ["Build", "Options", "run_id"]
 
 _TAG: Final = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
@@ -374,7 +372,7 @@ class Build:
                 file=file,
             )
         except OSError as error:
-            self._emit(events.Noted(self._clock(), f"cannot remember this run in {STATE}: {error}"))
+            self._emit(events.Noted(self._clock(), f"cannot remember this run in {DIRECTORY}: {error}"))
 
     def _files(self) -> Files:
         return Files(self._cache.observer, self._cache.digests, base=self._base, root=self._cache.root)
@@ -417,14 +415,14 @@ class Build:
         Raises:
             OSError: there is nothing to lock.
         """
-        directory = os.path.join(self._base, STATE)
+        directory = os.path.join(self._base, DIRECTORY)
         path = os.path.join(directory, "lock")
         try:
             _make_directory(directory)
             lock = LockFile(path)
             return lock, lock.try_acquire()
         except OSError:
-            found = next(each for each in (path, directory, self._base) if os.path.exists(each))
+            found = next((each for each in (path, directory) if os.path.exists(each)), self._base)
             lock = LockFile(found, is_found=True)
             return lock, lock.try_acquire()
 
@@ -439,7 +437,11 @@ class Build:
             yield self._executor
             return
         tokens = inherited(os.environ) if self._options.jobs is None else None
-        self._tokens = tokens if tokens is not None else JobServer(min(self._options.jobs or default_slots(), MOST_SLOTS))
+        self._tokens = (
+            tokens
+            if tokens is not None
+            else JobServer(min(self._options.jobs or default_slots(), MOST_SLOTS))
+        )
         executor = LocalExecutor(
             slots=self._options.jobs, tokens=self._tokens, keeps_rsp=self._options.keep_rsp
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vcache.artifacts import collect, put_in_place
 from vcache.dag.executor import Ended
+from vcache.dag.frozen import DIRECTORY
 from vcache.dag.listing import GONE, Rows, listing_key, pack_rows
 from vcache.dag.order import Order, pack
 from vcache.discovery import begin
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Parcel", "Shipping", "unfit"]
 
-_NEVER: Final = frozenset((".git", ".hg", ".svn", ".jj", ".bzr", "CVS", ".vcache", "__pycache__"))
+_NEVER: Final = frozenset((".git", ".hg", ".svn", ".jj", ".bzr", "CVS", DIRECTORY, "__pycache__"))
 _TAG: Final = "CACHEDIR.TAG"
 # Commands declare these when they read them: a link its objects, a packer its programs.
 _MADE: Final = (".o", ".obj", ".lo", ".a", ".lib", ".so", ".dylib", ".dll", ".exe", ".pyc")

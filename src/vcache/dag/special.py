@@ -8,14 +8,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Final
 
+from vcache.dag.frozen import DIRECTORY
 from vcache.fingerprint.digests import WINDOW_NS, signature
 from vcache.hash import checksum_parts
 
 __all__ = ["sign_of", "special_rows", "special_sign"]
-
-_OURS: Final = ".vcache"
 
 
 def special_rows(full: str) -> list[tuple[str, bytes, os.stat_result]]:
@@ -34,7 +32,7 @@ def _walk(full: str) -> Iterator[tuple[str, os.stat_result]]:
         status = os.lstat(path)
         yield path, status
         if stat.S_ISDIR(status.st_mode):
-            rest += [os.path.join(path, name) for name in os.listdir(path) if name != _OURS]
+            rest += [os.path.join(path, name) for name in os.listdir(path) if name != DIRECTORY]
 
 
 def special_sign(full: str, began_ns: int) -> bytes:

@@ -10,7 +10,8 @@ import pytest
 
 from vcache.cache import Cache
 from vcache.dag import events
-from vcache.dag.session import STATE, Build, Options
+from vcache.dag.frozen import DIRECTORY
+from vcache.dag.session import Build, Options
 from vcache.discovery import begin
 from vcache.errors import GraphError
 from vcache.kit.fs_atomic import LockFile
@@ -99,11 +100,11 @@ def test_a_wrong_file_ends_the_run_with_its_words(place: Place):
 
 def test_a_second_build_waits_for_the_first(place: Place):
     """And says so; then it finds what the first has made."""
-    (place.base / STATE).mkdir()
+    (place.base / DIRECTORY).mkdir()
     held, told = threading.Event(), threading.Event()
 
     def first() -> None:
-        with LockFile(str(place.base / STATE / "lock")):
+        with LockFile(str(place.base / DIRECTORY / "lock")):
             held.set()
             told.wait(10)
 
@@ -145,7 +146,7 @@ def test_what_only_a_body_asks_for_can_be_a_goal(place: Place):
 def test_without_a_place_to_remember_it_builds_all_the_same(place: Place):
     """A state that cannot be read is as if absent."""
     place.ninja()
-    for path in (place.base / STATE).iterdir():
+    for path in (place.base / DIRECTORY).iterdir():
         if path.is_file():
             path.write_bytes(b"nonsense")
     ended = place.ninja()
