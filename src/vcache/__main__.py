@@ -24,6 +24,9 @@ def main() -> None:
         from vcache.dag.frozen import VCACHE, try_clean
 
         try_clean(words[1:], VCACHE)  # ends the process where there is nothing to do
+    # As `cli.app` says of what a command does: what it imports is not garbage either, 4 ms of 40.
+    gc.disable()
+    if words[:1] == ["build"]:
         from vcache.cli import plain
 
         plain.main(words[1:])  # ends the process if it is asked in plain words

@@ -7,7 +7,6 @@ exist for foreign formats only. No other module imports these libraries.
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -87,11 +86,15 @@ def file_digest(path: Path | str, *, size_bytes: int) -> bytes:
 
 def crc32(data: Buffer) -> int:
     """CRC-32 as in zlib and gzip (RFC 1952)."""
+    import zlib  # 0.3 ms, for foreign formats
+
     return zlib.crc32(data)
 
 
 def adler32(data: Buffer) -> int:
     """Adler-32 as in zlib (RFC 1950)."""
+    import zlib
+
     return zlib.adler32(data)
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from vcache.errors import ConfigError, UsageError
+from vcache.kit.data import dataclass
 from vcache.store.base import Store, satisfies
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ _NOTHING: Final = "mem:1MB"
 _YES: Final = ("1", "true", "yes", "on")
 
 
-class Ground(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Ground:
     """What a cache is opened with, each thing from its caller, else from the settings."""
 
     store: Store

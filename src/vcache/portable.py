@@ -94,10 +94,15 @@ def shell_words(line: str) -> tuple[str, str, str]:
 
 def argv_dep(argv: Iterable[str], root: str) -> Dep:
     """A command's words. They are kept in clear, for `why`."""
-    from shlex import join  # loaded where a command is identified, not by who only restores
-
     words = [portable_text(word, root) for word in argv]
-    return Dep("argv", "argv", words_identity(words), note=_shown(join(words)))
+    return Dep("argv", "argv", words_identity(words), note=_shown(" ".join(map(_quoted, words))))
+
+
+def _quoted(word: str) -> str:
+    """As `shlex.quote`, which takes 0.3 ms to load."""
+    if word and re.search(r"(?a)[^\w@%+=:,./-]", word) is None:
+        return word
+    return "'" + word.replace("'", "'\"'\"'") + "'"
 
 
 def cwd_dep(name: str) -> Dep:

@@ -26,6 +26,8 @@ import sys
 sys.path.insert(0, {place!r})
 from vcache.cc import lean
 lean.main(sys.argv[1:])
+import gc
+gc.disable()
 from vcache.cc import full
 full.run(sys.argv[1:])
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
 from vcache.entry import Dep, make_key, split_key
 from vcache.errors import FingerprintError
@@ -32,6 +32,7 @@ from vcache.fingerprint.inputs import (
 from vcache.fingerprint.places import Places
 from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
+from vcache.kit.data import dataclass
 
 __all__ = ["Observer", "Stale"]
 
@@ -41,7 +42,8 @@ _MTIME: Final = struct.Struct("<Qq")
 _COUNT: Final = struct.Struct("<I")
 
 
-class Stale(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Stale:
     """A recorded input that is no longer what it was, and how."""
 
     dep: Dep

@@ -10,9 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,14 +43,16 @@ _MS: Final = 1_000_000  # nanoseconds
 _TAIL_BITS: Final = 74  # of a UUIDv7: 12 (rand_a) + 62 (rand_b)
 
 
-class UuidInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class UuidInfo:
     """What a UUID tells. `created_ns` is None for versions that carry no Unix time."""
 
     version: int | None
     created_ns: int | None
 
 
-class SnowflakeInfo(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class SnowflakeInfo:
     """What a Snowflake tells."""
 
     created_ns: int

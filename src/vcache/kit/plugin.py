@@ -7,9 +7,10 @@ It must not know what a plug-in is for. The groups in use are `vcache.codecs` an
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vcache.errors import ConfigError
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +22,8 @@ CODECS = "vcache.codecs"
 STORES = "vcache.stores"
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Loaded:
     """What a group gave.
 
     Attributes:
@@ -33,7 +35,8 @@ class Loaded(NamedTuple):
     failures: tuple[str, ...]
 
 
-class _Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Failure:
     """A load that failed, remembered so that it is not tried again for every value."""
 
     reason: str
