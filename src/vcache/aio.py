@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final, Generic, ParamSpec, Self, TypeVar, cast
 import anyio
 import anyio.to_thread
 
-from vcache.cache import Cache, CacheOptions, PutOptions
+from vcache.cache import Cache
 from vcache.entry import Entry, Key
-from vcache.making import Duration, Making
+from vcache.making import Making
 from vcache.outcome import Hit, Miss
 from vcache.step import BoundStep, Call, Explanation, Step, StepOptions, aside
 from vcache.valuables import ABSENT
@@ -30,10 +30,12 @@ from vcache.valuables import ABSENT
 if TYPE_CHECKING:
     from typing import Unpack
 
+    from vcache.cache import CacheOptions, PutOptions
     from vcache.fingerprint.inputs import Spec
     from vcache.fingerprint.traced import Recording
     from vcache.flight import Lead
     from vcache.janitor import GcReport
+    from vcache.making import Duration
     from vcache.report import Stats, VerifyReport
     from vcache.step import Options
     from vcache.store.base import Store

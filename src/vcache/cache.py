@@ -9,10 +9,9 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, TypedDict, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, TypeVar, overload
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
@@ -25,8 +24,9 @@ from vcache.store.base import Batches, satisfies
 from vcache.valuables import Conditions, Valuables, require_ways
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from types import TracebackType
-    from typing import Unpack
+    from typing import TypedDict, Unpack
 
     from vcache.fingerprint.inputs import Spec
     from vcache.janitor import GcReport
@@ -36,39 +36,39 @@ if TYPE_CHECKING:
     from vcache.store.base import HeldPath
     from vcache.upkeep import Progress
 
+    Duration = float | int | str | timedelta
+
+    class CacheOptions(TypedDict, total=False):
+        """The keywords of `Cache`."""
+
+        namespace: str | None
+        root: str | os.PathLike[str] | None
+        codec: str | None
+        allow_pickle: bool
+        compress: Compression | None
+        disabled: bool | None
+        clock: Callable[[], int]
+
+    class PutOptions(TypedDict, total=False):
+        """The keywords of `Cache.put`."""
+
+        ttl: Duration | None
+        stale: Duration | None
+        tags: Iterable[str]
+        deps: Iterable[Spec | str | os.PathLike[str]]
+        cost_s: float
+        codec: str | None
+        pin: bool
+        meta: Mapping[str, str] | None
+
+
 __all__ = ["Cache"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Duration = float | int | str | timedelta
 _INLINE_BYTES: Final = 4 << 10  # beyond, a head's claim is compared with what is there
 _SHORT: Final = 1000  # characters: what needs none of the checks of `make_key`
-
-
-class CacheOptions(TypedDict, total=False):
-    """The keywords of `Cache`."""
-
-    namespace: str | None
-    root: str | os.PathLike[str] | None
-    codec: str | None
-    allow_pickle: bool
-    compress: Compression | None
-    disabled: bool | None
-    clock: Callable[[], int]
-
-
-class PutOptions(TypedDict, total=False):
-    """The keywords of `Cache.put`."""
-
-    ttl: Duration | None
-    stale: Duration | None
-    tags: Iterable[str]
-    deps: Iterable[Spec | str | os.PathLike[str]]
-    cost_s: float
-    codec: str | None
-    pin: bool
-    meta: Mapping[str, str] | None
 
 
 class Cache(KeyedCache):

@@ -17,7 +17,6 @@ from typing import Final, Literal, NamedTuple
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import dataclass, field, names_of
 from vcache.kit.flags import Flags
-from vcache.kit.names import did_you_mean, nearest
 from vcache.kit.units import seconds, size_bytes
 
 __all__ = ["KEYS", "PROJECT_FILES", "Described", "Settings", "default_dir", "load"]
@@ -131,6 +130,8 @@ def load(
         for key, value in raw.items():
             spec = KEYS.get(key)
             if spec is None:
+                from vcache.kit.names import did_you_mean  # 0.4 ms, for who made a slip
+
                 raise ConfigError(f"unknown setting {key!r} ({_where(place, key)}){did_you_mean(key, KEYS)}")
             values[spec.attribute] = _read(spec, key, value, place)
             origins[key] = _variable(key) if place.origin == "environment" else place.origin
@@ -229,13 +230,18 @@ def _environment_layer(
             if text:  # an empty variable is an unset one: CI systems cannot unset
                 raw[known[name]] = text
         elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE:
-            # A near name is a slip; a far one may belong to a plugin or to a newer vcache.
-            if name not in _ELSEWHERE and (found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1)):
-                raise ConfigError(
-                    f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?"
-                )
+            if name not in _ELSEWHERE:
+                _refuse_slip(name, text)
             ignored.append(name)
     return _Place("environment", here), raw
+
+
+def _refuse_slip(name: str, text: str) -> None:
+    """A near name is a slip; a far one may belong to a plugin or to a newer vcache."""
+    from vcache.kit.names import nearest
+
+    if found := nearest(name.removeprefix(_PREFIX), KEYS, limit=1):
+        raise ConfigError(f"unknown variable {name}={text!r:.80}; did you mean {_variable(found[0])}?")
 
 
 # --- what a value may be ---------------------------------------------------------------------
@@ -294,6 +300,8 @@ def _optional(read: Callable[[object, _Place], object]) -> Callable[[object, _Pl
 
 def _compress(value: object, _place: _Place) -> str:
     if value not in _COMPRESS:
+        from vcache.kit.names import did_you_mean
+
         raise UsageError(f"not a way to compress{did_you_mean(str(value), _COMPRESS)}")
     return str(value)
 

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 from vcache.artifacts import Cabinet
@@ -25,15 +24,18 @@ from vcache.outcome import Hit, Miss
 from vcache.valuables import ABSENT, Conditions
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from vcache.entry import Dep, Entry, Key
     from vcache.fingerprint.digests import Backing
     from vcache.fingerprint.inputs import Spec
     from vcache.flight import SingleFlight
 
+    Duration = float | int | str | timedelta
+
 __all__ = ["Keeper", "Making"]
 
 R = TypeVar("R")
-Duration = float | int | str | timedelta
 _log = logger("vcache.step")
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from vcache.errors import UsageError
 from vcache.kit.data import dataclass, names_of
-from vcache.making import Duration, Making
+from vcache.making import Making
 
 if TYPE_CHECKING:
     from vcache.fingerprint.inputs import Spec
+    from vcache.making import Duration
 
 __all__ = ["Options", "StepOptions"]
 

@@ -178,7 +178,9 @@ class Compilation:
             elif lines is not None:
                 words += ["-Xclang", "-H"] if _is_clang(self._program) else ["-H"]
             try:
-                ran = run(self._program, words, keep_line=None if lines is None else lines.keep)
+                ran = run(
+                    self._program, words, keep_line=None if lines is None else lines.keep, meanwhile=_load
+                )
             except OSError as error:
                 _write(2, os.fsencode(f"vcache cc: {self._program}: {error.strerror}\n"))
                 return 127 if isinstance(error, FileNotFoundError) else 126
@@ -371,6 +373,12 @@ class _Memo:
 
     def put(self, key: bytes, value: bytes) -> None:
         self._cache.put_key(make_key(key, namespace=_TOOLS), value)
+
+
+def _load() -> None:
+    """Load what keeping a result needs: 3 ms for which nobody waits while the compiler runs."""
+    with suppress(ImportError):  # who needs it says so
+        import vcache.serialize.writing  # noqa: F401
 
 
 def _is_same(one: str, other: str) -> bool:

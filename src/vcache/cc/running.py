@@ -48,7 +48,13 @@ class Ran:
     took_ns: int
 
 
-def run(program: str, words: list[str], *, keep_line: Filter | None = None) -> Ran:
+def run(
+    program: str,
+    words: list[str],
+    *,
+    keep_line: Filter | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> Ran:
     """Run a program to its end, passing on what it writes.
 
     It goes by its path: gcc looks for its parts beside the `gcc` that it finds in PATH, which may be
@@ -58,6 +64,8 @@ def run(program: str, words: list[str], *, keep_line: Filter | None = None) -> R
         program: its path.
         words: its arguments.
         keep_line: each line of its standard error goes through this; None for no change.
+
+        meanwhile: what can be done while it runs; nothing that takes long, nor fails.
 
     Raises:
         OSError: it cannot be started.
@@ -88,6 +96,8 @@ def run(program: str, words: list[str], *, keep_line: Filter | None = None) -> R
     before = {number: signal.signal(number, forward) for number in _FORWARDED}
     pump = _Pump(keep_line)
     try:
+        if meanwhile is not None:
+            meanwhile()
         pump.run({read_end: stream for stream, (read_end, _) in pipes.items()})
         _, code = os.waitpid(pid, 0)
     finally:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from vcache.errors import UsageError
-from vcache.kit.ids import machine_id, share_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,6 +47,8 @@ class Flags:
         percent = self.percentages.get(name, 0)
         if percent in (0, 100):
             return percent == 100
+        from vcache.kit.ids import machine_id, share_of  # 0.5 ms, for who has flags
+
         return share_of(name, self._machine or machine_id()) * 100 < percent
 
     def states(self) -> dict[str, bool]:

@@ -5,7 +5,6 @@ It must not know what is measured: callers name the setting or argument in their
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -148,7 +147,7 @@ def _sum_of_parts(text: str) -> float:
         at = match.end()
     if at != len(stripped) or not stripped:
         raise _not_a("duration", text, _DURATION_FORMS)
-    return total if math.isfinite(total) else math.nan
+    return total if total < float("inf") else float("nan")
 
 
 def _not_a(noun: str, value: object, forms: str) -> UsageError:
