@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Final
 
-__all__ = ["HEEDED", "Doubt", "decode", "encode", "find_compiler", "home", "main", "record_path", "request"]
+__all__ = [
+    "HEEDED", "Doubt", "append", "content_digest", "cpu", "decode", "encode", "find_compiler", "home", "log", "main",
+    "record_path", "request", "signature", "trusted_signature", "write_file",
+]  # fmt: skip
 
 MAGIC: "Final" = b"vcc-rec\x01"
 # Two keys make 128 bits of CPython's keyed SipHash-1-3 (PEP 552 names modules by it): 4 GB/s, builtin.

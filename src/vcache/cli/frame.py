@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vcache.cli.ansi import Paint
     from vcache.dag.node import Node
 
-__all__ = ["Forecast", "Tally", "frame", "span", "title"]
+__all__ = ["Forecast", "Tally", "cells_of", "frame", "span", "title"]
 
 MOST_RUNNING: Final = 8
 _BAR_CELLS: Final = 30

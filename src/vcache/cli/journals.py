@@ -52,7 +52,11 @@ def directory_option(function: F) -> F:
 
 
 def base_of(directory: str | None) -> str:
-    """The directory whose runs are asked for."""
+    """The directory whose runs are asked for.
+
+    Raises:
+        UsageError: the one that was named is not there.
+    """
     here = os.path.realpath(directory or ".")
     if directory is not None:
         if not os.path.isdir(here):

@@ -117,12 +117,12 @@ def read(words: Sequence[str]) -> Flags:
                 flags.words = options.rest()
                 return flags
     except BadOption as error:
-        raise Stop(1, err=f"ninja: {error}\n{usage()}") from None
+        raise Stop(1, err=f"ninja: {error}\n{_usage()}") from None
     flags.words = options.operands
     return flags
 
 
-def usage() -> str:
+def _usage() -> str:
     """What the flags are."""
     return f"""usage: ninja [options] [targets...]
 
@@ -206,7 +206,7 @@ def _tool(flags: Flags, value: str) -> None:
 
 
 def _help(flags: Flags, value: str) -> None:
-    raise Stop(1, err=usage())
+    raise Stop(1, err=_usage())
 
 
 def _version(flags: Flags, value: str) -> None:

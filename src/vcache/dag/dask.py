@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.dag.executor import Job
 
-__all__ = ["DaskExecutor", "Patience"]
+__all__ = ["DaskExecutor", "Patience", "parse"]
 
 _CONNECT_S: Final = 10.0
 _RESULT_S: Final = 60.0

@@ -88,7 +88,7 @@ class Unused:
     slots = 1
 
     def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
-        """Nothing is started in a dry run."""
+        """Nothing is started in a dry run: who does that is wrong about it."""
         raise AssertionError(f"a dry run started {job.node.name}")
 
     def close(self) -> None:

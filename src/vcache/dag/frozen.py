@@ -1,7 +1,7 @@
 """Whether there is nothing to do, found out by one stat per file before anything else is loaded.
 
 It imports only what the interpreter brings: each module more costs what a thousand stats cost. It
-must not know nodes, keys and caches; `tree` writes what is read here. The bytes are normative in
+must not know nodes, keys and caches; `cleanness` writes what is read here. The bytes are normative in
 docs/design/build.md. On any doubt the answer is "I do not know", and the full way is taken.
 """
 

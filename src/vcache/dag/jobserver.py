@@ -191,6 +191,7 @@ class JobServer(_Taken):
         return {"MAKEFLAGS": f"{self._flags} -j{self._slots} {auth}{self._variables}"}
 
     def settle(self) -> None:
+        """As `Tokens.settle`: what the pipe lacks is known, since nobody else made it."""
         with self._lock:
             if self._is_closed:
                 return
@@ -204,6 +205,7 @@ class JobServer(_Taken):
                     pass  # somebody took them after all
 
     def close(self) -> None:
+        """As `Tokens.close`."""
         is_first = not self._is_closed
         super().close()
         if is_first and self._reads != self._pipe[0]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vcache.dag.executor import Executor, Job
     from vcache.dag.jobserver import Tokens
 
-__all__ = ["LocalExecutor", "default_slots"]
+__all__ = ["LocalExecutor", "cpu_quota", "default_slots"]
 
 TIMED_OUT: Final = 124  # as timeout(1)
 NOT_FOUND: Final = 127  # as sh(1), for both

@@ -42,6 +42,7 @@ class Reasons:
         self.result: dict[str, str] = {}
 
     def on_event(self, event: events.Event) -> None:
+        """Take note of where a node stands."""
         if isinstance(event, events.UpToDate):
             self.standing[event.node.name] = "up to date"
         elif isinstance(event, events.Hit):

@@ -155,7 +155,7 @@ class Things:
 
     def refresh(self, number: int, digests: FileDigests) -> bool:
         """Look at a file's content; whether it is what is recorded. If so, its signature is renewed."""
-        state = look(self.full(number), digests)
+        state = _look(self.full(number), digests)
         if state is None or state.digest != self.identity(number) or not state.is_stable:
             return False
         self.set(number, state.digest, state.hint)
@@ -182,10 +182,10 @@ class Things:
         if self.identity(number) == identity and self.hint(number) == signature(status):
             return FileState(identity, signature(status))
         # Read again only when that can help: a file of this moment has no sure signature yet.
-        return look(full, digests) if is_settled(status, now_ns) else None
+        return _look(full, digests) if is_settled(status, now_ns) else None
 
 
-def look(full: str, digests: FileDigests) -> FileState | None:
+def _look(full: str, digests: FileDigests) -> FileState | None:
     """What a file holds; None when there is none, or nothing that can be read."""
     try:
         return digests.look(full)

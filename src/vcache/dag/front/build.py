@@ -123,7 +123,11 @@ class Build:
         return wrap
 
     def phony(self, name: str, *targets: object) -> Target:
-        """A name for others: paths, patterns, targets, steps that need no arguments."""
+        """A name for others: paths, patterns, targets, steps that need no arguments.
+
+        Raises:
+            GraphError: it is no name, or there already.
+        """
         graph, inputs = self._graph(), Inputs()
         place = caller(graph.base)
         if not isinstance(name, str) or not name:
@@ -162,7 +166,11 @@ class Build:
     # -- what a body may ask -------------------------------------------------------------------------
 
     def out(self, index: int = 0) -> Path:
-        """One of the outputs of the node whose body runs."""
+        """One of the outputs of the node whose body runs.
+
+        Raises:
+            GraphError: there are fewer, or no body runs.
+        """
         outs = self.outs
         if not -len(outs) <= index < len(outs):
             node = frame_or_refuse("build.out").node
@@ -171,12 +179,16 @@ class Build:
 
     @property
     def outs(self) -> tuple[Path, ...]:
-        """The outputs of the node whose body runs."""
+        """The outputs of the node whose body runs; raises as `out` does where none runs."""
         return tuple(map(Path, frame_or_refuse("build.outs").node.outs))
 
     @property
     def depfile(self) -> Path:
-        """The depfile of the node whose body runs."""
+        """The depfile of the node whose body runs.
+
+        Raises:
+            GraphError: the step has none, or no body runs.
+        """
         frame = frame_or_refuse("build.depfile")
         if not frame.depfile:
             raise GraphError(f"{frame.node.place}: {frame.node.rule} has no depfile=: give the step one")

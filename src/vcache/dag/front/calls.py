@@ -133,7 +133,11 @@ class Maker:
         return None if self._required() else self.ask((), {}).node
 
     def spelled(self, arguments: Mapping[str, str]) -> Node:
-        """The node of a call with arguments as they are written on a command line."""
+        """The node of a call with arguments as they are written on a command line.
+
+        Raises:
+            GraphError: the function has no such parameter, or takes no such value.
+        """
         code = self.function.__code__
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
         for name in arguments:

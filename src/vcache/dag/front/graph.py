@@ -124,14 +124,15 @@ class PyGraph:
         return self._nodes
 
     def producer(self, path: str) -> Node | None:
+        """As `Graph.producer`; also of what lies below a directory that is made as a whole."""
         found = self._by_path.get(path)
         if found is not None or not self._trees:
             return found
-        # Below a directory that is made as a whole.
         tree = next((tree for tree in self._trees if path.startswith(tree) or f"{path}/" == tree), None)
         return None if tree is None else self._by_path[tree]
 
     def producers(self, path: str) -> tuple[Node, ...]:
+        """As `Graph.producers`."""
         return tuple(self._by_directory.get(path, ()))
 
     def with_dyndep(self, node: Node) -> Node:
@@ -221,10 +222,14 @@ class PyGraph:
     # -- paths -------------------------------------------------------------------------------------
 
     def path(self, path: str | File | Dir) -> str:
-        """A path as the graph names it: relative where it lies below the base, without "." and ".."."""
+        """A path as the graph names it: relative where it lies below the base, without "." and "..".
+
+        Raises:
+            GraphError: it is empty.
+        """
         text = path if isinstance(path, str) else path.path
         if not text:
-            raise GraphError(f"{caller(self._base)}: {path!r} makes or is no file")
+            raise GraphError(f"{caller(self._base)}: an empty path: give the name of a file")
         plain = posixpath.normpath(text)
         if plain[0] == "/":
             prefix = self._prefix

@@ -79,7 +79,11 @@ class LogFunction(Generic[R]):
         return self.node
 
     def spelled(self, arguments: Mapping[str, str]) -> Node:
-        """The query's node: it takes no arguments."""
+        """The query's node.
+
+        Raises:
+            GraphError: it takes no arguments.
+        """
         if arguments:
             raise GraphError(f"{self.name} ({self.place}) takes no arguments: write {self.name}")
         return self.node

@@ -148,9 +148,17 @@ class NinjaGraph:
         if words:
             paths = [named(word, manifest, consumers=self._consuming, reader=reader) for word in words]
         else:
-            paths = manifest.defaults or roots(manifest)
+            paths = manifest.defaults or self.roots()
         wanted = dict.fromkeys(manifest.producers.get(path, path) for path in paths)
         return [self._node(found) if isinstance(found, Edge) else found for found in wanted]
+
+    def roots(self) -> list[str]:
+        """The outputs that nothing needs.
+
+        Raises:
+            GraphError: everything is needed by something.
+        """
+        return roots(self._manifest)
 
     def consumers(self, path: str) -> tuple[Node, ...]:
         """The nodes that need a canonical path, in the manifest's order; without those it is a check of."""

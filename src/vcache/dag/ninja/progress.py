@@ -40,10 +40,12 @@ class Progress:
         return "".join(piece if isinstance(piece, str) else piece(self) for piece in self._pieces)
 
     def percent(self) -> str:
+        """How much of what is planned is finished."""
         done = 100 * self.n_finished // self.n_planned if self.n_planned else 0
         return f"{done:3d}%"
 
     def overall_rate(self) -> str:
+        """Finished per second, since the beginning."""
         return f"{self.n_finished * 1e3 / self.elapsed_ms:.1f}" if self.elapsed_ms else "?"
 
     def current_rate(self) -> str:
@@ -56,16 +58,20 @@ class Progress:
         return "?" if self._rate is None else f"{self._rate:.1f}"
 
     def elapsed(self) -> str:
+        """Seconds since the beginning."""
         return f"{self.elapsed_ms / 1e3:.3f}"
 
     def elapsed_for_people(self) -> str:
+        """The same as a clock shows it."""
         return self._clock(self.elapsed_ms / 1e3)
 
     def remaining(self) -> str:
+        """Seconds to the end, if the rest goes as what is finished went; "?" for not known."""
         left_s = self._left_s()
         return "?" if left_s is None else f"{left_s:.3f}"
 
     def remaining_for_people(self) -> str:
+        """The same as a clock shows it."""
         left_s = self._left_s()
         return "?" if left_s is None else self._clock(left_s)
 

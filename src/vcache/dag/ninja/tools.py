@@ -1,7 +1,7 @@
 """What ninja's tools (`-t`) tell about a manifest: lines, as ninja 1.13 writes them.
 
-They read the graph; `files` holds the tools that touch files, and the command line words are read
-elsewhere.
+They read the graph. What touches files is in `cleaning`, what earlier runs left in `remembered`, and the
+words of the command line are read elsewhere.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = [
     "needs",
     "paths_of",
     "query",
-    "root_paths",
     "rules",
     "sources",
     "targets_by_depth",
     "targets_of_rule",
+    "uses",
 ]
 
 _PHONY = "phony"
@@ -46,7 +46,7 @@ def paths_of(graph: NinjaGraph, words: Sequence[str]) -> list[str]:
         GraphError: no statement names one.
     """
     if not words:
-        return list(graph.defaults) or root_paths(graph)
+        return list(graph.defaults) or graph.roots()
     found = []
     for word in words:
         (target,) = graph.named([word])
@@ -54,18 +54,6 @@ def paths_of(graph: NinjaGraph, words: Sequence[str]) -> list[str]:
             found.append(target.outs[0])
         else:
             found.append(canonical(word))
-    return found
-
-
-def root_paths(graph: NinjaGraph) -> list[str]:
-    """The outputs that nothing needs.
-
-    Raises:
-        GraphError: everything is needed by something.
-    """
-    found = [path for node in graph.nodes for path in node.outs if not graph.consumers(path)]
-    if graph.nodes and not found:
-        raise GraphError("could not determine root nodes of build graph")
     return found
 
 
@@ -79,7 +67,7 @@ def needs(node: Node) -> tuple[str, ...]:
 
 def targets_by_depth(graph: NinjaGraph, depth: int) -> Iterator[str]:
     """`-t targets depth N`: the outputs nothing needs, with what they are made from below them."""
-    stack = [(path, 0) for path in reversed(root_paths(graph))]
+    stack = [(path, 0) for path in reversed(graph.roots())]
     while stack:
         path, level = stack.pop()
         node = graph.producer(path)
