@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.dag.front.graph import PyGraph
 from vcache.dag.front.trouble import explained, shown_path
+from vcache.dag.frozen import DIRECTORY
 from vcache.entry import Dep
 from vcache.errors import FingerprintError, GraphError
 from vcache.fingerprint import traced
@@ -108,7 +109,7 @@ def load(
     """
     path = os.path.abspath(file)
     base = os.path.dirname(path)
-    ignore = [base + "/.vcache"]
+    ignore = [os.path.join(base, DIRECTORY)]
     directory = getattr(cache, "directory", None)
     if directory is not None:
         ignore.append(os.fspath(directory))

@@ -13,7 +13,7 @@ from vcache.cli.app import App
 from vcache.errors import StoreFull
 
 COMMANDS = [
-    "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "build", "graph", "why", "why-not",
+    "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "cc", "build", "graph", "why", "why-not",
     "clean", "compdb", "log", "history", "diff", "completion",
 ]  # fmt: skip
 

@@ -13,12 +13,12 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from vcache.dag.front.targets import Promise, Target
 from vcache.dag.node import Call, Need, Node
 from vcache.entry import Dep, Key, make_key
-from vcache.errors import FingerprintError, GraphError
+from vcache.errors import FingerprintError, GraphError, VcacheError
 from vcache.fingerprint.arguments import identity
 from vcache.fingerprint.inputs import Dir, File
 from vcache.fingerprint.manifest import Manifest
@@ -34,6 +34,10 @@ __all__ = ["Asking", "Round"]
 _NAMESPACE: Final = ".asked"
 _MOST_TRACES: Final = 16  # as many as sets of discovered names
 _LEAVES: Final = (type(None), bool, int, float, str, bytes)
+
+
+# A function that is gone, arguments that it does not take, or words of another version.
+_NO_QUESTION: Final = (VcacheError, TypeError, ValueError, LookupError, AttributeError)
 
 
 class _Unwritable(Exception):
@@ -74,15 +78,15 @@ class Asking:
     def find(self) -> Generator[Need, tuple[object, ...], Hit | None]:
         """The result of an earlier run that asked the same and was answered the same."""
         for trace in self._traces():
-            found = yield from self._follow(trace)
+            rounds = _rounds_of(trace)
+            found = None if rounds is None else (yield from self._follow(rounds))
             if found is not None:
                 return found
         return None
 
-    def _follow(self, trace: Sequence[Any]) -> Generator[Need, tuple[object, ...], Hit | None]:
+    def _follow(self, trace: Sequence[_Said]) -> Generator[Need, tuple[object, ...], Hit | None]:
         deps: list[Dep] = []
-        for raw_read, asked, answers in trace:
-            read = [Dep(kind, name, known) for kind, name, known in raw_read]
+        for read, asked, answers in trace:
             if self._keeper.observer.first_stale(read) is not None:
                 return None
             deps += read
@@ -90,7 +94,7 @@ class Asking:
                 continue  # what was read after the last question
             try:
                 need = self._need(asked)
-            except (GraphError, TypeError):  # such as a function that is gone
+            except _NO_QUESTION:
                 return None
             results = yield need
             now = self._answers(need, results)
@@ -260,6 +264,22 @@ def _value_deps(need: Need, answers: Sequence[bytes]) -> list[Dep]:
     """What was asked for, as inputs of the result: values by their nodes' names, the rest by what it holds."""
     names = (*(node.name for node in need.nodes), *need.paths)
     return [Dep("value", name, known) for name, known in zip(names, answers, strict=True)]
+
+
+_Said: TypeAlias = "tuple[list[Dep], list[Any], list[Any]]"
+
+
+def _rounds_of(trace: Any) -> list[_Said] | None:
+    """What was read, asked and answered, round by round; None for what is no trace, such as another version's."""
+    rounds: list[_Said] = []
+    try:
+        for read, asked, answers in trace:
+            if not all(list(map(type, each)) == [str, str, bytes] for each in read):
+                return None
+            rounds.append(([Dep(*each) for each in read], list(asked), list(answers)))
+    except (TypeError, ValueError):
+        return None
+    return rounds
 
 
 def _raw(deps: Iterable[Dep]) -> list[list[object]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.dag.front.project import Project
+from vcache.dag.front.asking import Asking
 
 FIREWALL = """
 @build.value
@@ -248,6 +251,21 @@ def test_what_an_earlier_run_asked_is_not_asked_for_nothing(project: Project):
     project.file("index", "a")
     (project.base / "b").unlink()
     assert project.run().value("shout[index=index]") == "X-z!"
+
+
+def test_what_is_no_trace_is_passed_over(project: Project, monkeypatch: pytest.MonkeyPatch):
+    """Another version's words beside our own are no reason to fail, nor to run anything."""
+    for name, text in {"index": "a b", "a": "x", "b": "y", "extra": "-", "last": "z"}.items():
+        project.file(name, text)
+    project.load(ASKING)
+    project.run()
+    ours = Asking._traces
+    odd = [
+        None, 7, "text", [1], [[1, 2, 3]], [[[[1, 2, 3]], [], []]], [[[], [[]], []]], [[[], [["call"]], []]],
+        [[[], [["call", "lines", 3, {}]], []]], [[[], [["path"]], []]], [[[], [["call", "lines", [], 3]], []]], [[[], [["more", 1]], []]],
+    ]  # fmt: skip
+    monkeypatch.setattr(Asking, "_traces", lambda self: [*odd, *ours(self)])
+    assert project.run().hits >= {"shout(index=index)"}
 
 
 def test_an_async_value_of_another_process_is_found(project: Project):
