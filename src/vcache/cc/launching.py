@@ -96,8 +96,9 @@ def _compilers(passed_over: str) -> Iterator[str]:
     for directory in os.environ.get("PATH", os.defpath).split(os.pathsep):
         if directory == passed_over:
             continue
+        directory = directory or "."  # as a shell reads an empty one
         try:
-            names = os.listdir(directory or ".")
+            names = os.listdir(directory)
         except OSError:
             continue
         yield from (name for name in names if is_compiler(name) and os.access(f"{directory}/{name}", os.X_OK))
@@ -188,7 +189,7 @@ def _agrees(helper: str) -> bool:
 
 def _marks(path: str) -> set[str]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="ascii", errors="replace") as file:
             return set(file.read().split())
     except OSError:
         return set()

@@ -64,7 +64,6 @@ def run(
         program: its path.
         words: its arguments.
         keep_line: each line of its standard error goes through this; None for no change.
-
         meanwhile: what can be done while it runs; nothing that takes long, nor fails.
 
     Raises:

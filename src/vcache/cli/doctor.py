@@ -190,14 +190,20 @@ def _permissions(directory: Path) -> Finding:
 def file_system(path: Path, mounts: str) -> tuple[str, str]:
     """The mount point of a path and its type, from the text of /proc/self/mountinfo; ("", "") if not there."""
     best = ("", "")
-    for line in mounts.splitlines():
+    for line in mounts.split("\n"):
         left, _, right = line.partition(" - ")
-        # Spaces in a mount point are written \040: proc(5).
-        point = left.split(" ")[4].encode().decode("unicode_escape") if left.count(" ") >= 4 else ""
+        point = _unescaped(left.split(" ")[4]) if left.count(" ") >= 4 else ""
         is_above = point == "/" or path == Path(point) or Path(point) in path.parents
         if point and is_above and len(point) >= len(best[0]):  # of equal ones the last hides the others
             best = (point, right.split(" ")[0])
     return best
+
+
+def _unescaped(point: str) -> str:
+    r"""A mount point as it is: its spaces and the like are written \040 (proc(5))."""
+    import re  # for who asks the doctor
+
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), os.fsencode(point)))
 
 
 def _kind(directory: Path) -> Finding:

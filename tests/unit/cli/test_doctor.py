@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,13 @@ def test_lock_files_are_told_apart(vcache, cache, tmp_path):
 def test_the_file_system_of_a_path(path, point, kind):
     """The innermost mount point counts, of equal ones the last; spaces are unquoted"""
     assert file_system(Path(path), MOUNTS) == (point, kind)
+
+
+def test_a_mount_point_may_have_any_bytes():
+    """Letters beyond ASCII, and names in an old encoding, stay what they are"""
+    for name in ("árvíz tűrő", os.fsdecode(b"old\xff")):
+        line = f"30 21 0:26 / /{name.replace(' ', chr(92) + '040')} rw - nfs4 server:/home rw"
+        assert file_system(Path(f"/{name}/cache"), line) == (f"/{name}", "nfs4")
 
 
 def test_no_mounts_known():
