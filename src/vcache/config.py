@@ -12,10 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from vcache.errors import ConfigError, UsageError
-from vcache.kit.data import dataclass, field, names_of
+from vcache.kit.data import NamedTuple, dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.units import seconds, size_bytes
 

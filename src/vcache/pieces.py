@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from vcache.fingerprint.outputs import parts_of
 from vcache.hash import DIGEST_BYTES
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.fingerprint.restoring import Branch

@@ -18,10 +18,11 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from vcache.errors import FingerprintError, StoreError
 from vcache.hash import DIGEST_BYTES, Hasher, digest
+from vcache.kit.data import NamedTuple
 
 __all__ = [
     "WINDOW_NS",

@@ -12,9 +12,10 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from vcache.fingerprint.digests import cannot_read, is_settled
+from vcache.kit.data import NamedTuple
 
 __all__ = ["Directories", "escape", "has_magic", "split"]
 

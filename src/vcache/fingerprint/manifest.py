@@ -13,12 +13,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Final, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 from vcache.entry import Dep, split_key
 from vcache.errors import DecodeError, UsageError
 from vcache.hash import digest
-from vcache.kit.data import dataclass, field
+from vcache.kit.data import NamedTuple, dataclass, field
 
 __all__ = ["Change", "Line", "Manifest", "Row", "Shared", "Sink", "row", "title"]
 

@@ -19,9 +19,10 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator
 from types import CodeType
-from typing import Final, NamedTuple
+from typing import Final
 
 from vcache.hash import Hasher
+from vcache.kit.data import NamedTuple
 
 __all__ = ["Instruction", "instructions", "name_of", "normal_form"]
 

@@ -11,9 +11,10 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 from vcache.fingerprint.outputs import DIRECTORY, Walk, in_the_way, link_at, parts_of, share_at, write_at
+from vcache.kit.data import NamedTuple
 
 __all__ = ["Branch", "Restorer", "Spot"]
 

@@ -24,9 +24,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, TypeGuard, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeGuard, TypeVar, runtime_checkable
 
-from vcache.kit.data import dataclass
+from vcache.kit.data import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from vcache.errors import ConfigError, StoreError, UsageError
 from vcache.kit.clock import Clock, system_clock
+from vcache.kit.data import NamedTuple
 from vcache.kit.names import nearest
 from vcache.kit.units import seconds, size_bytes
 from vcache.store.base import Store, satisfies

@@ -6,7 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 
@@ -184,3 +184,79 @@ def test_mapping_defaults_are_typed() -> None:
 
     assert Plain({"a": 1}).rows == {"a": 1}
     assert Plain.__match_args__ == ("rows",)
+
+
+class Pair(data.NamedTuple):
+    """A pair."""
+
+    key: str
+    count: int = 1  # type: ignore[assignment]  # instead of the method of a tuple
+
+    @property
+    def twice(self) -> int:
+        return 2 * self.count
+
+
+class TwinPair(NamedTuple):
+    key: str
+    count: int = 1  # type: ignore[assignment]  # instead of the method of a tuple
+
+
+class One(data.NamedTuple):
+    only: str
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [(("a",), {}), (("a", 2), {}), ((), {"count": 3, "key": "b"})],
+    ids=["default", "all", "names"],
+)
+def test_named_tuples_are_those_of_typing(args: tuple[str, int], kwargs: dict[str, int]) -> None:
+    """Made, shown, taken apart and compared alike"""
+    ours, theirs = Pair(*args, **kwargs), TwinPair(*args, **kwargs)  # type: ignore[arg-type]
+    assert tuple(ours) == tuple(theirs) == ours
+    assert hash(ours) == hash(theirs)
+    assert repr(ours) == repr(theirs).removeprefix("Twin")
+    assert ours._asdict() == theirs._asdict()
+    assert tuple(ours._replace(key="z")) == tuple(theirs._replace(key="z"))
+    assert (Pair._fields, Pair._field_defaults) == (TwinPair._fields, TwinPair._field_defaults)
+    assert (ours.key, ours.twice) == (theirs.key, 2 * theirs.count)
+    assert pickle.loads(pickle.dumps(ours)) == ours
+    assert type(copy.deepcopy(ours)) is Pair
+    assert Pair._make(["q", 7]) == ("q", 7)
+    assert not hasattr(ours, "__dict__")
+    match ours:
+        case Pair(key, count):
+            assert (key, count) == tuple(ours)
+
+
+def test_named_tuples_refuse_alike() -> None:
+    """Wrong fields are errors in the same words; assignment is refused"""
+    for wrong in ({}, {"key": "a", "other": 1}):
+        with pytest.raises(TypeError) as ours:
+            Pair(**wrong)  # type: ignore[arg-type]
+        with pytest.raises(TypeError) as theirs:
+            TwinPair(**wrong)  # type: ignore[arg-type]
+        assert str(ours.value) == str(theirs.value).replace("TwinPair", "Pair")
+    with pytest.raises(ValueError, match="other"):
+        Pair("a")._replace(other=1)  # type: ignore[call-arg]
+    with pytest.raises(AttributeError):
+        Pair("a").key = "b"  # type: ignore[misc]
+
+
+def test_named_tuple_of_one() -> None:
+    """A single field is still a tuple"""
+    assert One("x") == ("x",)
+    assert One("x").only == "x"
+    assert type(One) is type
+
+
+def test_named_tuple_subclass() -> None:
+    """A subclass makes instances of itself"""
+
+    class Child(Pair):
+        """With a dictionary."""
+
+    child = Child("a")
+    assert type(child) is Child
+    assert type(child._replace(count=3)) is Child
