@@ -267,7 +267,7 @@ class _Walk:
             return self._assembler(word.split(",")[1:])
         elif (name := next((name for name in _JOINED if word.startswith(name)), None)) is not None:
             return self._option(name, word[len(name) :])
-        elif (named := re.fullmatch(_READS_FILE, word)) is not None:
+        elif "=" in word and (named := re.fullmatch(_READS_FILE, word)) is not None:
             self.inputs.append(named[1])
         else:
             self._flag(word)
@@ -277,7 +277,7 @@ class _Walk:
         self.flags.add(word)
         if word.startswith(("-flto", "-gz", "-fembed-bitcode")) and word != "-gz=none":
             self.is_bound = True
-        if re.fullmatch(_IS_COLORED, word):
+        if "color" in word and re.fullmatch(_IS_COLORED, word):
             self.is_colored = True
 
     def _preprocessor(self, words: list[str]) -> TooHard | None:
@@ -330,7 +330,7 @@ class _Walk:
             inputs=(*self.responses, *self.inputs),
             forced=tuple(self.forced),
             searched=tuple(path for name in _SEARCH_ORDER for kind, path in self.searched if kind in name),
-            wants_cpu=any(re.fullmatch(_PROBES_CPU, word) for word in self.flags),
+            wants_cpu=any("=native" in word and re.fullmatch(_PROBES_CPU, word) for word in self.flags),
             is_bound=self.is_bound,
             is_colored=self.is_colored,
         )
@@ -383,6 +383,8 @@ def _hard(word: str) -> str | None:
     for start, why in _HARD_STARTS.items():
         if word.startswith(start):
             return why
-    if re.fullmatch(_DUMP_LETTERS, word) or (word.startswith("-fdiagnostics-") and "-file" in word):
+    if (word.startswith("-d") and re.fullmatch(_DUMP_LETTERS, word)) or (
+        word.startswith("-fdiagnostics-") and "-file" in word
+    ):
         return _OTHER_FILES
     return None

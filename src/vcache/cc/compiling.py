@@ -249,8 +249,8 @@ class Compilation:
         asked: dict[str, None] = {}
         command = self._command
         for number, name in enumerate(names):
-            with open(os.path.join(self._cwd, name), "rb") as file:
-                content = file.read()
+            with open(os.path.join(self._cwd, name), "rb", buffering=0) as file:
+                content = file.readall()
             if number == 0:
                 wanted = [*command.forced, *headers.included(content)]
                 found = headers.precompiled(wanted, source=command.source, searched=command.searched)
