@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import dataclass, field
+from vcache.kit.ids import system_bits
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -34,10 +35,6 @@ _SAMPLED: Final = 0x01
 _BATCH: Final = 512
 _EXPORTERS: Final = "opentelemetry_traces_exporter"  # the entry points that the SDK's own set-up reads
 _EXPORTER_VARIABLE: Final = "OTEL_TRACES_EXPORTER"
-
-
-def _system_bits(count: int) -> int:
-    return int.from_bytes(os.urandom((count + 7) // 8), "big") >> (-count % 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +69,7 @@ class SpanContext:
         return cls.parse(environ.get("TRACEPARENT", ""))
 
     @classmethod
-    def below(cls, parent: SpanContext | None, random_bits: RandomBits = _system_bits) -> SpanContext:
+    def below(cls, parent: SpanContext | None, random_bits: RandomBits = system_bits) -> SpanContext:
         """A new one: in the trace of its parent, or the first of a trace."""
         span_id = f"{random_bits(64) or 1:016x}"
         if parent is not None:

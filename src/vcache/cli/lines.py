@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 from vcache.cli.ansi import safe_text, write
 from vcache.cli.frame import Tally, title
 from vcache.dag.events import (
+    INTERRUPTED,
     Finished,
     Hit,
     Missed,
@@ -246,7 +247,7 @@ def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: in
             text += f"; {_took(event.saved_ns)} saved"
     if not event.status:
         return text
-    if event.status == 130:
+    if event.status == INTERRUPTED:
         head = "interrupted"
     elif event.n_failed:
         head = f"{event.n_failed:,} failed"

@@ -24,6 +24,7 @@ from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import ago, moment, pairs, print_json, table
 from vcache.dag import history as past
 from vcache.dag import journal
+from vcache.dag.events import INTERRUPTED
 from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:
@@ -293,7 +294,7 @@ def _goals(summary: Summary) -> str:
 def _status(summary: Summary) -> str:
     if summary.status is None:
         return "no end"
-    return {0: "ok", 1: "failed", 130: "interrupted"}.get(summary.status, f"status {summary.status}")
+    return {0: "ok", 1: "failed", INTERRUPTED: "interrupted"}.get(summary.status, f"status {summary.status}")
 
 
 def _duration(duration_ns: int | None) -> str:

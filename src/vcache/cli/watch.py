@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from vcache.dag.events import RunEnded
+from vcache.dag.events import INTERRUPTED, RunEnded
 from vcache.dag.frozen import DIRECTORY
 from vcache.errors import ConfigError, GraphError, VcacheError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["News", "watch_and_build"]
 
-_INTERRUPTED: Final = 130
 _DEBOUNCE_MS: Final = 200
 _PATIENCE_MS: Final = 200
 
@@ -112,7 +111,7 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: N
                 more = f" and {len(found) - 1} more" if len(found) > 1 else ""
                 click.echo(f"vcache: {os.path.relpath(found[0], place.root)}{more} changed", err=True)
             cache.digests.forget()
-            if _build(once) == _INTERRUPTED:
+            if _build(once) == INTERRUPTED:
                 break
             if is_first:
                 click.echo("vcache: watching; Ctrl-C ends it", err=True)
@@ -120,7 +119,7 @@ def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: N
             news.ended()
     except KeyboardInterrupt:
         pass
-    return _INTERRUPTED
+    return INTERRUPTED
 
 
 def _build(once: Callable[[], int]) -> int:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from vcache.dag.executor import Ended, Executor
-from vcache.dag.local import NOT_RUNNABLE
+from vcache.dag.executor import NOT_RUNNABLE, Ended, Executor
 from vcache.errors import VcacheError
 from vcache.kit.child import STDERR
 

@@ -7,12 +7,13 @@ defines them all: as dataclasses they would take 4 ms of what an incremental one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from vcache.dag.node import Node
 
 __all__ = [
+    "INTERRUPTED",
     "Event",
     "Finished",
     "Hit",
@@ -27,6 +28,9 @@ __all__ = [
     "Started",
     "UpToDate",
 ]
+
+INTERRUPTED: Final = 130
+"""The status of a run that was stopped, as a shell has it after Ctrl-C."""
 
 
 class RunStarted(NamedTuple):
@@ -168,7 +172,7 @@ class RunEnded(NamedTuple):
 
     Attributes:
         status: 0 when all goals are made; 1 when something failed; 2 for a wrong build file;
-            130 after an interrupt.
+            `INTERRUPTED`.
         saved_ns: what hits once took, together.
         error: why it stopped, in words; "" for success.
     """

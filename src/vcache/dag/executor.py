@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from vcache.dag.node import Command, Node
 
-__all__ = ["Ended", "Executor", "Job", "Unused"]
+__all__ = ["BY_SIGNAL", "NOT_FOUND", "NOT_RUNNABLE", "TIMED_OUT", "Ended", "Executor", "Job", "Unused"]
+
+# Exit statuses that say more than a number: as timeout(1) and sh(1) have them.
+TIMED_OUT: Final = 124
+NOT_RUNNABLE: Final = 126
+NOT_FOUND: Final = 127
+BY_SIGNAL: Final = 128
+"""And the signal's number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

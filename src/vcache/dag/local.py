@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from vcache.dag.executor import Ended
+from vcache.dag.executor import NOT_FOUND, NOT_RUNNABLE, TIMED_OUT, Ended
 from vcache.discovery import begin
 from vcache.errors import UsageError
 from vcache.kit.child import STDERR, Finished, Leash, run_attached, run_captured
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from vcache.dag.jobserver import Tokens
 
 __all__ = ["LocalExecutor", "cpu_quota", "default_slots"]
-
-TIMED_OUT: Final = 124  # as timeout(1)
-NOT_FOUND: Final = 127  # as sh(1), for both
-NOT_RUNNABLE: Final = 126
 
 
 class LocalExecutor:

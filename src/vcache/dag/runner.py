@@ -20,7 +20,7 @@ from vcache.dag import events
 from vcache.dag.bodies import Bodies, Called, Nothing, traceback_of
 from vcache.dag.completion import Completed, Completion
 from vcache.dag.evaluate import Evaluator, words_of
-from vcache.dag.executor import Ended, Executor, Job
+from vcache.dag.executor import BY_SIGNAL, NOT_RUNNABLE, TIMED_OUT, Ended, Executor, Job
 from vcache.dag.judge import Judge, Verdict
 from vcache.dag.node import CONSOLE, Command, Node, Script
 from vcache.dag.run import Memory, Options, Run
@@ -36,11 +36,8 @@ if TYPE_CHECKING:
     from vcache.entry import Dep
     from vcache.making import Keeper
 
-__all__ = ["INTERRUPTED", "Runner"]
+__all__ = ["Runner"]
 
-INTERRUPTED: Final = 130
-_TIMED_OUT: Final = 124
-_BY_SIGNAL: Final = 128
 _FOLLOWING: Final = ("vcache.recipes", "vcache.serialize.writing")
 # A signal that comes just before a wait begins does not end it: CPython notes it, and runs its handler
 # when the wait is over. Measured on a busy machine: one Ctrl-C in ten, where it came with a start.
@@ -118,7 +115,7 @@ class Runner:
             self._bodies.close()
         if self._stopped_by:
             self.tally.error = self.tally.error or "interrupted"
-            return INTERRUPTED
+            return events.INTERRUPTED
         return 1 if self.tally.n_failed else 0
 
     def stop(self, signum: int = 2) -> None:
@@ -279,7 +276,7 @@ class Runner:
             task.kill = self._executor.start(job, lambda ended: self._ended(task, ended))
         except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left
             self._inbox.put(
-                Completed(task=task, ended=Ended(status=126), error=f"cannot be started: {error}")
+                Completed(task=task, ended=Ended(status=NOT_RUNNABLE), error=f"cannot be started: {error}")
             )
 
     def _ended(self, task: Task, ended: Ended) -> None:
@@ -450,6 +447,6 @@ def _prepare() -> None:
 
 
 def _status_words(status: int) -> str:
-    if status == _TIMED_OUT:
+    if status == TIMED_OUT:
         return "it took too long"
-    return f"signal {status - _BY_SIGNAL}" if status > _BY_SIGNAL else f"exit status {status}"
+    return f"signal {status - BY_SIGNAL}" if status > BY_SIGNAL else f"exit status {status}"

@@ -19,7 +19,7 @@ from vcache.dag.executor import Executor, Unused
 from vcache.dag.files import Files
 from vcache.dag.frozen import DIRECTORY
 from vcache.dag.run import Options, Tally
-from vcache.dag.runner import INTERRUPTED, Runner
+from vcache.dag.runner import Runner
 from vcache.dag.tree import Tree
 from vcache.errors import GraphError, StoreBusy, VcacheError
 from vcache.kit.eventbus import EventBus
@@ -201,7 +201,7 @@ class Build:
             self._emit(events.RunStarted(self.run, self._clock(), self._base, tuple(goals), slots))
             try:
                 with self._locked() as is_ours:
-                    status = work(self._tree()) if is_ours else INTERRUPTED
+                    status = work(self._tree()) if is_ours else events.INTERRUPTED
             except VcacheError as error:
                 self._tally.error = str(error)
                 raise

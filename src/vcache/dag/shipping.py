@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from vcache.artifacts import collect, put_in_place
-from vcache.dag.executor import Ended
+from vcache.dag.executor import NOT_RUNNABLE, TIMED_OUT, Ended
 from vcache.dag.frozen import DIRECTORY
 from vcache.dag.listing import GONE, Rows, listing_key, pack_rows
 from vcache.dag.order import Order, pack
@@ -49,7 +49,6 @@ _DOUBTFUL: Final = re.compile(
     rb"|resource temporarily unavailable|too many open files|no input files",
     re.IGNORECASE,
 )
-_TIMED_OUT: Final = 124
 
 
 def unfit(job: Job) -> bool:
@@ -420,6 +419,6 @@ def _is_worth_it(path: str, status: os.stat_result) -> bool:
 
 def _is_doubtful(ended: Ended) -> bool:
     """Whether a failure may be the other machine's: then it is tried here, which costs one more run."""
-    if ended.status == _TIMED_OUT:
+    if ended.status == TIMED_OUT:
         return False
-    return ended.status >= 126 or any(_DOUBTFUL.search(data) for _, _, data in ended.chunks)
+    return ended.status >= NOT_RUNNABLE or any(_DOUBTFUL.search(data) for _, _, data in ended.chunks)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING, Final, Protocol, cast, overload
 
+from vcache.dag.graph import reach
 from vcache.dag.node import Command, Node, Pool, Retry, Script
 from vcache.dag.rows import Rows
 from vcache.errors import DecodeError
@@ -392,8 +393,8 @@ class StoredGraph:
         """
         self._nodes.clear()
         self._order = set()
-        reach = _Reach(self, self._recall, self._checks.all)
-        self._cone, self._order = reach.affected(changed, goals.numbers)
+        look = _Reach(self, self._recall, self._checks.all)
+        self._cone, self._order = look.affected(changed, goals.numbers)
         return [self.node(number) for number in sorted(self._cone)]
 
     def waiters(self, thing: int) -> list[int]:
@@ -436,9 +437,9 @@ class _Reach:
             seeds.update(self._readers(thing))
             if graph.maker(thing) >= 0:
                 seeds.add(graph.maker(thing))
-        below = self._down(seeds, self._all_after)
+        below = reach(seeds, self._all_after)
         wanted = self._up(below.intersection(goals), below)
-        cone = self._down(seeds & wanted, self._counting_after) & wanted
+        cone = reach(seeds & wanted, self._counting_after) & wanted
         return cone, self._up(cone, wanted) - cone
 
     def _readers(self, thing: int) -> Iterator[int]:
@@ -456,16 +457,6 @@ class _Reach:
             yield from self._readers(thing)
             yield from self._graph.waiters(thing)
         yield from self._checkers.get(node, ())
-
-    def _down(self, seeds: Iterable[int], step: Callable[[int], Iterable[int]]) -> set[int]:
-        reached = set(seeds)
-        rest = list(reached)
-        while rest:
-            for node in step(rest.pop()):
-                if node not in reached:
-                    reached.add(node)
-                    rest.append(node)
-        return reached
 
     def _up(self, starts: Iterable[int], within: set[int]) -> set[int]:
         """What some nodes need, by way of nodes within a set."""

@@ -30,6 +30,7 @@ __all__ = [
     "inspect_uuid",
     "machine_id",
     "share_of",
+    "system_bits",
     "uuid7",
 ]
 
@@ -60,7 +61,8 @@ class SnowflakeInfo:
     sequence: int
 
 
-def _system_bits(count: int) -> int:
+def system_bits(count: int) -> int:
+    """That many bits of the system's randomness."""
     # os.urandom directly: the `secrets` module imports hmac and base64 for it.
     return int.from_bytes(os.urandom((count + 7) // 8), "big") >> (-count % 8)
 
@@ -74,7 +76,7 @@ class UuidGenerator:
     Threads: may be called from any thread.
     """
 
-    def __init__(self, *, clock: Clock = time.time_ns, random_bits: RandomBits = _system_bits) -> None:
+    def __init__(self, *, clock: Clock = time.time_ns, random_bits: RandomBits = system_bits) -> None:
         self._clock = clock
         self._random_bits = random_bits
         self._lock = threading.Lock()  # guards the two below

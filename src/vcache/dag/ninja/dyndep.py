@@ -89,13 +89,13 @@ class _Dyndep:
         edge = self._known_edge()
         if lexer.path():
             lexer.fail("explicit outputs not supported")
-        outs = self._path_list() if lexer.take(Token.PIPE) else []
+        outs = lexer.paths() if lexer.take(Token.PIPE) else []
         lexer.expect(Token.COLON)
         if lexer.ident() != "dyndep":
             lexer.fail("expected build command name 'dyndep'")
         if lexer.path():
             lexer.fail("explicit inputs not supported")
-        ins = self._path_list() if lexer.take(Token.PIPE) else []
+        ins = lexer.paths() if lexer.take(Token.PIPE) else []
         if lexer.take(Token.PIPE2):
             lexer.fail("order-only inputs not supported")
         lexer.expect(Token.NEWLINE)
@@ -118,12 +118,6 @@ class _Dyndep:
         # At once: the next statement may speak of the same edge by another output.
         self._found[edge] = Discovered((), (), is_restat=False)
         return edge
-
-    def _path_list(self) -> list[Text]:
-        paths = []
-        while text := self._lexer.path():
-            paths.append(text)
-        return paths
 
     def _clean(self, texts: list[Text]) -> tuple[str, ...]:
         paths = tuple(self._paths[evaluate(text, self._scope.lookup)] for text in texts)

@@ -139,6 +139,13 @@ class Lexer:
         self._skip_space()
         return text
 
+    def paths(self) -> list[Text]:
+        """Paths up to the next mark."""
+        found = []
+        while text := self.path():
+            found.append(text)
+        return found
+
     def value(self) -> Text:
         """The rest of the line, which is passed over."""
         text = self._pieces(_IN_VALUE)

@@ -265,17 +265,17 @@ class _File:
 
     def _edge(self) -> None:
         lexer = self._lexer
-        outs = self._path_list()
-        hidden_outs = self._path_list() if lexer.take(Token.PIPE) else []
+        outs = lexer.paths()
+        hidden_outs = lexer.paths() if lexer.take(Token.PIPE) else []
         if not outs and not hidden_outs:
             lexer.fail("expected path")
         lexer.expect(Token.COLON)
         rule_name = lexer.ident() or lexer.fail("expected build command name")
         rule = self._scope.rule(rule_name) or lexer.fail(f"unknown build rule '{rule_name}'")
-        ins = self._path_list()
-        hidden_ins = self._path_list() if lexer.take(Token.PIPE) else []
-        after = self._path_list() if lexer.take(Token.PIPE2) else []
-        checks = self._path_list() if lexer.take(Token.PIPE_AT) else []
+        ins = lexer.paths()
+        hidden_ins = lexer.paths() if lexer.take(Token.PIPE) else []
+        after = lexer.paths() if lexer.take(Token.PIPE2) else []
+        checks = lexer.paths() if lexer.take(Token.PIPE_AT) else []
         lexer.expect(Token.NEWLINE)
         own: dict[str, str] | None = None
         while lexer.take(Token.INDENT):
@@ -293,13 +293,6 @@ class _File:
         self._settle_phony(edge)
         self._settle_dyndep(edge)
         self._manifest.edges.append(edge)
-
-    def _path_list(self) -> list[Text]:
-        """Paths up to the next mark."""
-        paths = []
-        while text := self._lexer.path():
-            paths.append(text)
-        return paths
 
     def _evaluated(self, edge: Edge, texts: list[Text]) -> tuple[str, ...]:
         lookup, clean = _lookup_of(edge), self._manifest.paths

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from vcache.dag.events import (
+    INTERRUPTED,
     Finished,
     Hit,
     Missed,
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Status", "Verbosity", "summary"]
 
 Verbosity = Literal["quiet", "normal", "verbose"]
-
-_INTERRUPTED: Final = 130
 
 
 @dataclass(slots=True)
@@ -170,8 +169,8 @@ class Status:
         if event.status and node not in self._running:
             self._complain(event)
             return
-        if event.status == _INTERRUPTED:  # no fault of the command's: the last line says it
-            self.exit_status = _INTERRUPTED
+        if event.status == INTERRUPTED:  # no fault of the command's: the last line says it
+            self.exit_status = INTERRUPTED
             self._leave(node)
             return
         self._progress.n_finished += 1
@@ -271,8 +270,8 @@ class Status:
         self._screen.output(b"")
         if self._has_summary and event.n_run + event.n_hit:
             self._say(summary(event))
-        if _INTERRUPTED in {event.status, self.exit_status}:
-            self.exit_status = _INTERRUPTED
+        if INTERRUPTED in {event.status, self.exit_status}:
+            self.exit_status = INTERRUPTED
             self._say("ninja: build stopped: interrupted by user.")
         elif event.status == 2:
             self.exit_status = 1
