@@ -20,6 +20,7 @@ from vcache.hash import digest
 __all__ = [
     "PLACE",
     "RECIPE",
+    "ROOT",
     "argv_dep",
     "cwd_dep",
     "depfile_dep",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 ROOT: Final = "@root@"
+"""What stands for the root in portable text."""
 RECIPE: Final = Dep("recipe", "action", b"1")
 """The version of docs/design/build.md."""
 PLACE: Final = ("place", "root")
