@@ -172,7 +172,7 @@ class RunEnded(NamedTuple):
 
     Attributes:
         status: 0 when all goals are made; 1 when something failed; 2 for a wrong build file;
-            `INTERRUPTED`.
+            130 after an interrupt.
         saved_ns: what hits once took, together.
         error: why it stopped, in words; "" for success.
     """
