@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["NamedTuple", "dataclass", "field", "names_of", "replace"]
 
 _OWN: Final = "__vcache_fields__"
+_COMPILE: Final = "_vcache_compile"
 
 
 class _Unset:
@@ -99,6 +100,7 @@ def _dataclass(
         if eq and not frozen and "__hash__" not in cls.__dict__:
             cls.__hash__ = None  # type: ignore[assignment]  # what can change has none
         setattr(cls, _OWN, fields)
+        setattr(cls, "__signature__", _SIGNATURE)  # noqa: B010 - to mypy it is none of a class's
         params: dict[str, Any] = {"frozen": frozen, "eq": eq, "order": order, "kw_only": kw_only}
         for name in ("__dataclass_fields__", "__dataclass_params__"):
             setattr(cls, name, _Late(name, cls, params))
@@ -149,11 +151,15 @@ def _slotted(cls: type, names: Iterable[str]) -> type:
 
 
 def _first_init(cls: type) -> Callable[..., None]:
-    def __init__(self: object, *args: object, **kwargs: object) -> None:  # noqa: N807
+    def compiled() -> Callable[..., None]:
         made = _compiled_init(cls)
         cls.__init__ = made  # type: ignore[misc]  # by several threads at once: the same
-        made(self, *args, **kwargs)
+        return made
 
+    def __init__(self: object, *args: object, **kwargs: object) -> None:  # noqa: N807
+        compiled()(self, *args, **kwargs)
+
+    setattr(__init__, _COMPILE, compiled)
     return __init__
 
 
@@ -182,6 +188,7 @@ def _compiled_init(cls: type) -> Callable[..., None]:
     exec(f"def __init__({text}):\n" + ("\n".join(body) or " pass"), known)  # noqa: S102 - as dataclasses does, from names of a class body
     made: Any = known["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
+    made.__annotations__ = {name: each.annotation for name, each in fields.items()} | {"return": None}
     return made  # type: ignore[no-any-return]
 
 
@@ -277,6 +284,20 @@ class _Late:
         return getattr(twin, self._name)
 
 
+class _Signature:
+    """Has what makes instances compiled before `inspect` looks at it, and is not there itself."""
+
+    def __get__(self, instance: object, owner: type | None = None) -> NoReturn:
+        for maker in (getattr(owner, "__init__", None), getattr(owner, "__new__", None)):
+            compiled = getattr(maker, _COMPILE, None)
+            if compiled is not None:
+                compiled()
+        raise AttributeError("__signature__")
+
+
+_SIGNATURE: Final = _Signature()
+
+
 def names_of(cls: type) -> tuple[str, ...]:
     """The names of a class's fields, in order; `dataclasses.fields` for more."""
     return tuple(getattr(cls, _OWN))
@@ -303,10 +324,15 @@ class _Tuples(type):
         namespace |= {"__slots__": (), "_fields": fields, "_field_defaults": defaults}
         namespace |= {"__match_args__": fields, "_make": classmethod(tuple.__new__)}
 
-        def __new__(cls: type, *args: object, **kwargs: object) -> object:  # noqa: N807
-            made.__new__ = compiled = staticmethod(_compiled_new(made))
-            return compiled(cls, *args, **kwargs)
+        def compiled() -> Callable[..., object]:
+            made.__new__ = new = staticmethod(_compiled_new(made))
+            return new
 
+        def __new__(cls: type, *args: object, **kwargs: object) -> object:  # noqa: N807
+            return compiled()(cls, *args, **kwargs)
+
+        setattr(__new__, _COMPILE, compiled)
+        namespace["__signature__"] = _SIGNATURE
         made: Any = type(name, (tuple,), namespace | {"__new__": __new__})
         return made
 
@@ -342,6 +368,7 @@ def _compiled_new(cls: Any) -> Callable[..., object]:
     exec(text, known)  # noqa: S102 - as `collections` does
     made: Any = known["__new__"]
     made.__qualname__ = f"{cls.__qualname__}.__new__"
+    made.__annotations__ = dict(cls.__dict__.get("__annotations__", {}))  # noqa: RUF063 - as above
     return made  # type: ignore[no-any-return]
 
 

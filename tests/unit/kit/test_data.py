@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import inspect
 import pickle
 import subprocess
 import sys
@@ -260,3 +261,30 @@ def test_named_tuple_subclass() -> None:
     child = Child("a")
     assert type(child) is Child
     assert type(child._replace(count=3)) is Child
+
+
+def test_signatures_are_seen_before_an_instance_is_made() -> None:
+    """What `help` and the reference show names the fields, and a subclass's own `__init__` counts"""
+
+    def both(made: type, twin: type) -> None:
+        assert str(inspect.signature(made)) == str(inspect.signature(twin))
+
+    body = {"__annotations__": {"x": int, "y": str}, "y": "z"}
+    both(
+        data.dataclass(frozen=True, slots=True)(type("Late", (), dict(body))),
+        dataclasses.dataclass(frozen=True, slots=True)(type("Late", (), dict(body))),
+    )
+
+    class Pair(data.NamedTuple):
+        left: int
+        right: str = "r"
+
+    assert str(inspect.signature(Pair)) == "(left: int, right: str = 'r')"
+    assert Pair(1) == (1, "r")
+
+    class Own(Point):
+        def __init__(self, only: int) -> None:
+            super().__init__(only)
+
+    assert str(inspect.signature(Own)) == "(only: int) -> None"
+    assert not hasattr(Own(3), "__signature__")
