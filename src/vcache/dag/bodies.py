@@ -204,7 +204,10 @@ class Bodies:
 
 
 def traceback_of(error: BaseException) -> str:
-    """An error as Python shows it."""
-    import traceback  # 5 ms, for who made an error
+    """An error as Python shows it; in short where not even that can be loaded any more."""
+    try:
+        import traceback  # 5 ms, for who made an error
 
-    return "".join(traceback.format_exception(error)).rstrip()
+        return "".join(traceback.format_exception(error)).rstrip()
+    except (ImportError, OSError):  # no descriptor is left to read source lines, or the module, with
+        return f"{type(error).__name__}: {error}"

@@ -92,16 +92,19 @@ class LocalExecutor:
         self._guard.close()
 
     def _run(self, job: Job, leash: Leash, on_end: Callable[[Ended], None]) -> None:
+        ended = Ended(status=NOT_RUNNABLE)
         try:
-            with leash:
-                ended = self._ended(job, leash)
-        except Exception as error:  # such as a NUL in an argument: whoever waits has to be told
-            ended = _failed(error, job)
-        with self._lock:
-            self._running.remove(leash)
-            if self._tokens is not None and not self._running:
-                self._tokens.settle()
-        on_end(ended)
+            try:
+                with leash:
+                    ended = self._ended(job, leash)
+            except Exception as error:  # such as a NUL in an argument: whoever waits has to be told
+                ended = _failed(error, job)
+            with self._lock:
+                self._running.remove(leash)
+                if self._tokens is not None and not self._running:
+                    self._tokens.settle()
+        finally:  # also where, without a descriptor left, not even the words for it can be found
+            on_end(ended)
 
     def _ended(self, job: Job, leash: Leash) -> Ended:
         command = job.command
