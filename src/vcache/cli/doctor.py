@@ -10,7 +10,6 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -19,6 +18,7 @@ import click
 from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import pairs, print_json
 from vcache.errors import StoreError, UsageError, VcacheError
+from vcache.kit.data import dataclass
 from vcache.kit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:

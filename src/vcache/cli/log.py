@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -28,6 +27,7 @@ from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import print_json
 from vcache.dag import history as past
 from vcache.dag import journal
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.cache import Cache

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from vcache.cli.getopt import BadOption, Options
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from vcache.dag.ninja.status import Verbosity

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +16,7 @@ from vcache.cli.show import print_json, shown_name
 from vcache.entry import make_key
 from vcache.errors import GraphError, UsageError
 from vcache.fingerprint.manifest import title
+from vcache.kit.data import dataclass
 from vcache.kit.units import format_duration
 from vcache.outcome import Hit, Miss, Reason
 

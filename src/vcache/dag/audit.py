@@ -9,8 +9,9 @@ import json
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.dag.node import Node

@@ -8,12 +8,12 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.executor import NOT_RUNNABLE, Ended, Executor
 from vcache.errors import VcacheError
 from vcache.kit.child import STDERR
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.dag.executor import Job

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import overload
 
 from vcache.dag.diagnostics import Diagnostic, parse, plain
 from vcache.fingerprint.terms import join
 from vcache.hash import digest
+from vcache.kit.data import dataclass
 
 __all__ = ["Chunk", "Record", "Records", "records_of"]
 

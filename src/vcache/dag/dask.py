@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote
 
@@ -26,6 +25,7 @@ from vcache.dag.shipping import Parcel, Shipping, unfit
 from vcache.entry import make_key
 from vcache.errors import ConfigError, UsageError, VcacheError
 from vcache.hash import digest
+from vcache.kit.data import dataclass
 from vcache.kit.ids import uuid7
 from vcache.kit.logs import logger
 from vcache.kit.taskpool import TaskPool

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from vcache.kit.data import dataclass
 
 __all__ = ["LEVELS", "Diagnostic", "parse", "plain"]
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.graph import levels
+from vcache.kit.data import dataclass
 from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:

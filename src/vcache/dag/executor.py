@@ -6,8 +6,9 @@ It knows nothing of caches and graphs: a job says all that is to be known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.dag.node import Command, Node

@@ -6,10 +6,10 @@ It must not know where journals are, nor what output looked like: it hands on th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass, field, replace
 
 if TYPE_CHECKING:
     from vcache.dag.journal import Line

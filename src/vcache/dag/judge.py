@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from vcache.dag.evaluate import words_of
 from vcache.dag.node import CONSOLE, Command, Made
 from vcache.dag.nodelogs import log_digest
 from vcache.errors import GraphError
+from vcache.kit.data import replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vcache.entry import make_key
 from vcache.hash import digest
+from vcache.kit.data import dataclass, field
 from vcache.outcome import Hit
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from vcache.errors import FingerprintError, GraphError
 from vcache.fingerprint import traced
 from vcache.fingerprint.inputs import Absent, File, Glob, Spec
 from vcache.fingerprint.origin import Origin, Project, origin
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

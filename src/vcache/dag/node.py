@@ -7,8 +7,9 @@ Paths are as the build file gives them: relative to the graph's base directory, 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
+
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from vcache.entry import Dep
@@ -108,7 +109,7 @@ class Script:
             a coroutine that yields `Need`s and returns the command.
     """
 
-    start: Callable[[], Command | None | Coroutine[Need, tuple[object, ...], Command | None]]
+    start: Callable[[], Command | Coroutine[Need, tuple[object, ...], Command | None] | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from vcache.kit.data import dataclass
 from vcache.portable import ROOT
 
 __all__ = ["VERSION", "Order", "expanded", "pack", "unpack", "wrong_version"]

@@ -7,7 +7,6 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from vcache import recipes
@@ -15,6 +14,7 @@ from vcache.dag import events
 from vcache.dag.completion import owner_of
 from vcache.dag.graph import critical_path, reach
 from vcache.dag.state import State
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.action import Actions

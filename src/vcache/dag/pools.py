@@ -6,11 +6,11 @@ It must not know what runs, nor where.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from vcache.dag.node import CONSOLE, Pool
 from vcache.errors import GraphError
+from vcache.kit.data import dataclass, field
 from vcache.kit.names import did_you_mean
 from vcache.kit.prioq import PriorityQueue
 

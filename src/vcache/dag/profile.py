@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from vcache.dag.events import Finished, Hit, Missed, Noted, RunEnded, RunStarted, Skipped, Started, UpToDate
 from vcache.dag.waits import Waits
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 from vcache.kit.fs_atomic import write_atomic
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache as once
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final, cast
@@ -31,6 +30,7 @@ from vcache.errors import FingerprintError, UnsafePath, UsageError, VcacheError
 from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
 from vcache.fingerprint.digests import FileDigests
 from vcache.fingerprint.tools import find_tool
+from vcache.kit.data import dataclass
 from vcache.outcome import Hit
 from vcache.portable import ROOT, is_told_by
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from struct import Struct
 from typing import TYPE_CHECKING, Final
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from vcache.action import Actions

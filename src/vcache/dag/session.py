@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +21,7 @@ from vcache.dag.run import Options, Tally
 from vcache.dag.runner import Runner
 from vcache.dag.tree import Tree
 from vcache.errors import GraphError, StoreBusy, VcacheError
+from vcache.kit.data import replace
 from vcache.kit.eventbus import EventBus
 from vcache.kit.fs_atomic import LockFile
 from vcache.kit.ids import uuid7

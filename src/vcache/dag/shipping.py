@@ -10,7 +10,6 @@ import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from vcache.artifacts import collect, put_in_place
@@ -24,6 +23,7 @@ from vcache.fingerprint.compilers import HEEDED, compiler_tools
 from vcache.fingerprint.restoring import Restorer
 from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
+from vcache.kit.data import dataclass
 from vcache.pieces import Artifact, planned
 from vcache.portable import portable_name, portable_text
 

@@ -16,10 +16,10 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
 from typing import Final
 
 from vcache.errors import UsageError
+from vcache.kit.data import dataclass
 
 __all__ = ["Traced", "read_trace", "tidied", "under_strace"]
 

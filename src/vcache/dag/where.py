@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from operator import attrgetter, eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from vcache.dag.diagnostics import LEVELS
 from vcache.errors import GraphError
+from vcache.kit.data import dataclass
 from vcache.kit.names import did_you_mean
 
 if TYPE_CHECKING:

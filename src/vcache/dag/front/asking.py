@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from vcache.dag.front.targets import Promise, Target
@@ -22,6 +21,7 @@ from vcache.errors import FingerprintError, GraphError, VcacheError
 from vcache.fingerprint.arguments import identity
 from vcache.fingerprint.inputs import Dir, File
 from vcache.fingerprint.manifest import Manifest
+from vcache.kit.data import dataclass, field
 from vcache.outcome import Hit
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,6 +17,7 @@ from vcache.dag.front.trouble import caller, place_of
 from vcache.errors import FingerprintError, GraphError, UsageError
 from vcache.fingerprint.arguments import bind, identity
 from vcache.fingerprint.inputs import Dir, File
+from vcache.kit.data import dataclass, field
 from vcache.kit.units import seconds, size_bytes
 
 if TYPE_CHECKING:

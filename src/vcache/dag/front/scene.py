@@ -7,8 +7,9 @@ graphs nor nodes by their content.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
+
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from vcache.dag.node import Node

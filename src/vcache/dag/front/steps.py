@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypedDict, cast
 
 from vcache.dag.front.calls import Asked, Maker, as_bytes, as_seconds
@@ -17,6 +17,7 @@ from vcache.dag.front.targets import Handle, Inputs, Target, replaced
 from vcache.dag.front.words import Cmd, environment, joined
 from vcache.dag.node import Command, Need, Node, Retry, Script
 from vcache.errors import GraphError
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from vcache.dag.front.graph import PyGraph

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast, overload
 
 from vcache.dag.front.scene import Paper, current_frame, current_graph
@@ -16,6 +15,7 @@ from vcache.dag.front.trouble import caller
 from vcache.dag.node import Call, Need, Node
 from vcache.errors import GraphError
 from vcache.fingerprint.inputs import Dir, Env, File, Glob, Tool
+from vcache.kit.data import dataclass, field
 
 if TYPE_CHECKING:
     from typing import NoReturn

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, ParamSpec, TypedDict, TypeVar, cast
 
 from vcache.dag.front.asking import Asking
@@ -19,6 +18,7 @@ from vcache.dag.front.scene import Frame
 from vcache.dag.front.targets import Handle, Promise, replaced
 from vcache.dag.node import Call, Need, Node
 from vcache.errors import GraphError, NodeFailed, UsageError
+from vcache.kit.data import dataclass
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:

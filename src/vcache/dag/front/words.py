@@ -9,7 +9,6 @@ import os
 import posixpath
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Final
 
 from vcache.dag.front.scene import Frame, Paper, current_frame, current_graph
@@ -18,6 +17,7 @@ from vcache.dag.front.trouble import caller
 from vcache.dag.node import Command
 from vcache.errors import GraphError
 from vcache.fingerprint.inputs import Dir, Env, File, Glob, Tool
+from vcache.kit.data import dataclass, replace
 
 __all__ = ["Cmd", "Program", "Word", "cmd", "environment", "frame_or_refuse", "joined", "sh"]
 

@@ -6,13 +6,13 @@ It follows src/dyndep_parser.cc. It changes no graph.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from vcache.dag.ninja.lexer import Lexer, Token
 from vcache.dag.ninja.manifest import version_of
 from vcache.dag.ninja.scope import Edge, Paths, Scope, Text, evaluate
 from vcache.errors import GraphError
+from vcache.kit.data import dataclass
 
 __all__ = ["Discovered", "complete", "parse_dyndep"]
 

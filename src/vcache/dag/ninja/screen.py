@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
+
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

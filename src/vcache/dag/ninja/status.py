@@ -9,7 +9,6 @@ of line, the next status line begins a line of its own.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from vcache.dag.events import (
@@ -29,6 +28,7 @@ from vcache.dag.events import (
 from vcache.dag.ninja.progress import FORMAT, Progress
 from vcache.dag.ninja.screen import strip_ansi
 from vcache.dag.node import CONSOLE, Command
+from vcache.kit.data import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

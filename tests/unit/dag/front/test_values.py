@@ -260,7 +260,7 @@ def test_what_is_no_trace_is_passed_over(project: Project, monkeypatch: pytest.M
     project.load(ASKING)
     project.run()
     ours = Asking._traces
-    odd = [
+    odd: list[object] = [
         None, 7, "text", [1], [[1, 2, 3]], [[[[1, 2, 3]], [], []]], [[[], [[]], []]], [[[], [["call"]], []]],
         [[[], [["call", "lines", 3, {}]], []]], [[[], [["path"]], []]], [[[], [["call", "lines", [], 3]], []]], [[[], [["more", 1]], []]],
     ]  # fmt: skip
