@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vcache.cli.place import VCACHEFILE, Place
 from vcache.cli.running import opened, stopping
 from vcache.errors import GraphError, UsageError
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.cache import Cache

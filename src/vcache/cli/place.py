@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from vcache.errors import UsageError
+from vcache.kit.data import NamedTuple
 
 __all__ = ["VCACHEFILE", "Place", "find_place"]
 

@@ -6,7 +6,8 @@ Whatever is not plain, a wrong option too, is left to click, which says it bette
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from vcache.kit.data import NamedTuple
 
 __all__ = ["Plain", "main", "read"]
 

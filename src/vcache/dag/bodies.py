@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vcache.dag import events
 from vcache.dag.node import Call, Command, Made, Need, Script
@@ -17,6 +17,7 @@ from vcache.dag.state import State
 from vcache.entry import Dep
 from vcache.errors import NodeFailed, VcacheError
 from vcache.hash import digest
+from vcache.kit.data import NamedTuple
 from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:

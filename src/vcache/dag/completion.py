@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vcache.action import Published
 from vcache.dag.evaluate import outs_of
@@ -18,6 +18,7 @@ from vcache.dag.nodelogs import Chunks, keep
 from vcache.entry import Dep
 from vcache.errors import UsageError
 from vcache.fingerprint.depfile import parse_depfile, parse_show_includes
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.dag.evaluate import Evaluator

@@ -7,7 +7,9 @@ defines them all: as dataclasses they would take 4 ms of what an incremental one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.dag.node import Node

@@ -6,9 +6,9 @@ It knows nothing of caches and graphs: a job says all that is to be known.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from vcache.kit.data import dataclass
+from vcache.kit.data import NamedTuple, dataclass
 
 if TYPE_CHECKING:
     from vcache.dag.node import Command, Node

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from vcache.dag import durations
 from vcache.dag.events import (
@@ -28,6 +28,7 @@ from vcache.dag.events import (
 )
 from vcache.dag.frozen import DIRECTORY
 from vcache.dag.waits import Waits
+from vcache.kit.data import NamedTuple
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:

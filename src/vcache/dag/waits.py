@@ -7,9 +7,10 @@ a node ran, and what a Python body asked for, are not known here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from vcache.dag.events import Finished, Hit, Started
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.dag.events import Event

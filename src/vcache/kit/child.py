@@ -11,7 +11,9 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from subprocess import Popen
