@@ -723,30 +723,6 @@ def test_the_guard_notices_a_change_in_this_process(
     assert code_print(module.f).deps != before.deps
 
 
-def test_the_guard_is_fast() -> None:
-    """Asking whether a function with five globals is current takes about as long as a few calls."""
-    namespace: dict[str, object] = {"__name__": "solo"}
-    exec(
-        "import json\nA = 1\nB = 'b'\ndef g(x): return x\ndef h(): return A\n"
-        "def f(x): return A, B, g(x), h(), json\n", namespace
-    )  # fmt: skip
-    func = namespace["f"]
-    assert callable(func)
-    guard = code_print(func).is_current
-
-    def best(call: Callable[[], object]) -> int:
-        times = []
-        for _ in range(20):
-            start = time.perf_counter_ns()
-            for _ in range(200):
-                call()
-            times.append(time.perf_counter_ns() - start)
-        return min(times)
-
-    # A ratio, as the machine's speed is not the matter: some 15 calls of an empty function.
-    assert best(guard) < 40 * best(lambda: None)
-
-
 def test_a_table_that_other_threads_fill_can_be_looked_at(tmp_path: Path) -> None:
     """A global dict growing meanwhile makes a print stale, and never an error."""
     func = solo(tmp_path, "memo = {n: n for n in range(50)}\ndef f(): return memo\n")
