@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -50,7 +51,7 @@ class Asked:
     inputs: Inputs = field(default_factory=Inputs)
 
 
-class Maker:
+class Maker(ABC):
     """A function of a build file whose calls are nodes. Equal calls are one node.
 
     Attributes:
@@ -86,9 +87,9 @@ class Maker:
         except UsageError as error:
             raise GraphError(f"{self.place}: {error}") from None
 
+    @abstractmethod
     def make(self, asked: Asked) -> tuple[Node, Handle]:
         """The node of a call that was not made before, and its handle."""
-        raise NotImplementedError
 
     def ask(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Handle:
         """The handle of a call.
