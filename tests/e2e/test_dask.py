@@ -48,7 +48,8 @@ class Cluster:
     @property
     def url(self) -> str:
         file = self.home / "scheduler.json"
-        _wait(file.exists, "the scheduler starts")
+        # It is there before it is written: an object has come whole with its last brace.
+        _wait(lambda: file.exists() and file.read_text().rstrip().endswith("}"), "the scheduler starts")
         return str(json.loads(file.read_text())["address"]).replace("tcp://", "dask://")
 
     def close(self) -> None:
