@@ -147,7 +147,8 @@ class Tree:
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         text = done.stdout + done.stderr
-        return done.returncode, re.findall(r"^\[\d+/\d+\] (.*)$", text, re.MULTILINE), text
+        # Not only at the beginnings of lines: ninja goes on behind output that ended none.
+        return done.returncode, re.findall(r"\[\d+/\d+\] (.*)$", text, re.MULTILINE), text
 
     def files(self) -> dict[str, bytes]:
         """What the steps have made, and what they found in the sources; not what a program remembers."""
