@@ -147,8 +147,7 @@ class Tree:
             capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         text = done.stdout + done.stderr
-        # Not only at the beginnings of lines: ninja goes on behind output that ended none.
-        return done.returncode, re.findall(r"\[\d+/\d+\] (.*)$", text, re.MULTILINE), text
+        return done.returncode, re.findall(r"^\[\d+/\d+\] (.*)$", text, re.MULTILINE), text
 
     def files(self) -> dict[str, bytes]:
         """What the steps have made, and what they found in the sources; not what a program remembers."""
@@ -162,7 +161,8 @@ class Tree:
 def check(steps: list[Step], edits: list[tuple[str, int, str]]) -> None:
     ours_program = [sys.executable, "-c", "from vcache.__main__ import ninja; ninja()"]
     with tempfile.TemporaryDirectory() as home:
-        theirs = Tree(Path(home, "theirs"), [NINJA], steps)
+        # One job at a time: of the lines that ninja holds back while a console step runs it prints the last only.
+        theirs = Tree(Path(home, "theirs"), [NINJA, "-j1"], steps)
         ours = Tree(Path(home, "ours"), ours_program, steps)
         note((ours.place / "build.ninja").read_text().replace(RULES, ""))
         for edit in (None, *edits):
