@@ -723,6 +723,31 @@ def test_the_guard_notices_a_change_in_this_process(
     assert code_print(module.f).deps != before.deps
 
 
+def test_the_guard_does_little() -> None:
+    """Asking whether a function with five globals is current calls nothing: it compares what it has."""
+    namespace: dict[str, object] = {"__name__": "solo"}
+    exec(
+        "import json\nA = 1\nB = 'b'\ndef g(x): return x\ndef h(): return A\n"
+        "def f(x): return A, B, g(x), h(), json\n", namespace
+    )  # fmt: skip
+    func = namespace["f"]
+    assert callable(func)
+    guard = code_print(func).is_current
+    calls: list[str] = []
+
+    def note(_frame: object, event: str, _arg: object) -> None:
+        calls.append(event)
+
+    sys.setprofile(note)
+    try:
+        is_current = guard()
+    finally:
+        sys.setprofile(None)
+    assert is_current
+    # The guard itself, and what ends the profile.
+    assert (calls.count("call"), calls.count("c_call")) == (1, 1)
+
+
 def test_a_table_that_other_threads_fill_can_be_looked_at(tmp_path: Path) -> None:
     """A global dict growing meanwhile makes a print stale, and never an error."""
     func = solo(tmp_path, "memo = {n: n for n in range(50)}\ndef f(): return memo\n")
