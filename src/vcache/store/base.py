@@ -41,6 +41,7 @@ __all__ = [
     "HeldPath",
     "Ledger",
     "Listing",
+    "Presence",
     "Staging",
     "Store",
     "StoreCounters",
@@ -63,6 +64,11 @@ class StoreInfo(NamedTuple):
             verifies the BLAKE3 digest of whatever it returns.
         is_persistent: records survive the process.
         is_read_only: `put` and `delete` raise `StoreReadOnly`.
+        is_verified: `get` compared the content with its BLAKE3 digest: nobody need do so again.
+        is_listed: `scan` can walk the keys; otherwise it raises `StoreError`, and `counters` knows
+            neither entries nor bytes.
+        keeps_time: its operations end by `vcache.kit.deadlines.left_s`; otherwise whoever sets
+            a deadline waits for them in another thread.
     """
 
     name: str
@@ -71,6 +77,9 @@ class StoreInfo(NamedTuple):
     is_trusted: bool
     is_persistent: bool
     is_read_only: bool = False
+    is_verified: bool = False
+    is_listed: bool = True
+    keeps_time: bool = False
 
 
 class StoreCounters(NamedTuple):
@@ -140,6 +149,14 @@ class Batches(Protocol):
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
         """Keep all records; in a failure some may have been kept."""
+
+
+@runtime_checkable
+class Presence(Protocol):
+    """A store that can say what it lacks without moving it."""
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of the keys that it does not have. What it has counts as used."""
 
 
 @runtime_checkable

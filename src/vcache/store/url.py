@@ -1,4 +1,4 @@
-"""Stores by address: `mem:64MB`, `disk:target/.vcache?max=20GB&max_age=30d`, or a bare path.
+"""Stores by address: `mem:64MB`, `disk:target/.vcache?max=20GB&max_age=30d`, `https://host/base`, or a bare path.
 
 The one place that picks a store; each is imported when its address is used. Other
 distributions add schemes by entry points of the group `vcache.stores`: the name is the scheme,
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, TypeVar
@@ -174,6 +175,8 @@ def _addresses(url: str | Path) -> list[str | Path]:
 
 def _open_one(url: StoreUrl, clock: Clock) -> Store:
     opener = _OPENERS.get(url.scheme)
+    if opener is None and url.scheme.startswith("fs+"):
+        return _open_network("fs", url, clock)
     return _open_plugin(url) if opener is None else opener(url, clock)
 
 
@@ -231,6 +234,21 @@ def _open_disk(url: StoreUrl, clock: Clock) -> Store:
     )
 
 
+def _open_network(module: str, url: StoreUrl, clock: Clock) -> Store:
+    """A store of another machine behind its guard.
+
+    Each module of a network store has `open_url(url, options) -> Store`, which takes its own options.
+    """
+    from importlib import import_module
+
+    from vcache.store.guard import guarded
+
+    options = Options(url)
+    return guarded(
+        url, options, partial(import_module(f"vcache.store.{module}").open_url, url, options), clock
+    )
+
+
 def _hint(word: str, choices: Iterable[str]) -> str:
     """The nearest names in words, or nothing."""
     found = nearest(word, choices)
@@ -248,4 +266,13 @@ def _decoded(text: str) -> str:
 _OPENERS: Final[Mapping[str, Callable[[StoreUrl, Clock], Store]]] = {
     "disk": _open_disk,
     "mem": _open_memory,
+    # Each of these is another machine's word: guarded, and sealed where its address says so.
+    "http": partial(_open_network, "http"),
+    "https": partial(_open_network, "http"),
+    "reapi": partial(_open_network, "reapi"),
+    "reapis": partial(_open_network, "reapi"),
+    "redis": partial(_open_network, "redis"),
+    "rediss": partial(_open_network, "redis"),
+    "redis+unix": partial(_open_network, "redis"),
+    "s3": partial(_open_network, "s3"),
 }
