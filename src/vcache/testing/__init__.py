@@ -7,7 +7,9 @@ hypothesis takes half a second to load.
 import pytest
 
 # Before the import, or a failing assertion of the suite would not show its values.
-pytest.register_assert_rewrite(*(f"vcache.testing.{name}" for name in ("machine", "powers", "stores")))
+pytest.register_assert_rewrite(
+    *(f"vcache.testing.{name}" for name in ("expect", "machine", "powers", "stores"))
+)
 
 from vcache.testing.clock import FakeClock  # noqa: E402 - after the registration above
 from vcache.testing.faults import FaultyStore, flip_bit, flip_stored  # noqa: E402
@@ -18,6 +20,7 @@ from vcache.testing.powers import (  # noqa: E402
     FilesTests,
     ListingTests,
     PersistentTests,
+    PresenceTests,
     VerifiableTests,
     WatchedTests,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "FilesTests",
     "ListingTests",
     "PersistentTests",
+    "PresenceTests",
     "StoreTests",
     "VerifiableTests",
     "WatchedTests",

@@ -12,7 +12,8 @@ import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from vcache.entry import make_key
-from vcache.store.base import Batches, Collectable, Files, Listing, Verifiable
+from vcache.store.base import Batches, Collectable, Files, Listing, Presence, Verifiable
+from vcache.testing.expect import expect_entries, expect_keys
 from vcache.testing.records import body_of, make_record
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class _StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def start_empty(self) -> None:
-        assert list(self.store.scan()) == []
+        expect_keys(self.store, [])
 
     @rule(key=_KEYS, what=_RECORDS)
     def put(self, key: Key, what: tuple[int, int, bool]) -> None:
@@ -85,7 +86,7 @@ class _StoreMachine(RuleBasedStateMachine):
 
     @rule(prefix=st.sampled_from([b"", b"\0sal", b"other"]))
     def scan(self, prefix: bytes) -> None:
-        assert sorted(self.store.scan(prefix)) == sorted(key for key in self.model if key.startswith(prefix))
+        expect_keys(self.store, (key for key in self.model if key.startswith(prefix)), prefix)
 
     @precondition(lambda self: isinstance(self.store, Batches))
     @rule(batch=st.dictionaries(_KEYS, _RECORDS))
@@ -103,6 +104,12 @@ class _StoreMachine(RuleBasedStateMachine):
         assert set(found) == {key for key in keys if key in self.model}
         for key, record in found.items():
             self.compare(key, record)
+
+    @precondition(lambda self: isinstance(self.store, Presence))
+    @rule(keys=st.lists(_KEYS))
+    def missing(self, keys: list[Key]) -> None:
+        assert isinstance(self.store, Presence)
+        assert set(self.store.missing(keys)) == {key for key in keys if key not in self.model}
 
     @precondition(lambda self: isinstance(self.store, Listing))
     @rule()
@@ -150,7 +157,7 @@ class _StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.store.counters().entries == len(self.model)
+        expect_entries(self.store, len(self.model))
 
     def compare(self, key: Key, record: Record | None) -> None:
         expected = self.model.get(key)

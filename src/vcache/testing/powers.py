@@ -16,7 +16,18 @@ import pytest
 from vcache.entry import Encoding, Entry, Record, make_key
 from vcache.errors import StoreClosed, StoreError
 from vcache.hash import digest
-from vcache.store.base import Batches, Collectable, Files, Listing, Store, Survey, Verifiable, Watched
+from vcache.store.base import (
+    Batches,
+    Collectable,
+    Files,
+    Listing,
+    Presence,
+    Store,
+    Survey,
+    Verifiable,
+    Watched,
+)
+from vcache.testing.expect import expect_entries, expect_keys
 from vcache.testing.records import SIZES, body_of, make_record, named
 
 __all__ = [
@@ -26,6 +37,7 @@ __all__ = [
     "FilesTests",
     "ListingTests",
     "PersistentTests",
+    "PresenceTests",
     "VerifiableTests",
     "WatchedTests",
 ]
@@ -40,6 +52,10 @@ class WatchedStore(Store, Watched, Protocol):
 
 class BatchStore(Store, Batches, Protocol):
     """A store that takes batches."""
+
+
+class PresenceStore(Store, Presence, Protocol):
+    """A store that says what it lacks."""
 
 
 class ListingStore(Store, Listing, Protocol):
@@ -126,7 +142,7 @@ class BatchesTests:
         """No keys, no records."""
         store.put_many({})
         assert dict(store.get_many([])) == {}
-        assert store.counters().entries == 0
+        expect_entries(store, 0)
 
     def test_a_closed_store_takes_no_batch(self, store: BatchStore) -> None:
         """After `close` batches raise StoreClosed."""
@@ -136,6 +152,43 @@ class BatchesTests:
             store.get_many([key])
         with pytest.raises(StoreClosed):
             store.put_many({key: record})
+
+
+class PresenceTests:
+    """What is missing is exactly what `get` does not find."""
+
+    def test_what_is_missing_is_told(self, store: PresenceStore) -> None:
+        """Of keys that are there, were deleted, and never were: the last two; and so again after a put."""
+        there, gone, absent = ([named(f"{word} {n}") for n in range(20)] for word in ("there", "gone", "no"))
+        large = make_key("x" * 5000)
+        store.put(large, make_record(large, body_of(300_000)))
+        for key, record in there + gone:
+            store.put(key, record)
+        for key, _ in gone:
+            store.delete(key)
+        asked = [key for pairs in (gone, there, absent) for key, _ in pairs] + [large, make_key("y" * 5000)]
+        expected = {key for key, _ in gone + absent} | {make_key("y" * 5000)}
+        assert set(store.missing(asked)) == expected
+        assert {key for key in asked if store.get(key) is None} == expected
+        for key, record in gone:
+            store.put(key, record)
+        assert set(store.missing(asked)) == expected - {key for key, _ in gone}
+
+    def test_missing_takes_any_number_of_keys(self, store: PresenceStore) -> None:
+        """None, one twice, and thousands."""
+        key, record = named("k")
+        assert set(store.missing([])) == set()
+        assert set(store.missing([key, key])) == {key}
+        store.put(key, record)
+        assert set(store.missing([key, key])) == set()
+        many = [make_key(f"many {number}") for number in range(3000)]
+        assert set(store.missing([*many, key])) == set(many)
+
+    def test_a_closed_store_misses_nothing(self, store: PresenceStore) -> None:
+        """After `close` asking raises StoreClosed."""
+        store.close()
+        with pytest.raises(StoreClosed):
+            store.missing([make_key("k")])
 
 
 class ListingTests:
@@ -268,7 +321,7 @@ class FilesTests:
         assert store.open(make_key("absent")) is None
         assert store.hold(make_key("absent")) is None
         key = make_key("packed")
-        store.put(key, make_record(key, body_of(300_000), encoding=Encoding.LZ4))
+        store.put(key, make_record(key, body_of(300_000) + bytes(300_000), encoding=Encoding.LZ4))
         assert store.hold(key) is None
 
     def test_a_closed_store_has_no_files(self, store: FileStore, tmp_path: Path) -> None:
@@ -315,8 +368,8 @@ class CollectableTests:
         entries = [row for row, is_entry in enumerate(survey.is_entry) if is_entry]
         assert store.evict(survey, entries) == len(keys)
         assert [store.get(key) for key in keys] == [None] * len(keys)
-        assert list(store.scan()) == []
-        assert store.counters().entries == 0
+        expect_keys(store, [])
+        expect_entries(store, 0)
         assert store.evict(survey, entries) == 0
 
     def test_the_least_recently_used_can_be_told(self, store: CollectableStore) -> None:
@@ -398,8 +451,8 @@ class PersistentTests:
         store.delete(named("gone")[0])
         store.close()
         again = reopen()
-        assert set(again.scan()) == set(records)
-        assert again.counters().entries == len(records)
+        expect_keys(again, records)
+        expect_entries(again, len(records))
         for key, record in records.items():
             assert _got(again, key).head == record.head
             assert _got(again, key).body == record.body
@@ -418,7 +471,9 @@ class PersistentTests:
         assert other.get(key) is None
         for number in range(200):
             (store, other)[number % 2].put(*named(f"both {number}"))
-        assert set(store.scan()) == set(other.scan()) == {named(f"both {number}")[0] for number in range(200)}
+        both = {named(f"both {number}")[0] for number in range(200)}
+        expect_keys(store, both)
+        expect_keys(other, both)
 
     def test_a_copy_is_stale_when_another_store_writes(
         self, store: Store, reopen: Callable[[], Store]
@@ -459,7 +514,7 @@ class DamageTests:
         assert store.get(key) is None
         assert store.get(key) is None
         assert store.counters().corrupt >= 1
-        assert list(store.scan()) == [named("sound")[0]]
+        expect_keys(store, [named("sound")[0]])
         assert _got(store, named("sound")[0]).body == named("sound")[1].body
         store.put(key, make_record(key, content))
         assert _got(store, key).body == content

@@ -6,7 +6,9 @@ import random
 from typing import TYPE_CHECKING, Final, TypedDict, Unpack
 
 from vcache.entry import Dep, Encoding, Entry, Key, Record, make_key
+from vcache.errors import UsageError
 from vcache.hash import digest
+from vcache.serialize import pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,10 +39,21 @@ class EntryFields(TypedDict, total=False):
     is_pinned: bool
 
 
-def make_record(key: Key, body: bytes = b"content", **fields: Unpack[EntryFields]) -> Record:
-    """A record of a body, with its true digest and size unless it is packed."""
+def make_record(key: Key, content: bytes = b"content", **fields: Unpack[EntryFields]) -> Record:
+    """A record of a content, with its true digest and size, packed as `encoding` says.
+
+    Raises:
+        UsageError: a packed content has to be one that packing makes smaller.
+    """
     fields.setdefault("created_ns", CREATED_NS)
-    return Record(Entry(key=key, digest=digest(body), size_bytes=len(body), **fields).encode(), body)
+    head = Entry(key=key, digest=digest(content), size_bytes=len(content), **fields).encode()
+    encoding = fields.get("encoding", Encoding.IDENTITY)
+    if encoding is Encoding.IDENTITY:
+        return Record(head, content)
+    packed, body = pack([content], len(content), compress="lz4" if encoding is Encoding.LZ4 else "zstd")
+    if packed is not encoding:
+        raise UsageError(f"{content!r:.40} of {len(content)} bytes is not smaller as {encoding.name}")
+    return Record(head, bytes(body))
 
 
 def named(name: str | bytes) -> tuple[Key, Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -9,11 +10,22 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from vcache.entry import Entry, Key, Record
-from vcache.errors import StoreClosed
+from vcache.entry import Encoding, Entry, Key, Record
+from vcache.errors import StoreClosed, StoreError, UsageError
+from vcache.hash import digest
+from vcache.serialize import unpack
 from vcache.store.base import Store, StoreCounters, Watched
 from vcache.store.memory import MemoryStore
-from vcache.testing import BatchesTests, DamageTests, FaultyStore, ListingTests, StoreTests, WatchedTests
+from vcache.testing import (
+    BatchesTests,
+    DamageTests,
+    FaultyStore,
+    ListingTests,
+    PresenceTests,
+    StoreTests,
+    WatchedTests,
+    make_record,
+)
 from vcache.testing.machine import store_machine
 
 
@@ -255,6 +267,76 @@ class ListsBodiless(MemoryStore):
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
         return super().entries()
+
+
+class KnowsPresence(MemoryStore):
+    """A memory store that says what it lacks."""
+
+    __slots__ = ()
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        there = set(self.scan())
+        return {key for key in keys if key not in there}
+
+
+class MissesInOrder(KnowsPresence):
+    """Thinks that an answer ends with the first key that is there."""
+
+    __slots__ = ()
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        lacks = super().missing(keys)
+        return set(itertools.takewhile(lacks.__contains__, keys))
+
+
+def test_a_store_that_misjudges_presence_fails() -> None:
+    """`PresenceTests` pass for a store that keeps the law, and fail for one that does not."""
+    PresenceTests().test_what_is_missing_is_told(KnowsPresence())
+    PresenceTests().test_missing_takes_any_number_of_keys(KnowsPresence())
+    with pytest.raises(AssertionError):
+        PresenceTests().test_what_is_missing_is_told(MissesInOrder())
+
+
+class Unlisted(Plain):
+    """Cannot walk its keys, and says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.info = self.info._replace(is_listed=False, is_trusted=False)
+
+    def scan(self, prefix: bytes = b"") -> Iterator[Key]:
+        raise StoreError("there is no listing")
+
+    def counters(self) -> StoreCounters:
+        return StoreCounters(0, 0)
+
+
+class ListsNothing(Unlisted):
+    """Says that it has no listing, and gives an empty one."""
+
+    def scan(self, prefix: bytes = b"") -> Iterator[Key]:
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    "name", sorted(name for name in vars(StoreTests) if "scan" in name or "count" in name)
+)
+def test_a_store_without_listings_is_a_store(name: str) -> None:
+    """What cannot be walked raises, and counts nothing; an empty walk would be a lie."""
+    getattr(StoreTests(), name)(Unlisted())
+    if "scan" in name:
+        with pytest.raises(pytest.fail.Exception):
+            getattr(StoreTests(), name)(ListsNothing())
+
+
+def test_packed_records_are_packed() -> None:
+    """A record of an encoding unpacks to what its head says; what does not shrink is refused."""
+    for encoding in Encoding:
+        record = make_record(b"\0sk", b"content " * 50, encoding=encoding)
+        assert unpack(encoding, record.body, size_bytes=400) == b"content " * 50
+        assert record.entry().digest == digest(b"content " * 50)
+    with pytest.raises(UsageError, match="ZSTD"):
+        make_record(b"\0sk", b"x", encoding=Encoding.ZSTD)
 
 
 def test_broken_powers_fail() -> None:
