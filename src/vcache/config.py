@@ -19,7 +19,7 @@ from vcache.kit.data import NamedTuple, dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.units import seconds, size_bytes
 
-__all__ = ["KEYS", "PROJECT_FILES", "Described", "Settings", "default_dir", "load"]
+__all__ = ["KEYS", "PROJECT_FILES", "Described", "Settings", "default_dir", "load", "state_dir"]
 
 DEFAULT: Final = "default"
 _PREFIX: Final = "VCACHE_"
@@ -142,6 +142,15 @@ def load(
 def default_dir() -> Path:
     """The user's own cache directory for vcache, as the platform has it."""
     return _user_dir("cache")
+
+
+def state_dir() -> Path:
+    """Where what concerns no single cache is kept, without reading settings files.
+
+    The directory of VCACHE_DIR, or the user's own.
+    """
+    named = os.environ.get(_variable("dir"))
+    return Path(named).expanduser().absolute() if named else default_dir()
 
 
 def _user_dir(kind: Literal["cache", "config"]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from vcache.config import KEYS, Settings, _user_dir, load
+from vcache.config import KEYS, Settings, _user_dir, default_dir, load, state_dir
 from vcache.errors import ConfigError
 from vcache.kit.flags import Flags
 
@@ -265,3 +265,13 @@ def test_settings_do_not_change() -> None:
         settings.namespace = "y"  # type: ignore[misc]
     assert isinstance(settings.flags, Flags)
     assert {row.key: row.value for row in settings.describe()}["dir"] == "x"
+
+
+def test_state_lies_where_the_cache_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """the directory of VCACHE_DIR, also a relative one, or the user's; no settings file is read"""
+    monkeypatch.chdir(tmp_path)
+    at(tmp_path, "vcache.toml", "this is = no TOML")
+    monkeypatch.setenv("VCACHE_DIR", "cache")
+    assert state_dir() == tmp_path / "cache"
+    monkeypatch.setenv("VCACHE_DIR", "")
+    assert state_dir() == default_dir()

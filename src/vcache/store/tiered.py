@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import BinaryIO, Final, Protocol, cast
 
 from vcache.entry import Encoding, Entry, Key, Record
-from vcache.errors import SerializeError, StoreClosed, StoreError, StoreReadOnly, UsageError
+from vcache.errors import StoreClosed, StoreError, StoreReadOnly, UsageError
 from vcache.hash import digest
 from vcache.kit.data import replace
-from vcache.serialize import unpack
 from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched, satisfies
+from vcache.store.checking import verified
 from vcache.store.tiers import (
     each_once,
     entries_of,
@@ -28,7 +28,7 @@ from vcache.store.tiers import (
     watched_below,
 )
 
-__all__ = ["TieredStore", "verified"]
+__all__ = ["TieredStore"]
 
 _EPOCHS: Final = 256
 
@@ -69,7 +69,8 @@ class TieredStore:
             raise UsageError("a tiered store needs at least one tier")
         self._gets = [tier.get for tier in self.tiers]
         self._names = [tier.info.name for tier in self.tiers]
-        self._is_trusted = [tier.info.is_trusted for tier in self.tiers]
+        # What a tier has verified itself need not be verified again.
+        self._is_trusted = [tier.info.is_trusted or tier.info.is_verified for tier in self.tiers]
         places = range(len(self.tiers))
         # For each tier the place of the watched one that it mirrors, if any, and how to ask that.
         self._mirrored = [watched_below(self.tiers, place) for place in places]
@@ -364,16 +365,6 @@ class TieredStore:
             raise error
         # CPython switches threads at calls and jumps only: this adds without a lock.
         self._faults += 1
-
-
-def verified(key: Key, record: Record) -> Record | None:
-    """The record if it is the key's and its content has the digest that its head claims, or None."""
-    try:
-        entry = record.entry()
-        content = unpack(entry.encoding, record.body, size_bytes=entry.size_bytes)
-    except SerializeError:
-        return None
-    return record if entry.key == key and digest(content) == entry.digest else None
 
 
 def _nothing(_: Key) -> None:

@@ -12,9 +12,10 @@ from vcache.errors import StoreClosed, StoreError, StoreFull, StoreReadOnly, Sto
 from vcache.hash import digest
 from vcache.serialize import pack
 from vcache.store.base import Store
+from vcache.store.checking import verified
 from vcache.store.disk import DiskStore
 from vcache.store.memory import MemoryStore
-from vcache.store.tiered import TieredStore, verified
+from vcache.store.tiered import TieredStore
 from vcache.testing import FaultyStore, make_record
 
 KEY = make_key("k")
@@ -252,6 +253,17 @@ def test_what_a_tier_makes_up_is_absent(record: Record, disk: DiskStore) -> None
     disk.delete(KEY)
     assert store.get_many([KEY])[KEY].body == b"content"
     assert store.counters().corrupt == 2
+
+
+def test_what_a_tier_has_verified_is_not_verified_again() -> None:
+    """A tier that compares contents itself is taken at its word."""
+    tier = remote()
+    tier.info = tier.info._replace(is_verified=True)
+    wrong = packed(b"content", digest=bytes(32))
+    tier.inner.put(KEY, wrong)
+    assert TieredStore([tier]).get(KEY) is wrong
+    tier.info = tier.info._replace(is_verified=False)
+    assert TieredStore([tier]).get(KEY) is None
 
 
 @pytest.mark.parametrize("record", [Record(b"no head", b""), make_record(make_key("another"))])

@@ -107,6 +107,7 @@ _OWN_NAMES = frozenset(
     {
         "CACHEDIR.TAG", "format", "lock", "janitor.lock", "index", "index.new",
         "segments", "blobs", "tmp", "locks", "quarantine",
+        "remotes",  # of network tiers, which may be used first: see docs/design/network.md
     }
 )  # fmt: skip
 
