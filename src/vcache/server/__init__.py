@@ -1,0 +1,1 @@
+"""One process, one store, every dialect: what `vcache serve` runs (docs/design/server.md)."""

@@ -1,0 +1,48 @@
+"""Who asks: the role and the namespace that a token gives. Plain data."""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from typing import Final
+
+from vcache.kit.data import dataclass
+
+__all__ = ["NAMESPACE", "OPEN", "Caller", "Role"]
+
+NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class Role(IntEnum):
+    """What a token may do, from the least (docs/design/server.md)."""
+
+    READER = 1
+    WRITER = 2
+    BUILDER = 3
+    ADMIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        token: the id of the token, never the secret; empty where the server is open.
+        role: what it may do.
+        namespace: the only one it sees; empty where the server is open.
+        may_write_results: whether it may say what an action's result is.
+    """
+
+    token: str
+    role: Role
+    namespace: str
+    may_write_results: bool = True
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it may put and delete."""
+        return self.role >= Role.WRITER
+
+
+OPEN: Final = Caller("", Role.ADMIN, "")
+"""Anybody, on a loopback server without tokens."""

@@ -1,0 +1,1 @@
+"""What each kind of client says and expects; one module a dialect."""

@@ -1,0 +1,313 @@
+"""One request and its answer: all that a dialect sees of HTTP.
+
+Nothing else touches ASGI. It knows the caller's rights and the vault, and no dialect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import parse_qsl
+
+from vcache.kit.data import dataclass
+from vcache.server.callers import Caller
+from vcache.server.refused import Refusal, Refused
+from vcache.server.vault import Found, Kept, Vault
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Check", "Desk", "Exchange", "Header"]
+
+T = TypeVar("T")
+Header = tuple[str, str]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_IN_MEMORY_BYTES: Final = 1 << 20
+_BINARY: Final = (b"content-type", b"application/octet-stream")
+
+
+class Check(Protocol):
+    """Looks at a body while it comes."""
+
+    def update(self, chunk: Buffer) -> object:
+        """Take the next bytes in."""
+
+    def finish(self) -> None:
+        """Say that they were all.
+
+        Raises:
+            Refused: they are not what they should be.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What all exchanges share.
+
+    Attributes:
+        vault: where values are.
+        limit_bytes: the longest body.
+        directory: where long bodies wait to be published; on the file system of the store.
+        run: runs what blocks on a thread.
+        admit: called before a body is read, with the caller and its length where it is known; may refuse.
+        note: told of each change: the caller, action, dialect, realm, name and what was kept.
+    """
+
+    vault: Vault
+    limit_bytes: int
+    directory: Path
+    run: Callable[..., Awaitable[Any]]
+    admit: Callable[[Caller, int | None], None]
+    note: Callable[[Caller, str, str, str, str | bytes, Kept | None], None]
+
+
+class Exchange:
+    """One request, answered once.
+
+    Attributes:
+        method: in capitals.
+        path: percent-decoded, without the query.
+        caller: who asks.
+        outcome: "hit", "miss", "put" or "": for metrics and the access log.
+        status: of the answer, 0 while there is none.
+        sent_bytes, received_bytes: of bodies.
+        saved_ns: what a hit saves.
+    """
+
+    __slots__ = (
+        "_headers", "_query", "_receive", "_scope", "_send", "caller", "desk", "dialect", "method", "outcome",
+        "path", "received_bytes", "saved_ns", "sent_bytes", "status",
+    )  # fmt: skip
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, *, caller: Caller, desk: Desk, dialect: str
+    ) -> None:
+        self._scope, self._receive, self._send = scope, receive, send
+        self._headers: dict[bytes, bytes] | None = None
+        self._query: dict[str, str] | None = None
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.caller, self.desk, self.dialect = caller, desk, dialect
+        self.outcome = ""
+        self.status = self.sent_bytes = self.received_bytes = self.saved_ns = 0
+
+    # -- the request -----------------------------------------------------------------------
+
+    def header(self, name: str) -> str | None:
+        """A header by its lower-case name; the first of several."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = dict(reversed(self._scope["headers"]))
+        value = headers.get(name.encode())
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the query, decoded; the last of several."""
+        if self._query is None:
+            self._query = dict(
+                parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            )
+        return self._query
+
+    @property
+    def length_bytes(self) -> int | None:
+        """How long the body says it is; None if it does not.
+
+        Raises:
+            Refused: the header is no number.
+        """
+        text = self.header("content-length")
+        if text is None:
+            return None
+        if not text.isascii() or not text.isdigit():
+            raise Refused(Refusal.MALFORMED, f"Content-Length: {text!r:.40} is not a number")
+        return int(text)
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """The whole body, in memory.
+
+        Raises:
+            Refused: it is longer, shorter than it said, or the client went away.
+        """
+        length = self.length_bytes
+        if length is not None and length > limit_bytes:
+            raise Refused(
+                Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit_bytes} are taken here"
+            )
+        parts: list[bytes] = []
+        async for chunk in self._chunks(length, limit_bytes):
+            parts.append(chunk)  # noqa: PERF401 - PEP 530 would make no difference, and the name helps
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def keep(
+        self,
+        realm: str,
+        name: str | bytes,
+        *,
+        checks: Sequence[Check] = (),
+        meta: Mapping[str, str] | None = None,
+        cost_ns: int | Callable[[], int] = 0,
+        tags: frozenset[str] = frozenset(),
+        limit_bytes: int | None = None,
+    ) -> Kept:
+        """Take the body in as a value of the caller's namespace, checked and published whole.
+
+        Args:
+            checks: see every byte before it is published.
+            cost_ns: what it took to make; a callable is asked when the whole body was seen.
+
+        Raises:
+            Refused: no right, no room, too long, cut off, or a check says no. Nothing was changed.
+        """
+        self.require_write()
+        length = self.length_bytes
+        limit = self.desk.limit_bytes if limit_bytes is None else min(limit_bytes, self.desk.limit_bytes)
+        if length is not None and length > limit:
+            raise Refused(Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit} are taken")
+        self.desk.admit(self.caller, length)
+        content = await self._taken(length, limit, checks)
+        try:
+            cost = cost_ns if isinstance(cost_ns, int) else cost_ns()
+            kept: Kept = await self.desk.run(
+                lambda: self.desk.vault.put(
+                    self.caller.namespace, realm, name, content, meta=meta, cost_ns=cost, tags=tags
+                )
+            )
+        finally:
+            if isinstance(content, Path):
+                content.unlink(missing_ok=True)
+        self.outcome = "put"
+        self.desk.note(self.caller, "put", self.dialect, realm, name, kept)
+        return kept
+
+    def require_write(self) -> None:
+        """Refuse a caller that may only read.
+
+        Raises:
+            Refused: it may only read.
+        """
+        if not self.caller.may_write:
+            raise Refused(Refusal.FORBIDDEN, "this token may only read")
+
+    # -- the store -------------------------------------------------------------------------
+
+    def get(self, realm: str, name: str | bytes) -> Found | None:
+        """A value of the caller's namespace."""
+        return self.desk.vault.get(self.caller.namespace, realm, name)
+
+    async def delete(self, realm: str, name: str | bytes) -> bool:
+        """Forget a value of the caller's namespace; whether there was one.
+
+        Raises:
+            Refused: no right, or the store fails.
+        """
+        self.require_write()
+        is_gone: bool = await self.desk.run(
+            lambda: self.desk.vault.delete(self.caller.namespace, realm, name)
+        )
+        if is_gone:
+            self.desk.note(self.caller, "delete", self.dialect, realm, name, None)
+        return is_gone
+
+    # -- the answer ------------------------------------------------------------------------
+
+    async def answer(self, status: int, body: Buffer = b"", headers: Iterable[Header] = ()) -> None:
+        """Answer in one write; for HEAD without the body, but with its length."""
+        size = memoryview(body).nbytes
+        lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        if status != 204 and status >= 200:
+            lines.append((b"content-length", b"%d" % size))
+        await self._start(status, lines, b"" if self.method == "HEAD" else body)
+
+    async def send(self, found: Found, headers: Iterable[Header] = (), *, status: int = 200) -> None:
+        """Answer with a value, and count a hit."""
+        self.hit(found)
+        lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        if not any(name == b"content-type" for name, _ in lines):
+            lines.append(_BINARY)
+        lines.append((b"content-length", b"%d" % found.size_bytes))
+        await self._start(status, lines, b"" if self.method == "HEAD" else found.body)
+
+    async def absent(self, body: bytes = b"", headers: Iterable[Header] = ()) -> None:
+        """Answer 404, and count a miss."""
+        self.outcome = "miss"
+        await self.answer(404, body, headers)
+
+    def hit(self, found: Found) -> None:
+        """Count a hit, for an answer of another form."""
+        self.outcome = "hit"
+        self.saved_ns = int.from_bytes(found.record.head[44:52], "little")
+
+    # -- inside ----------------------------------------------------------------------------
+
+    async def _start(self, status: int, lines: list[tuple[bytes, bytes]], body: Buffer) -> None:
+        self.status = status
+        self.sent_bytes = memoryview(body).nbytes
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _chunks(self, length: int | None, limit_bytes: int) -> Any:
+        """The body as it comes, its length compared with what was said."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise Refused(Refusal.MALFORMED, "the client went away before the body was complete")
+            chunk: bytes = message.get("body", b"")
+            more = message.get("more_body", False)
+            self.received_bytes += len(chunk)
+            if self.received_bytes > limit_bytes:
+                raise Refused(Refusal.TOO_LARGE, f"a body of more than {limit_bytes} bytes")
+            if chunk:
+                yield chunk
+        if length is not None and self.received_bytes != length:
+            raise Refused(
+                Refusal.MALFORMED, f"a body of {self.received_bytes} bytes, {length} were announced"
+            )
+
+    async def _taken(self, length: int | None, limit_bytes: int, checks: Sequence[Check]) -> bytes | Path:
+        """The body in memory, or in a file where it is long."""
+        parts: list[bytes] = []
+        size = 0
+        chunks = self._chunks(length, limit_bytes)
+        file = None
+        path = ""
+        try:
+            async for chunk in chunks:
+                for check in checks:
+                    check.update(chunk)
+                parts.append(chunk)
+                size += len(chunk)
+                if size > _IN_MEMORY_BYTES:
+                    if file is None:
+                        fd, path = tempfile.mkstemp(prefix="upload-", dir=self.desk.directory)
+                        file = os.fdopen(fd, "wb", buffering=0)
+                    await self.desk.run(file.write, b"".join(parts))
+                    parts, size = [], 0
+            for check in checks:
+                check.finish()
+            if file is None:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+            if parts:
+                await self.desk.run(file.write, b"".join(parts))
+        except BaseException:
+            if path:
+                os.unlink(path)
+            raise
+        finally:
+            if file is not None:
+                file.close()
+        return Path(path)
+
+
+async def on_thread(work: Callable[..., T], *arguments: object) -> T:
+    """What blocks, off the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)

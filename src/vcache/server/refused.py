@@ -1,0 +1,39 @@
+"""Why a request is not done, before anybody has put it in the words of a dialect."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from vcache.errors import VcacheError
+
+__all__ = ["Refusal", "Refused"]
+
+
+class Refusal(Enum):
+    """The kinds of refusals, and the plain HTTP status of each."""
+
+    MALFORMED = 400  # not what it claims to be: framing, digest, name
+    UNAUTHENTICATED = 401  # no token, or one that is wrong, expired or revoked
+    FORBIDDEN = 403  # a token without that right
+    ABSENT = 404
+    METHOD = 405
+    CONFLICT = 409
+    LENGTH_REQUIRED = 411
+    PRECONDITION = 412
+    TOO_LARGE = 413
+    RANGE = 416
+    BUSY = 503  # for a while: shutting down, or too many at once
+    BROKEN = 500  # ours: the store fails
+    FULL = 507  # no room on the disk or in the quota
+
+
+class Refused(VcacheError):
+    """A request that is not done.
+
+    Attributes:
+        kind: which refusal it is.
+    """
+
+    def __init__(self, kind: Refusal, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind

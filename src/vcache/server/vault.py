@@ -1,0 +1,209 @@
+"""Values of foreign tools in a store: by namespace, realm and name, the content as it came.
+
+It knows stores and entries, and nothing of HTTP, tokens or dialects. Every method may be called
+from any thread; `get`, `has` and `missing` do not block on a disk tier.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record, make_key
+from vcache.errors import StoreError, StoreFull
+from vcache.hash import DIGEST_BYTES, digest
+from vcache.kit.data import dataclass
+from vcache.server.refused import Refusal, Refused
+from vcache.store.base import Files, Store, satisfies
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Found", "Vault", "realm_key", "realm_prefix"]
+
+_DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
+_ENCODING: Final = 3  # the byte of a head that says how the body is packed
+
+
+class Found:
+    """A value that is there.
+
+    Attributes:
+        record: its verified record, unpacked.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+
+    @property
+    def body(self) -> memoryview:
+        """The content; of a large value a read-only mapping of its file."""
+        return memoryview(self.record.body)
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the content is."""
+        return memoryview(self.record.body).nbytes
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE3 of the content."""
+        return self.record.head[_DIGEST]
+
+    @property
+    def meta(self) -> Mapping[str, str]:
+        """What was kept with it."""
+        return self.record.entry().meta if self.record.head[1] & Flag.META else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a put did.
+
+    Attributes:
+        is_new: the name was not there before.
+        digest: BLAKE3 of the content.
+    """
+
+    is_new: bool
+    digest: bytes
+    size_bytes: int
+
+
+def realm_key(namespace: str, realm: str, name: str | bytes) -> Key:
+    """The key of a dialect's value."""
+    return make_key(name, namespace=f"@{namespace}:{realm}")
+
+
+def realm_prefix(namespace: str, realm: str = "") -> bytes:
+    """With what the keys of a realm, or of all realms of a namespace, begin."""
+    return f"@{namespace}:{realm}\0".encode() if realm else f"@{namespace}:".encode()
+
+
+class Vault:
+    """The values of all dialects in one store.
+
+    Args:
+        store: a disk store, or tiers with one.
+        clock: UTC epoch nanoseconds.
+    """
+
+    def __init__(self, store: Store, *, clock: Callable[[], int] = time.time_ns) -> None:
+        self.store = store
+        self._clock = clock
+        self._files: Files | None = store if satisfies(store, Files) else None
+
+    # -- reading ---------------------------------------------------------------------------
+
+    def get(self, namespace: str, realm: str, name: str | bytes) -> Found | None:
+        """A value, or None; a fault of the store is None too."""
+        return self.get_key(realm_key(namespace, realm, name))
+
+    def get_key(self, key: Key) -> Found | None:
+        """As `get`, by the key in the store."""
+        try:
+            record = self.store.get(key)
+        except (StoreError, OSError):
+            return None
+        if record is None or record.head[_ENCODING] != Encoding.IDENTITY:
+            return None
+        return Found(record)
+
+    def has(self, namespace: str, realm: str, name: str | bytes) -> bool:
+        """Whether a value is there, whole; it counts as used."""
+        return self.get(namespace, realm, name) is not None
+
+    def missing(self, namespace: str, realm: str, names: Sequence[str]) -> list[str]:
+        """Those of the names that are not there; the others count as used."""
+        return [name for name in names if not self.has(namespace, realm, name)]
+
+    def entries(self, namespace: str, realm: str = "") -> Iterator[Entry]:
+        """The entries of a realm, or of a whole namespace, in no order."""
+        from vcache.store.tiers import entries_of
+
+        return entries_of(self.store, realm_prefix(namespace, realm))
+
+    # -- writing ---------------------------------------------------------------------------
+
+    def put(
+        self,
+        namespace: str,
+        realm: str,
+        name: str | bytes,
+        content: Buffer | Path,
+        *,
+        meta: Mapping[str, str] | None = None,
+        cost_ns: int = 0,
+        tags: frozenset[str] = frozenset(),
+    ) -> Kept:
+        """Keep a value; one that is there with the same content and words is not written again.
+
+        Args:
+            content: the bytes, or a file beside the store, which is consumed.
+
+        Raises:
+            Refused: there is no room, or the store fails. What was there is intact.
+        """
+        key = realm_key(namespace, realm, name)
+        old = self.get_key(key)
+        try:
+            if isinstance(content, Path):
+                return self._put_file(key, content, old, meta=meta or {}, cost_ns=cost_ns, tags=tags)
+            entry = Entry(
+                key,
+                digest(content),
+                memoryview(content).nbytes,
+                created_ns=self._clock(),
+                cost_ns=cost_ns,
+                tags=tags,
+                meta=dict(meta or {}),
+            )
+            if not _is_same(old, entry):
+                self.store.put(key, Record(entry.encode(), content))
+            return Kept(old is None, entry.digest, entry.size_bytes)
+        except StoreFull as error:
+            raise Refused(Refusal.FULL, str(error)) from error
+        except (StoreError, OSError) as error:
+            raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+
+    def delete(self, namespace: str, realm: str, name: str | bytes) -> bool:
+        """Forget a value; whether there was one.
+
+        Raises:
+            Refused: the store fails.
+        """
+        try:
+            return self.store.delete(realm_key(namespace, realm, name))
+        except (StoreError, OSError) as error:
+            raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+
+    def _put_file(
+        self,
+        key: Key,
+        source: Path,
+        old: Found | None,
+        *,
+        meta: Mapping[str, str],
+        cost_ns: int,
+        tags: frozenset[str],
+    ) -> Kept:
+        entry = Entry(
+            key, bytes(DIGEST_BYTES), 0,
+            created_ns=self._clock(), cost_ns=cost_ns, tags=tags, meta=dict(meta),
+        )  # fmt: skip
+        if self._files is None:
+            raise Refused(Refusal.BROKEN, f"the store {self.store.info.url!r} keeps no files")
+        kept = self._files.put_file(entry, source, move=True)
+        return Kept(old is None, kept.digest, kept.size_bytes)
+
+
+def _is_same(old: Found | None, new: Entry) -> bool:
+    """Whether a value says all that a new one would say."""
+    if old is None or old.digest != new.digest:
+        return False
+    entry = old.record.entry()
+    return (entry.meta, entry.cost_ns, entry.tags) == (new.meta, new.cost_ns, new.tags)
