@@ -1,8 +1,8 @@
 """Every hash function vcache uses, each for one purpose.
 
 BLAKE3 names content: whatever crosses a trust boundary is identified by it. xxh3 finds
-accidents inside a local tier and places keys in the index. crc32, adler32 and murmur3
-exist for foreign formats only. No other module imports these libraries.
+accidents inside a local tier and places keys in the index. The others exist for foreign
+formats only. No other module imports these libraries.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ __all__ = [
     "crc32",
     "digest",
     "file_digest",
+    "md5",
     "murmur3",
     "placement",
+    "sha256",
 ]
 
 DIGEST_BYTES = 32
@@ -82,6 +84,26 @@ def file_digest(path: Path | str, *, size_bytes: int) -> bytes:
             return blake3(file.read()).digest()
     threads = blake3.AUTO if size_bytes >= _THREADED_BYTES else 1
     return blake3(max_threads=threads).update_mmap(path).digest()
+
+
+def sha256(*parts: Buffer) -> bytes:
+    """The 32-byte SHA-256 of several buffers as if they were one, as Bazel and AWS use it."""
+    from hashlib import sha256  # 1 ms, for foreign formats
+
+    state = sha256()
+    for part in parts:
+        state.update(part)
+    return state.digest()
+
+
+def md5(*parts: Buffer) -> bytes:
+    """The 16-byte MD5 of several buffers as if they were one, as the ETags of S3 use it."""
+    from hashlib import md5
+
+    state = md5(usedforsecurity=False)
+    for part in parts:
+        state.update(part)
+    return state.digest()
 
 
 def crc32(data: Buffer) -> int:

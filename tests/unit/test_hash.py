@@ -57,6 +57,15 @@ def test_a_missing_file_is_an_os_error(tmp_path):
             hashes.file_digest(tmp_path / "absent", size_bytes=size)
 
 
+def test_foreign_digests_are_those_of_their_standards():
+    """SHA-256 as in FIPS 180-4, MD5 as in RFC 1321; parts count as one."""
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert hashes.sha256(b"abc").hex() == hashes.sha256(b"a", memoryview(b"bc"), b"").hex() == sha256
+    assert hashes.sha256().hex().startswith("e3b0c44298fc1c149afbf4c8996fb924")
+    assert hashes.md5(b"abc") == hashes.md5(bytearray(b"ab"), b"c")
+    assert hashes.md5(b"abc").hex() == "900150983cd24fb0d6963f7d28e17f72"
+
+
 def test_the_checksum_finds_every_flipped_bit():
     """No single-bit error keeps the checksum; parts and whole agree."""
     data = bytearray(os.urandom(200))
