@@ -16,16 +16,17 @@ from vcache.testing import (
     BatchesTests,
     FaultyStore,
     ListingTests,
+    PresenceTests,
     StoreTests,
 )
 
 
-class TestMemoryOverDisk(OnDisk):
+class TestMemoryOverDisk(OnDisk, PresenceTests):
     def build(self, directory: Path) -> Store:
         return TieredStore([MemoryStore(), DiskStore(directory)])
 
 
-class TestMemoryOverDiskOverPlain(OnDisk):
+class TestMemoryOverDiskOverPlain(OnDisk, PresenceTests):
     """A mirror, a tier that owns records, and one that can do the required only."""
 
     def build(self, directory: Path) -> Store:
@@ -38,12 +39,12 @@ class TestMemoryOverDiskOverPlain(OnDisk):
         )
 
 
-class TestDiskOverDisk(OnDisk):
+class TestDiskOverDisk(OnDisk, PresenceTests):
     def build(self, directory: Path) -> Store:
         return TieredStore([DiskStore(directory / "near"), DiskStore(directory / "far")])
 
 
-class TestMemoryOverMemory(StoreTests, BatchesTests, ListingTests):
+class TestMemoryOverMemory(StoreTests, BatchesTests, ListingTests, PresenceTests):
     """Two tiers that own records, none with files to hold."""
 
     cannot = (Files,)

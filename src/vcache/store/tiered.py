@@ -19,12 +19,18 @@ from vcache.kit.data import replace
 from vcache.store.base import Batches, Files, HeldPath, Store, StoreCounters, StoreInfo, Watched, satisfies
 from vcache.store.checking import verified
 from vcache.store.tiers import (
+    counted,
     each_once,
     entries_of,
     entry_of,
     get_each,
     info_of,
+    is_far,
+    lent,
+    missing_in,
+    put_each,
     require_read_only_last,
+    walked,
     watched_below,
 )
 
@@ -50,17 +56,24 @@ class TieredStore:
     raised: a record that stays would be served. Read-only tiers come last and are not written;
     what they hold cannot be deleted and is seen again once nothing above hides it.
 
+    A tier whose bytes come from elsewhere is *far*. Where there is a place that lasts above it, a far
+    tier is asked for keys and never walked: `scan`, `entries` and `counters` are of the near tiers.
+
     Attributes:
         tiers: the stores, in the order they are asked. They are closed with this one.
+        is_far: whether one of them is.
+        fetched, fetched_bytes: how many records far tiers gave to readers of this process, and their
+            bodies' bytes. Concurrent threads may lose a few.
+        arriving: told each key before a far tier is asked for it; whether it has come near meanwhile.
 
     Raises:
         UsageError: there is no tier, or one that is read-only hides one that is not.
     """
 
     __slots__ = (
-        "_corrupt", "_deletable", "_epochs", "_faults", "_gets", "_is_current", "_is_trusted", "_mirrored", "_names",
-        "_next_epoch", "_owners", "_searched_from", "_top_get", "_top_is_current", "_writable", "info",
-        "tiers",
+        "_corrupt", "_deletable", "_epochs", "_far", "_faults", "_gets", "_is_current", "_is_trusted", "_mirrored",
+        "_names", "_next_epoch", "_owners", "_searched_from", "_top_get", "_top_is_current", "_walked", "_writable",
+        "arriving", "fetched", "fetched_bytes", "info", "is_far", "tiers",
     )  # fmt: skip
 
     def __init__(self, tiers: Sequence[Store]) -> None:
@@ -80,6 +93,12 @@ class TieredStore:
         ]
         self._owners = [self.tiers[place] for place in places if self._mirrored[place] is None]
         require_read_only_last(self._owners)
+        self._walked = walked(self._owners)
+        # Where the first far tier stands; far ones come last, or nothing is gained by the others.
+        self._far = next((place for place in places if is_far(self.tiers[place])), len(self.tiers))
+        self.is_far = self._far < len(self.tiers)
+        self.fetched = self.fetched_bytes = 0
+        self.arriving: Callable[[Key], bool] | None = None
         # The tiers that can be changed, the last first; with and without the mirrors.
         self._deletable = [place for place in reversed(places) if not self.tiers[place].info.is_read_only]
         self._writable = [place for place in self._deletable if self._mirrored[place] is None]
@@ -158,43 +177,48 @@ class TieredStore:
         found: dict[Key, Record] = {}
         missing: Sequence[Key] = keys
         for place in range(len(self.tiers)):
-            epochs = [self._epochs[hash(key) % _EPOCHS] for key in missing] if place else ()
+            epochs = {key: self._epochs[hash(key) % _EPOCHS] for key in missing} if place else {}
             had = self._ask_many(place, missing)
-            if place:
-                for key, epoch in zip(missing, epochs, strict=True):
-                    if key in had:
-                        self._promote(key, had[key], place, epoch)
+            if had and place:
+                self._promote(had, place, epochs)
             found.update(had)
             missing = [key for key in missing if key not in had]
         return found
 
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of the keys that no tier has; each tier is asked for the rest, those that lasts first."""
+        missing = set(keys)
+        for tier in self._owners:
+            try:
+                missing = missing_in(tier, list(missing)) if missing else missing
+            except (StoreError, OSError) as error:
+                self._fault(error)
+        return missing
+
     def put_many(self, records: Mapping[Key, Record]) -> None:
         """Keep all records in every tier that owns records."""
 
-        def put_all(tier: Store) -> None:
-            if satisfies(tier, Batches):
-                tier.put_many(records)
-            else:
-                for key, record in records.items():
-                    tier.put(key, record)
-
-        self._write(records, put_all)
+        self._write(records, lambda tier: put_each(tier, records))
 
     def scan(self, prefix: bytes = b"") -> Iterator[Key]:
-        """Walk the keys of all tiers, each once."""
-        if len(self._owners) == 1:
-            return self._owners[0].scan(prefix)
-        return each_once((key, key) for tier in self._owners for key in tier.scan(prefix))
+        """Walk the keys of the tiers that are walked, each once."""
+        if len(self._walked) == 1:
+            return self._walked[0].scan(prefix)
+        return each_once((key, key) for tier in self._walked for key in tier.scan(prefix))
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
-        """Walk the entries of all tiers, of each key the one that is read first."""
-        if len(self._owners) == 1:
-            return entries_of(self._owners[0], prefix)
-        return each_once((entry.key, entry) for tier in self._owners for entry in entries_of(tier, prefix))
+        """Walk the entries of the tiers that are walked, of each key the one that is read first."""
+        if len(self._walked) == 1:
+            return entries_of(self._walked[0], prefix)
+        return each_once((entry.key, entry) for tier in self._walked for entry in entries_of(tier, prefix))
 
     def entry(self, key: Key) -> Entry | None:
-        """The entry of a key, from the first tier that has it."""
+        """The entry of a key, from the first tier that has it. One that is far is brought near."""
         for tier in self._owners:
+            if is_far(tier):
+                # Whoever asks wants the content next: one way there, not two.
+                found = self._search(key, self._far)
+                return None if found is None else found[1].entry()
             try:
                 entry = entry_of(tier, key)
             except (StoreError, OSError) as error:
@@ -217,8 +241,10 @@ class TieredStore:
             return entry
         self._open_epoch(key)
         entry = keeper.put_file(entry, source, move=move)
-        if len(self._writable) > 1 and (record := keeper.get(key)) is not None:
-            self._write((key,), lambda tier: None if tier is keeper else tier.put(key, record))
+        if len(self._writable) > 1:
+            with lent(keeper, entry) as record:
+                if record is not None:
+                    self._write((key,), lambda tier: None if tier is keeper else tier.put(key, record))
         return entry
 
     def open(self, key: Key) -> tuple[Entry, BinaryIO] | None:
@@ -241,15 +267,7 @@ class TieredStore:
 
     def counters(self) -> StoreCounters:
         """What the fullest tier holds, and what happened to any."""
-        each = [tier.counters() for tier in self.tiers]
-        fullest = max(each, key=lambda counters: counters.entries)
-        return StoreCounters(
-            entries=fullest.entries,
-            size_bytes=fullest.size_bytes,
-            corrupt=self._corrupt + sum(counters.corrupt for counters in each),
-            evicted=sum(counters.evicted for counters in each),
-            faults=self._faults + sum(counters.faults for counters in each),
-        )
+        return counted(self.tiers, self._walked, corrupt=self._corrupt, faults=self._faults)
 
     def close(self) -> None:
         """Close every tier, also if one of them fails to. May be called again."""
@@ -262,17 +280,28 @@ class TieredStore:
         if failed is not None:
             raise failed
 
-    def _search(self, key: Key) -> tuple[str, Record] | None:
-        """The first tier's name and record that can be had, copied to the tiers above."""
+    def _search(self, key: Key, start: int = -1, end: int | None = None) -> tuple[str, Record] | None:
+        """The first tier's name and record that can be had, copied to the tiers above.
+
+        Args:
+            start, end: the places of the first tier that is asked, and of the first that is not.
+        """
         epoch = self._epochs[hash(key) % _EPOCHS]
-        for place in range(self._searched_from, len(self.tiers)):
+        start = self._searched_from if start < 0 else start
+        for place in range(start, len(self.tiers) if end is None else end):
+            if place == self._far and self.arriving is not None and self.arriving(key):
+                near = self._search(key, end=place)
+                if near is not None:
+                    return near
             try:
                 record = self._gets[place](key)
             except (StoreError, OSError) as error:
                 self._fault(error)
                 continue
             if record is not None and (record := self._served(place, key, record)) is not None:
-                self._promote(key, record, place, epoch)
+                if place >= self._far:
+                    self._count_fetched((record,))
+                self._promote({key: record}, place, {key: epoch})
                 return self._names[place], record
         return None
 
@@ -285,9 +314,11 @@ class TieredStore:
         except (StoreError, OSError) as error:
             self._fault(error)
             return {}
-        if self._mirrored[place] is None and self._is_trusted[place]:
-            return had
-        return {key: record for key in had if (record := self._served(place, key, had[key])) is not None}
+        if self._mirrored[place] is not None or not self._is_trusted[place]:
+            had = {key: record for key in had if (record := self._served(place, key, had[key])) is not None}
+        if place >= self._far:
+            self._count_fetched(had.values())
+        return had
 
     def _served(self, place: int, key: Key, record: Record) -> Record | None:
         """A record if it is current, where its tier mirrors another, and sound, where it is not trusted."""
@@ -302,23 +333,29 @@ class TieredStore:
             self._corrupt += 1
         return checked
 
-    def _promote(self, key: Key, record: Record, place: int, epoch: int) -> None:
-        """Copy a record to the tiers above the one that had it.
+    def _promote(self, records: Mapping[Key, Record], place: int, epochs: Mapping[Key, int]) -> None:
+        """Copy records to the tiers above the one that had them, in one batch a tier.
 
         A mirror takes only what its watched tier gave, for the token. A `put` or `delete` of this
         process that began since the record was read opened another epoch: what was copied over
         its outcome is removed again. A lock would have to be held while tiers do I/O.
         """
-        slot = hash(key) % _EPOCHS
+        now = self._epochs
         for above in range(place - 1, -1, -1):
             tier, mirrored = self.tiers[above], self._mirrored[above]
             try:
                 if mirrored == place:
-                    tier.put(key, record)
-                elif above in self._writable and self._epochs[slot] == epoch:
-                    tier.put(key, record)
-                    if self._epochs[slot] != epoch:
-                        tier.delete(key)
+                    put_each(tier, records)
+                elif above in self._writable:
+                    fresh = {
+                        key: record
+                        for key, record in records.items()
+                        if now[hash(key) % _EPOCHS] == epochs[key]
+                    }
+                    put_each(tier, fresh)
+                    for key in fresh:
+                        if now[hash(key) % _EPOCHS] != epochs[key]:
+                            tier.delete(key)
             except (StoreError, OSError) as error:
                 self._fault(error)
 
@@ -358,6 +395,11 @@ class TieredStore:
 
     def _open_epoch(self, key: Key) -> None:
         self._epochs[hash(key) % _EPOCHS] = self._next_epoch()
+
+    def _count_fetched(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.fetched += 1
+            self.fetched_bytes += memoryview(record.body).nbytes
 
     def _fault(self, error: Exception) -> None:
         """Count a tier's failure; a closed tier is the caller's misuse and raised."""

@@ -6,24 +6,45 @@ It knows the protocols of stores only, and moves no record.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
-from vcache.entry import Entry, Key, Record
+from vcache.entry import Encoding, Entry, Key, Record
 from vcache.errors import DecodeError, UsageError
-from vcache.store.base import Listing, Store, StoreInfo, Watched, satisfies
+from vcache.store.base import (
+    Batches,
+    Files,
+    Listing,
+    Presence,
+    Store,
+    StoreCounters,
+    StoreInfo,
+    Watched,
+    satisfies,
+)
 
 __all__ = [
+    "counted",
     "each_once",
     "entries_of",
     "entry_of",
     "get_each",
     "info_of",
+    "is_far",
+    "lent",
+    "missing_in",
+    "put_each",
     "require_read_only_last",
+    "walked",
     "watched_below",
 ]
 
 _T = TypeVar("_T")
+
+# Below, reading beats opening and mapping a file.
+_MAPPED_BYTES: Final = 1 << 20
 
 
 def watched_below(tiers: Sequence[Store], place: int) -> int | None:
@@ -59,6 +80,73 @@ def info_of(tiers: Sequence[Store], *, is_read_only: bool) -> StoreInfo:
         is_persistent=any(info.is_persistent for info in infos),
         is_read_only=is_read_only,
     )
+
+
+def is_far(tier: Store) -> bool:
+    """Whether a tier is another machine's or another user's: what is there is not this cache's to walk."""
+    return not tier.info.is_trusted
+
+
+def walked(owners: Sequence[Store]) -> tuple[Store, ...]:
+    """The tiers whose keys are the store's own: those near that last, else all that can be walked.
+
+    A bucket that a whole company fills is asked for keys. Walking it would take minutes, and what is
+    done to each key found, such as dropping it by a tag, would be done to everybody.
+    """
+    near = tuple(tier for tier in owners if not is_far(tier) and tier.info.is_persistent)
+    return near or tuple(tier for tier in owners if tier.info.is_listed)
+
+
+def counted(tiers: Sequence[Store], walked: Sequence[Store], *, corrupt: int, faults: int) -> StoreCounters:
+    """What the fullest of the walked tiers holds, and what happened to any that is asked cheaply.
+
+    Args:
+        corrupt, faults: what the tiered store itself has counted.
+    """
+    each = {id(tier): tier.counters() for tier in tiers if not is_far(tier) or not tier.info.is_listed}
+    each.update({id(tier): tier.counters() for tier in walked if id(tier) not in each})
+    held = [each[id(tier)] for tier in tiers if id(tier) in each and (not is_far(tier) or tier in walked)]
+    fullest = max(held, key=lambda counters: counters.entries, default=StoreCounters(0, 0))
+    return StoreCounters(
+        entries=fullest.entries,
+        size_bytes=fullest.size_bytes,
+        corrupt=corrupt + sum(counters.corrupt for counters in each.values()),
+        evicted=sum(counters.evicted for counters in each.values()),
+        faults=faults + sum(counters.faults for counters in each.values()),
+    )
+
+
+@contextmanager
+def lent(tier: Store, entry: Entry) -> Iterator[Record | None]:
+    """The record of an entry to be copied elsewhere: a large body that is a file is mapped, not read."""
+    held = None
+    if entry.encoding is Encoding.IDENTITY and entry.size_bytes >= _MAPPED_BYTES and satisfies(tier, Files):
+        held = tier.hold(entry.key)
+    if held is None:
+        yield tier.get(entry.key)
+        return
+    try:
+        with open(held.path, "rb") as file:
+            body = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        yield Record(entry.encode(), body)
+    finally:
+        held.release()
+
+
+def put_each(tier: Store, records: Mapping[Key, Record]) -> None:
+    """A batch of records into a tier, whether it takes batches or not."""
+    if len(records) > 1 and satisfies(tier, Batches):
+        tier.put_many(records)
+    else:
+        for key, record in records.items():
+            tier.put(key, record)
+
+
+def missing_in(tier: Store, keys: Sequence[Key]) -> set[Key]:
+    """Those of the keys that a tier does not have."""
+    if satisfies(tier, Presence):
+        return tier.missing(keys)
+    return {key for key in keys if entry_of(tier, key) is None}
 
 
 def get_each(tier: Store, keys: Iterable[Key]) -> dict[Key, Record]:

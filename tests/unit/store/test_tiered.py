@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -158,7 +158,7 @@ def test_a_record_found_below_is_copied_up(disk: DiskStore) -> None:
 
 def test_entries_and_keys_of_several_owners_come_once(disk: DiskStore) -> None:
     """A key in two tiers is one key; its entry is that of the tier read first."""
-    far, other = remote(), make_key("only far")
+    far, other = remote(is_trusted=True), make_key("only far")
     store = TieredStore([disk, far])
     store.put(KEY, RECORD)
     far.inner.put(KEY, make_record(KEY, b"older below"))
@@ -526,3 +526,134 @@ def test_what_another_process_deleted_was_not_there(tmp_path: Path) -> None:
     assert not other.delete(KEY)
     near.close()
     other.close()
+
+
+# -- tiers of other machines -----------------------------------------------------------------
+
+
+class Remote(FaultyStore):
+    """A far tier that takes batches and says what it lacks, and notes every call."""
+
+    def __init__(self, **claims: bool) -> None:
+        said = {"is_trusted": False, "is_shared": True, "is_persistent": True} | claims
+        super().__init__(MemoryStore(), name="remote", **said)
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        self._enter("get_many")
+        return {key: record for key in keys if (record := self.inner.get(key)) is not None}
+
+    def put_many(self, records: Mapping[Key, Record]) -> None:
+        self._enter("put_many")
+        self.inner.put_many(records)  # type: ignore[attr-defined]
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        self._enter("missing")
+        return {key for key in keys if self.inner.get(key) is None}
+
+
+def test_a_batch_asks_a_far_tier_once_and_is_kept_at_once(tmp_path: Path) -> None:
+    """A thousand keys cost one call of the far tier, and one of the tier that keeps what came."""
+
+    class Counted(DiskStore):
+        batches = 0
+
+        def put_many(self, records: Mapping[Key, Record]) -> None:
+            Counted.batches += 1
+            super().put_many(records)
+
+    far, near = Remote(), Counted(tmp_path / "near")
+    store = TieredStore([MemoryStore(), near, far])
+    keys = [make_key(str(number)) for number in range(1000)]
+    far.inner.put_many({key: make_record(key) for key in keys})  # type: ignore[attr-defined]
+    assert set(store.get_many([*keys, KEY])) == set(keys)
+    assert (far.calls["get_many"], far.calls["get"], Counted.batches) == (1, 0, 1)
+    assert (store.fetched, store.fetched_bytes) == (1000, 7000)
+    assert set(near.scan()) == set(keys)
+    assert set(store.get_many(keys)) == set(keys)
+    assert far.calls["get_many"] == 1, "what is near is not asked for again"
+    store.close()
+
+
+def test_what_is_missing_is_asked_tier_by_tier(disk: DiskStore) -> None:
+    """A far tier is asked once, for what the near ones lack; one that fails has nothing."""
+    far, other = Remote(), make_key("far")
+    store = TieredStore([MemoryStore(), disk, far])
+    disk.put(KEY, RECORD)
+    far.inner.put(other, make_record(other))
+    assert store.missing([KEY]) == set()
+    assert far.calls["missing"] == 0
+    assert store.missing([KEY, other, make_key("no")]) == {make_key("no")}
+    assert far.calls["missing"] == 1
+    far.fail("missing", DOWN)
+    assert store.missing([KEY, other]) == {other}
+    assert store.counters().faults == 1
+
+
+def test_a_far_tier_is_not_walked(disk: DiskStore) -> None:
+    """Keys, entries and sizes are those of the tier that lasts here; nothing asks the far one."""
+    far = Remote()
+    store = TieredStore([MemoryStore(), disk, far])
+    far.inner.put(make_key("theirs"), make_record(make_key("theirs")))
+    disk.put(KEY, RECORD)
+    for operation in ("scan", "get", "get_many", "missing", "counters"):
+        far.fail(operation, AssertionError(operation))
+    assert list(store.scan()) == [KEY]
+    assert [entry.key for entry in store.entries()] == [KEY]
+    assert store.counters().entries == 1
+
+
+def test_without_a_near_tier_that_lasts_the_far_one_is_walked() -> None:
+    """Memory over a bucket: the keys are the bucket's. One that cannot be listed has none to give."""
+    far = Remote()
+    far.inner.put(KEY, RECORD)
+    assert list(TieredStore([MemoryStore(), far]).scan()) == [KEY]
+    far.info = far.info._replace(is_listed=False)
+    store = TieredStore([MemoryStore(), far])
+    assert list(store.scan()) == []
+    assert list(store.entries()) == []
+    assert store.counters().entries == 0
+
+
+def test_a_far_entry_is_fetched_once_with_its_content(disk: DiskStore) -> None:
+    """Who looks at an entry wants what it describes: the second look is answered near."""
+    far = Remote()
+    store = TieredStore([MemoryStore(), disk, far])
+    far.inner.put(KEY, RECORD)
+    assert store.entry(KEY) == RECORD.entry()
+    assert store.get(KEY) is not None
+    assert far.calls["get"] == 1
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_who_asks_for_a_key_on_its_way_waits_for_it(disk: DiskStore, *, comes: bool) -> None:
+    """A far tier is asked for a key only if it is not brought near meanwhile."""
+    far, asked = Remote(), []
+    store = TieredStore([MemoryStore(), disk, far])
+    far.inner.put(KEY, RECORD)
+
+    def arriving(key: Key) -> bool:
+        asked.append(key)
+        if comes:
+            disk.put(key, RECORD)
+        return comes
+
+    store.arriving = arriving
+    assert found(store) == ("disk" if comes else "remote", b"content")
+    assert found(store) is not None
+    assert asked == [KEY]
+    assert far.calls["get"] == (0 if comes else 1)
+
+
+def test_a_file_goes_to_a_far_tier_as_a_view(disk: DiskStore, tmp_path: Path) -> None:
+    """A large output is mapped, not read into memory, for the tiers below."""
+    bodies: list[type] = []
+
+    class Noting(Remote):
+        def put(self, key: Key, record: Record) -> None:
+            bodies.append(type(record.body))
+            super().put(key, record)
+
+    source = tmp_path / "source"
+    source.write_bytes(bytes(1 << 20))
+    TieredStore([disk, Noting()]).put_file(Entry(KEY, bytes(32), 0), source)
+    assert bodies == [memoryview]
