@@ -1,0 +1,469 @@
+"""libcurl under the HTTP client: one handle for single requests, a crew of them for many.
+
+The one home of pycurl. Whatever libcurl could do beside is switched off: other protocols, redirects,
+decoding, passwords of its own. It must not know whose requests these are.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Final, TypeAlias
+
+import pycurl
+
+from vcache.errors import ConfigError, StoreError, StoreUnavailable
+from vcache.kit.data import NamedTuple
+from vcache.store.http.messages import Answer, Body
+
+__all__ = ["Asked", "Crew", "Line", "Settings"]
+
+_MAX_HEADER_BYTES: Final = 64 << 10
+_MAX_HEADERS: Final = 256
+# What libcurl reads and sends at once. 100 MB came in 103 ms with this, 125 ms with its own 16 KiB.
+_BUFFER_BYTES: Final = 256 << 10
+# A body up to this is joined and handed over whole, larger ones are asked for piece by piece.
+_JOINED_BYTES: Final = 256 << 10
+_TYPE: Final = "Content-Type: application/octet-stream"
+# libcurl asks "Expect: 100-continue" for large bodies, and waits a second where a server ignores it.
+_COMMON: Final = ("Accept: */*", "Expect:")
+
+# The certificates of a system, where Python's own library does not know: Debian, Fedora, SUSE, Alpine.
+_AUTHORITIES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_DISTRUST: Final = {
+    pycurl.E_PEER_FAILED_VERIFICATION,
+    pycurl.E_SSL_ISSUER_ERROR,
+    pycurl.E_SSL_CACERT_BADFILE,
+    pycurl.E_SSL_CERTPROBLEM,
+    pycurl.E_SSL_PINNEDPUBKEYNOTMATCH,
+}
+_TOO_LARGE: Final = {pycurl.E_FILESIZE_EXCEEDED, pycurl.E_WRITE_ERROR}
+
+
+Asked: TypeAlias = tuple[str, str, Sequence[str], "Body | None", "int | None"]
+"""The arguments of `Line.begin`, but for the time."""
+
+
+class Settings(NamedTuple):
+    """What all handles of one client have in common. See `HttpClient`."""
+
+    base: str
+    headers: tuple[str, ...]
+    limit_bytes: int
+    ca: str | None
+    cert: str | None
+    key: str | None
+    verify: bool
+    proxy: str | None
+
+
+class Line:
+    """A handle for one request at a time, and its connection."""
+
+    __slots__ = (
+        "_body", "_chunk", "_custom", "_header_bytes", "_limit_bytes", "_lines", "_parts", "_settings",
+        "_size_bytes", "_sockets", "_timeout_s", "curl", "place",
+    )  # fmt: skip
+
+    def __init__(self, settings: Settings, sockets: Sockets | None = None) -> None:
+        self._settings = settings
+        self._sockets = Sockets() if sockets is None else sockets
+        self._limit_bytes = settings.limit_bytes
+        self._custom = False  # whether a method, headers or a body of the last request are still set
+        self._parts: _Parts | None = None
+        self._timeout_s = 0.0
+        self.place = 0
+        self._clear()
+        self.curl = curl = pycurl.Curl()
+        for option, value in _options(settings):
+            curl.setopt(option, value)
+        curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
+        curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
+        curl.setopt(pycurl.SOCKOPTFUNCTION, self._sockets.note)
+
+    def begin(
+        self,
+        method: str,
+        target: str,
+        headers: Sequence[str],
+        body: Body | None,
+        limit_bytes: int | None,
+        timeout_s: float,
+    ) -> None:
+        """Set the next request up."""
+        curl = self.curl
+        curl.setopt(pycurl.URL, self._settings.base + target)
+        self._timeout_s = timeout_s
+        curl.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000) + 1)
+        limit_bytes = self._settings.limit_bytes if limit_bytes is None else limit_bytes
+        if limit_bytes != self._limit_bytes:
+            self._limit_bytes = limit_bytes
+            curl.setopt(pycurl.MAXFILESIZE_LARGE, max(1, limit_bytes))  # 0 is no limit to libcurl
+        if self._custom:
+            self._reset_custom()
+        if method != "GET" or headers or body is not None:
+            self._custom = True
+            self._customize(method, headers, body)
+
+    def perform(self) -> Answer:
+        """Send the request, and give the answer.
+
+        Raises:
+            StoreError: as `HttpClient.request`.
+        """
+        try:
+            self.curl.perform()
+        except pycurl.error as error:
+            failure = self.failure(*error.args)
+            self._clear()
+            raise failure from None
+        return self.answer()
+
+    def answer(self) -> Answer:
+        """The answer that was received."""
+        lines = self._lines
+        body = self._body if self._body is not None else self._chunk or b""
+        self._clear()
+        return Answer(int(lines[0][9:12]), lines, body)
+
+    def failure(self, code: int, message: str) -> StoreError:
+        """What an error of libcurl means."""
+        base = self._settings.base
+        if code in _TOO_LARGE:
+            if self._header_bytes > _MAX_HEADER_BYTES or len(self._lines) >= _MAX_HEADERS:
+                return StoreError(f"{base}: the answer has more headers than {_MAX_HEADERS}, or longer ones")
+            return StoreError(f"{base}: the answer is longer than {self._limit_bytes} bytes")
+        if code in _DISTRUST:
+            return StoreError(
+                f"{base}: the connection is not secure: {message} (authorities: option ca=FILE.pem)"
+            )
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            return StoreUnavailable(f"{base}: no whole answer within {self._timeout_s:.3g} s")
+        return StoreUnavailable(f"{base}: {message or pycurl_name(code)}")
+
+    def close(self) -> None:
+        self.curl.close()
+
+    def disown(self) -> None:
+        """Let go of the sockets in a forked child, without a word to the server."""
+        self._sockets.detach()
+
+    def _clear(self) -> None:
+        self._lines: list[bytes] = []
+        self._header_bytes = 0
+        self._chunk: bytes | None = None
+        self._body: bytearray | None = None
+        self._size_bytes = 0
+
+    def _take_header(self, line: bytes) -> int | None:
+        """Called by libcurl for each line of a head."""
+        if line[:5] == b"HTTP/":  # the head of an interim answer was another one
+            self._lines = []
+        self._header_bytes += len(line)
+        if self._header_bytes > _MAX_HEADER_BYTES or len(self._lines) >= _MAX_HEADERS:
+            return -1
+        self._lines.append(line)
+        return None
+
+    def _take_body(self, chunk: bytes) -> int | None:
+        """Called by libcurl for each piece of a body.
+
+        No length that a server claims is believed: memory grows with what came. A large bytearray
+        grows in place (mremap), so that 100 MB are copied once; joining a list takes 1.5 times as long.
+        """
+        self._size_bytes += len(chunk)
+        if self._size_bytes > self._limit_bytes:
+            return -1
+        if self._body is not None:
+            self._body += chunk
+        elif self._chunk is None:
+            self._chunk = chunk
+        else:
+            self._body = bytearray(self._chunk)
+            self._body += chunk
+        return None
+
+    def _customize(self, method: str, headers: Sequence[str], body: Body | None) -> None:
+        curl = self.curl
+        lines = [*_COMMON, *self._settings.headers, *headers]
+        if body is not None:
+            if not any(line[:13].lower() == "content-type:" for line in lines):
+                lines.append(_TYPE)
+            self._send(body)
+        if method == "HEAD":
+            curl.setopt(pycurl.NOBODY, 1)
+        elif method != "GET" or body is not None:
+            curl.setopt(pycurl.CUSTOMREQUEST, method)
+        curl.setopt(pycurl.HTTPHEADER, lines)
+
+    def _send(self, body: Body) -> None:
+        parts = [memoryview(part).cast("B") for part in (body if isinstance(body, tuple) else (body,))]
+        size_bytes = sum(map(len, parts))
+        if size_bytes <= _JOINED_BYTES:
+            whole = body if isinstance(body, bytes) else b"".join(parts)
+            self.curl.setopt(pycurl.POSTFIELDS, whole)
+            return
+        self._parts = _Parts(parts)
+        self.curl.setopt(pycurl.UPLOAD, 1)
+        self.curl.setopt(pycurl.INFILESIZE_LARGE, size_bytes)
+        self.curl.setopt(pycurl.READFUNCTION, self._parts.read)
+        self.curl.setopt(pycurl.SEEKFUNCTION, self._parts.seek)
+
+    def _reset_custom(self) -> None:
+        curl = self.curl
+        self._parts = None
+        self._custom = False
+        curl.unsetopt(pycurl.CUSTOMREQUEST)
+        curl.setopt(pycurl.HTTPGET, 1)
+        curl.setopt(pycurl.HTTPHEADER, [*_COMMON, *self._settings.headers])
+
+
+class _Parts:
+    """A body in several parts, as libcurl reads it. A request that is sent again starts anew."""
+
+    __slots__ = ("_at", "_number", "_parts")
+
+    def __init__(self, parts: Sequence[memoryview]) -> None:
+        self._parts = parts
+        self._number = self._at = 0
+
+    def read(self, size_bytes: int) -> bytes:
+        while self._number < len(self._parts):
+            piece = self._parts[self._number][self._at : self._at + size_bytes]
+            if piece:
+                self._at += len(piece)
+                return bytes(piece)
+            self._number, self._at = self._number + 1, 0
+        return b""
+
+    def seek(self, offset_bytes: int, origin: int) -> Any:
+        if offset_bytes or origin != os.SEEK_SET:
+            return pycurl.SEEKFUNC_CANTSEEK
+        self._number = self._at = 0
+        return pycurl.SEEKFUNC_OK
+
+
+class Crew:
+    """Handles whose requests are under way together, in one thread.
+
+    Args:
+        size: how many at once.
+    """
+
+    def __init__(self, settings: Settings, size: int) -> None:
+        self._settings = settings
+        self._size = size
+        self._sockets = Sockets()
+        self._idle: list[Line] = []
+        self._busy: dict[pycurl.Curl, Line] = {}
+        self._poll = select.poll()
+        self._wait_ms = -1
+        self._multi = multi = pycurl.CurlMulti()
+        multi.setopt(pycurl.M_MAXCONNECTS, size)
+        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
+
+    def perform(self, requests: Sequence[Asked], timeout_s: float) -> list[Answer | StoreError]:
+        """The answers to requests, in their order."""
+        end_s = time.monotonic() + timeout_s
+        answers: list[Answer | StoreError | None] = [None] * len(requests)
+        waiting = deque(enumerate(requests))
+        while waiting or self._busy:
+            while waiting and len(self._busy) < self._size:
+                left_s = end_s - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._begin(*waiting.popleft(), left_s)
+            if not self._busy:
+                break
+            self._step(end_s)
+            self._collect(answers)
+        late = StoreUnavailable(f"{self._settings.base}: no time was left to ask, of {timeout_s:.3g} s")
+        return [late if answer is None else answer for answer in answers]
+
+    def close(self) -> None:
+        for line in self._busy.values():  # left by an interrupted call
+            self._multi.remove_handle(line.curl)
+            line.close()
+        for line in self._idle:
+            line.close()
+        self._busy.clear()
+        self._idle.clear()
+        self._multi.close()
+
+    def disown(self) -> None:
+        """As `Line.disown`."""
+        self._sockets.detach()
+
+    def _begin(self, place: int, request: Asked, left_s: float) -> None:
+        line = self._idle.pop() if self._idle else Line(self._settings, self._sockets)
+        line.begin(*request, left_s)
+        line.place = place
+        self._busy[line.curl] = line
+        self._multi.add_handle(line.curl)
+
+    def _step(self, end_s: float) -> None:
+        """Wait for what the server or the clock does next, and let libcurl act on it."""
+        left_ms = max(0, int((end_s - time.monotonic()) * 1000) + 1)
+        wait_ms = left_ms if self._wait_ms < 0 else min(self._wait_ms, left_ms)
+        events = self._poll.poll(wait_ms)
+        action = self._multi.socket_action
+        if not events:
+            action(pycurl.SOCKET_TIMEOUT, 0)
+        for descriptor, event in events:
+            action(descriptor, _action(event))
+
+    def _collect(self, answers: list[Answer | StoreError | None]) -> None:
+        n_more = 1
+        while n_more:
+            n_more, done, failed = self._multi.info_read()
+            for curl in done:
+                line = self._done(curl)
+                answers[line.place] = line.answer()
+            for curl, code, message in failed:
+                line = self._done(curl)
+                answers[line.place] = line.failure(code, message)
+                line._clear()
+
+    def _done(self, curl: pycurl.Curl) -> Line:
+        line = self._busy.pop(curl)
+        self._multi.remove_handle(curl)
+        self._idle.append(line)
+        return line
+
+    def _watch(self, what: int, descriptor: int, *_: object) -> None:
+        """Called by libcurl: which events of a socket it wants."""
+        if what == pycurl.POLL_REMOVE:
+            with suppress(KeyError):
+                self._poll.unregister(descriptor)
+        else:
+            self._poll.register(descriptor, _EVENTS[what])
+
+    def _set_timer(self, wait_ms: int) -> None:
+        """Called by libcurl: when it wants to be called at the latest, -1 for never."""
+        self._wait_ms = wait_ms
+
+
+class Sockets:
+    """The sockets of handles, to be known again after a fork."""
+
+    __slots__ = ("_inodes",)
+
+    def __init__(self) -> None:
+        self._inodes: dict[int, int] = {}
+
+    def note(self, descriptor: int, _purpose: int) -> Any:
+        """Called by libcurl with each new socket."""
+        os.set_inheritable(descriptor, False)
+        self._inodes[descriptor] = os.fstat(descriptor).st_ino
+        return pycurl.SOCKOPT_OK
+
+    def detach(self) -> None:
+        """Put nothing in the place of each socket: whatever is written there, as the end of a TLS
+        connection, must not reach the server, for which the parent's connection goes on.
+        """
+        nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            for descriptor, inode in self._inodes.items():
+                with suppress(OSError):
+                    now = os.fstat(descriptor)
+                    if stat.S_ISSOCK(now.st_mode) and now.st_ino == inode:
+                        os.dup2(nowhere, descriptor, inheritable=False)
+        finally:
+            os.close(nowhere)
+        self._inodes.clear()
+
+
+_EVENTS: Final = {
+    pycurl.POLL_IN: select.POLLIN,
+    pycurl.POLL_OUT: select.POLLOUT,
+    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
+    pycurl.POLL_NONE: 0,
+}
+
+
+def _action(event: int) -> Any:
+    return (
+        (pycurl.CSELECT_IN if event & (select.POLLIN | select.POLLHUP) else 0)
+        | (pycurl.CSELECT_OUT if event & select.POLLOUT else 0)
+        | (pycurl.CSELECT_ERR if event & (select.POLLERR | select.POLLNVAL) else 0)
+    )
+
+
+def _options(settings: Settings) -> list[tuple[int, Any]]:
+    both = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+    options: list[tuple[int, Any]] = [
+        (pycurl.NOSIGNAL, 1),
+        (pycurl.NOPROGRESS, 1),
+        (pycurl.PROTOCOLS, both),
+        (pycurl.REDIR_PROTOCOLS, both),
+        (pycurl.FOLLOWLOCATION, 0),
+        (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+        (pycurl.HTTP_CONTENT_DECODING, 0),
+        (pycurl.PATH_AS_IS, 1),
+        (pycurl.NETRC, pycurl.NETRC_IGNORED),
+        (pycurl.TCP_NODELAY, 1),
+        (pycurl.BUFFERSIZE, _BUFFER_BYTES),
+        (pycurl.UPLOAD_BUFFERSIZE, _BUFFER_BYTES),
+        (pycurl.MAXFILESIZE_LARGE, max(1, settings.limit_bytes)),
+        (pycurl.USERAGENT, "vcache"),
+        (pycurl.HTTPHEADER, [*_COMMON, *settings.headers]),
+    ]
+    if settings.proxy is not None:
+        options.append((pycurl.PROXY, settings.proxy))
+    if settings.base.startswith("https:"):
+        options += _tls_options(settings)
+    return options
+
+
+def _tls_options(settings: Settings) -> list[tuple[int, Any]]:
+    options: list[tuple[int, Any]] = [
+        (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+        (pycurl.SSL_VERIFYPEER, int(settings.verify)),
+        (pycurl.SSL_VERIFYHOST, 2 if settings.verify else 0),
+    ]
+    if settings.verify:
+        authorities = _authorities() if settings.ca is None else _readable("ca", settings.ca)
+        if authorities is not None:
+            options.append((pycurl.CAPATH if os.path.isdir(authorities) else pycurl.CAINFO, authorities))
+    for option, name, path in (
+        (pycurl.SSLCERT, "cert", settings.cert),
+        (pycurl.SSLKEY, "key", settings.key),
+    ):
+        if path is not None:
+            options.append((option, _readable(name, path)))
+    return options
+
+
+def _authorities() -> str | None:
+    """The system's certificates: a libcurl from a wheel looks where its builder had them."""
+    import ssl  # 5 ms, which a connection with TLS takes anyway
+
+    paths = ssl.get_default_verify_paths()
+    found = (
+        path for path in (paths.cafile, *_AUTHORITIES, paths.capath) if path and os.access(path, os.R_OK)
+    )
+    return next(found, None)
+
+
+def _readable(name: str, path: str) -> str:
+    path = os.path.expanduser(path)
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"{name}={path!r} cannot be read: give a PEM file")
+    return path
+
+
+def pycurl_name(code: int) -> str:
+    """What libcurl calls an error."""
+    names = (name for name in dir(pycurl) if name.startswith("E_") and getattr(pycurl, name) == code)
+    return f"libcurl error {code} ({', '.join(names)})"
