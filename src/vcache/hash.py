@@ -16,6 +16,7 @@ from vcache.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from hashlib import _Hash as Sha256
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -33,6 +34,7 @@ __all__ = [
     "murmur3",
     "placement",
     "sha256",
+    "sha256_hasher",
 ]
 
 DIGEST_BYTES = 32
@@ -94,6 +96,13 @@ def sha256(*parts: Buffer) -> bytes:
     for part in parts:
         state.update(part)
     return state.digest()
+
+
+def sha256_hasher() -> Sha256:
+    """An incremental SHA-256, with the methods of a `Hasher`."""
+    from hashlib import sha256
+
+    return sha256()
 
 
 def md5(*parts: Buffer) -> bytes:

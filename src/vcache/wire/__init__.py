@@ -1,0 +1,4 @@
+"""Messages of foreign protocols, generated from descriptions in our own words. Plain data.
+
+The sole importer of protobuf. `reapi_pb2` is made by `python scripts/make_wire.py` from `reapi.proto`.
+"""
