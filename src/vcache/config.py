@@ -8,6 +8,7 @@ settings files happens here and nowhere else.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +20,16 @@ from vcache.kit.data import NamedTuple, dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.units import seconds, size_bytes
 
-__all__ = ["KEYS", "PROJECT_FILES", "Described", "Settings", "default_dir", "load", "state_dir"]
+__all__ = [
+    "KEYS",
+    "PROJECT_FILES",
+    "Described",
+    "Settings",
+    "default_dir",
+    "load",
+    "state_dir",
+    "without_secrets",
+]
 
 DEFAULT: Final = "default"
 _PREFIX: Final = "VCACHE_"
@@ -44,6 +54,7 @@ class Settings:
         compress: "auto", "never" (or "none"), "lz4" or "zstd".
         is_read_only: nothing is written.
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
+        remotes: addresses of the tiers below all others, by name; one without a name by itself.
         flags: what is tried on a part of the machines.
         origins: by key, who decided: "default", a file, a variable, or "override".
         ignored: variables that look like ours and are none.
@@ -59,6 +70,7 @@ class Settings:
     compress: str = "auto"
     is_read_only: bool = False
     tiers: tuple[str, ...] = ()
+    remotes: Mapping[str, str] = field(default_factory=dict)
     flags: Flags = field(default_factory=lambda: Flags({}))
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
@@ -322,6 +334,31 @@ def _tiers(value: object, _place: _Place) -> tuple[str, ...]:
     return tuple(urls)
 
 
+def _remotes(value: object, _place: _Place) -> Mapping[str, str]:
+    """From a table of addresses by name, or from addresses, each perhaps behind `name=`."""
+    if isinstance(value, Mapping):
+        named = value
+    else:
+        urls = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) for url in urls):
+            raise UsageError(_REMOTE_HINT)
+        split = [_NAMED.fullmatch(url) for url in urls]
+        if not all(split):
+            raise UsageError(_REMOTE_HINT)
+        pairs = [(match["name"] or match["url"], match["url"]) for match in split if match]
+        named = dict(pairs)
+        if len(named) != len(pairs):
+            raise UsageError("one of them comes twice")
+    for name, url in named.items():
+        if not (isinstance(url, str) and (match := _NAMED.fullmatch(url)) and not match["name"]):
+            raise UsageError(f"{name}: {_REMOTE_HINT}")
+    return MappingProxyType(dict(named))
+
+
+_NAMED: Final = re.compile(r"(?:(?P<name>[A-Za-z][\w.-]*)=)?(?P<url>[A-Za-z][A-Za-z0-9+.-]*:\S+)")
+_REMOTE_HINT: Final = 'give addresses, such as ["https://cache.example.com/main", "ci=s3://bucket/ci"]'
+
+
 def _flags(value: object, _place: _Place) -> Flags:
     """From a table of percentages, or from "name=25, other=100" in a variable."""
     pairs: Mapping[str, object]
@@ -356,6 +393,7 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "compress": _Spec("compress", _compress, "auto, never (or none), lz4 or zstd"),
         "read_only": _Spec("is_read_only", _bool, "nothing is written"),
         "tiers": _Spec("tiers", _tiers, "addresses of the tiers, fastest first"),
+        "remote": _Spec("remotes", _remotes, "addresses of tiers on other machines, nearest first"),
         "flags": _Spec(
             "flags", _flags, "percentages of machines that try something: `tiers` may say `?flag=NAME`"
         ),
@@ -384,7 +422,24 @@ def _where(place: _Place, key: str) -> str:
     return place.origin
 
 
+def without_secrets(url: str) -> str:
+    """An address as it may be shown: without user, password and tokens."""
+    return _SECRETS.sub(lambda found: f"{found[1] or found[3]}…{found[2] or ''}", url)
+
+
+_SECRETS: Final = re.compile(
+    r"(://)[^/?#@\s]*(@)"
+    r"|([?&](?:\w*(?:token|password|secret|auth)\w*)=)[^&\s]*",
+    re.IGNORECASE,
+)
+
+
 def _shown(value: object) -> object:
     if isinstance(value, Flags):
         return {name: f"{value.percentages[name]:g} %" for name in value.percentages}
+    if isinstance(value, Mapping):  # of remotes
+        words = (url if name == url else f"{name}={url}" for name, url in value.items())
+        return tuple(map(without_secrets, words))
+    if isinstance(value, tuple):
+        return tuple(map(without_secrets, value))
     return str(value) if isinstance(value, Path) else value

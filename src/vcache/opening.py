@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vcache.config import Settings
     from vcache.serialize import Compression
 
-__all__ = ["Ground", "Place", "ground"]
+__all__ = ["Ground", "Place", "ground", "remotes_of"]
 
 Place = str | os.PathLike[str] | Store
 
@@ -84,7 +84,16 @@ def _packing(compress: str) -> Compression:
     return "never" if compress == "none" else cast("Compression", compress)
 
 
+def remotes_of(settings: Settings) -> list[Place]:
+    """The addresses of the tiers on other machines that this one is to use, nearest first."""
+    return [url for url in map(partial(_tried, settings), settings.remotes.values()) if url is not None]
+
+
 def _configured(settings: Settings) -> list[Place]:
+    return [*_near(settings), *remotes_of(settings)]
+
+
+def _near(settings: Settings) -> list[Place]:
     if settings.tiers:
         tiers = [tier for tier in map(partial(_tried, settings), settings.tiers) if tier is not None]
         if not tiers:

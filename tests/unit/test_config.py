@@ -136,7 +136,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     texts = {
         "dir": "c", "disable": "1", "namespace": "n", "memory_bytes": "1MB", "max_bytes": "20GB", "max_age": "30d",
         "max_entries": "10", "compress": "zstd", "read_only": "true",
-        "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0",
+        "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0", "remote": "https://h/b?x=1, ci=s3://b/p",
     }  # fmt: skip
     assert set(texts) == set(KEYS)
     settings = load(cwd=tmp_path, environ={f"VCACHE_{key.upper()}": text for key, text in texts.items()})
@@ -144,9 +144,38 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         dir=tmp_path / "c", is_disabled=True, namespace="n", memory_bytes=10**6, max_bytes=20 * 10**9,
         max_age_s=30 * 86_400, max_entries=10, compress="zstd", is_read_only=True,
         tiers=("mem:1MB", "disk:c"), flags=settings.flags,
+        remotes={"https://h/b?x=1": "https://h/b?x=1", "ci": "s3://b/p"},
     )  # fmt: skip
     assert settings.flags.states() == {"a": True, "b": False}
     assert {row.origin for row in settings.describe()} == {f"VCACHE_{key.upper()}" for key in KEYS}
+
+
+@pytest.mark.parametrize(
+    "text", ['remote = ["ci=https://h/b"]', 'remote = "ci=https://h/b"', '[remote]\nci = "https://h/b"']
+)
+def test_remotes_may_have_names(tmp_path: Path, text: str) -> None:
+    """a list, a text or a table gives addresses, by name where there is one"""
+    at(tmp_path, "vcache.toml", text)
+    assert load(cwd=tmp_path, environ={}).remotes == {"ci": "https://h/b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["host/path", "=https://h", "a=b=https://h", "https:", "mem:1 mem:1", "a=mem:1 a=mem:2", "1=mem:1"],
+)
+def test_what_is_no_remote_is_refused(tmp_path: Path, text: str) -> None:
+    """the message names the variable"""
+    with pytest.raises(ConfigError, match="VCACHE_REMOTE"):
+        load(cwd=tmp_path, environ={"VCACHE_REMOTE": text})
+
+
+def test_secrets_of_addresses_are_not_shown(tmp_path: Path) -> None:
+    """who looks at the settings sees where remotes are, not how to get in"""
+    text = "ci=https://user:pass@h/b?token=abc&retries=1 redis://:pw@h/0 https://h/a@b?a_password=x"
+    rows = load(cwd=tmp_path, environ={"VCACHE_REMOTE": text}).describe()
+    assert {row.key: row.value for row in rows}["remote"] == (
+        "ci=https://…@h/b?token=…&retries=1", "redis://…@h/0", "https://h/a@b?a_password=…",
+    )  # fmt: skip
 
 
 def test_paths_are_relative_to_who_says_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

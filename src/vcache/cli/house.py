@@ -112,7 +112,7 @@ def gc(
     `over_budget` (each a number of rows), `disk_before_bytes`, `disk_after_bytes`, `duration_s`,
     `is_dry_run`.
     """
-    with setup.open() as cache, progress(setup, "collecting") as step:
+    with setup.open(has_remotes=False) as cache, progress(setup, "collecting") as step:
         report = cache.gc(
             max_bytes=max_bytes, max_age=max_age, max_entries=max_entries, dry_run=dry_run, progress=step
         )
@@ -155,7 +155,7 @@ def verify(setup: Setup, *, repair: bool) -> int:
     --json prints an object: `examined`, `faults` (each `key`, null where it cannot be read, and
     `what`), `is_repaired`.
     """
-    with setup.open() as cache, progress(setup, "reading") as step:
+    with setup.open(has_remotes=False) as cache, progress(setup, "reading") as step:
         report = cache.verify(repair=repair, progress=step)
     names = [(None if fault.name is None else shown_name(fault.name), fault.what) for fault in report.faults]
     if setup.is_json:

@@ -43,24 +43,30 @@ class Setup:
 
         return config.load({"dir": self.directory, "namespace": self.namespace})
 
-    def open(self, *, root: Path | None = None, heeds_disable: bool = False) -> Cache:
+    def open(
+        self, *, root: Path | None = None, heeds_disable: bool = False, has_remotes: bool = True
+    ) -> Cache:
         """The cache.
 
         Args:
             root: what paths in fingerprints are relative to.
             heeds_disable: answer with misses where caching is switched off. Commands that look
                 after the directory do not.
+            has_remotes: with the tiers of other machines.
 
         Raises:
             ConfigError: a setting is wrong.
             StoreError: the directory cannot be opened, or holds something else.
         """
         from vcache.cache import Cache
+        from vcache.opening import remotes_of
 
         settings = self.settings()
         prepare(_speak_up)
+        remotes = remotes_of(settings) if has_remotes and settings.remotes else ()
         return Cache(
             *self._tiers(settings),
+            *remotes,
             namespace=settings.namespace,
             root=root,
             compress="never" if settings.compress == "none" else settings.compress,  # type: ignore[arg-type]  # checked by config

@@ -100,7 +100,13 @@ class TieredStore:
         self.fetched = self.fetched_bytes = 0
         self.arriving: Callable[[Key], bool] | None = None
         # The tiers that can be changed, the last first; with and without the mirrors.
-        self._deletable = [place for place in reversed(places) if not self.tiers[place].info.is_read_only]
+        # What a read-only tier near would hide is not written far.
+        is_hidden = any(tier.info.is_read_only and not is_far(tier) for tier in self._owners)
+        self._deletable = [
+            place
+            for place in reversed(places)
+            if not self.tiers[place].info.is_read_only and not (is_hidden and is_far(self.tiers[place]))
+        ]
         self._writable = [place for place in self._deletable if self._mirrored[place] is None]
         self.info = info_of(self.tiers, is_read_only=not self._writable)
         self._faults = self._corrupt = 0

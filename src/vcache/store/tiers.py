@@ -58,11 +58,14 @@ def watched_below(tiers: Sequence[Store], place: int) -> int | None:
 def require_read_only_last(owners: Sequence[Store]) -> None:
     """Refuse an order in which what is written would not be read.
 
+    A far tier below a near one that takes nothing is all right: it is not written either.
+
     Raises:
         UsageError: a read-only tier comes before one that is not.
     """
     for upper, lower in itertools.pairwise(owners):
-        if upper.info.is_read_only and not lower.info.is_read_only:
+        is_hidden = upper.info.is_read_only and not lower.info.is_read_only
+        if is_hidden and (is_far(upper) or not is_far(lower)):
             raise UsageError(
                 f"the read-only tier {upper.info.url!r} would hide what is written to {lower.info.url!r}: "
                 "put read-only tiers last"
