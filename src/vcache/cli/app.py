@@ -34,6 +34,8 @@ _HOMES: Final = {
     "log": "log",
     "history": "runs",
     "diff": "runs",
+    "token": "token",
+    "audit": "audit",
     "completion": "completion",
 }
 

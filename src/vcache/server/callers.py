@@ -8,7 +8,7 @@ from typing import Final
 
 from vcache.kit.data import dataclass
 
-__all__ = ["NAMESPACE", "OPEN", "Caller", "Role"]
+__all__ = ["NAMESPACE", "NOBODY", "OPEN", "Caller", "Role"]
 
 NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -16,6 +16,7 @@ NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 class Role(IntEnum):
     """What a token may do, from the least (docs/design/server.md)."""
 
+    NOBODY = 0
     READER = 1
     WRITER = 2
     BUILDER = 3
@@ -39,6 +40,11 @@ class Caller:
     may_write_results: bool = True
 
     @property
+    def may_read(self) -> bool:
+        """Whether it may get."""
+        return self.role >= Role.READER
+
+    @property
     def may_write(self) -> bool:
         """Whether it may put and delete."""
         return self.role >= Role.WRITER
@@ -46,3 +52,6 @@ class Caller:
 
 OPEN: Final = Caller("", Role.ADMIN, "")
 """Anybody, on a loopback server without tokens."""
+
+NOBODY: Final = Caller("", Role.NOBODY, "", may_write_results=False)
+"""Who says nothing of themselves where tokens are asked for: probes get an answer, values do not."""
