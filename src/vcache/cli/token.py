@@ -30,7 +30,7 @@ def token() -> None:
 
 
 @token.command(short_help="Make a token and print it.")
-@click.argument("namespace")
+@click.argument("space", metavar="NAMESPACE")
 @click.option(
     "--role", type=click.Choice(_ROLES), default="writer", show_default=True, help="What it may do."
 )
@@ -39,17 +39,17 @@ def token() -> None:
 @click.option("--s3", is_flag=True, help="Print an access key and a secret key for S3 clients as well.")
 @shared_options(json=True)
 @click.pass_obj
-def new(setup: Setup, namespace: str, role: str, expires: str | None, note: str, *, s3: bool) -> int:
+def new(setup: Setup, space: str, role: str, expires: str | None, note: str, *, s3: bool) -> int:
     """Make a token for NAMESPACE and print it. It is shown once: only its hash is kept."""
     from vcache.server.callers import Role
     from vcache.server.tokens import signing_secret
 
     tokens = _tokens(setup)
     expires_ns = 0 if expires is None else time.time_ns() + int(seconds(expires) * 1e9)
-    row, text = tokens.add(Role[role.upper()], namespace, expires_ns=expires_ns, note=note)
+    row, text = tokens.add(Role[role.upper()], space, expires_ns=expires_ns, note=note)
     keys = {"access_key": row.id, "secret_key": signing_secret(tokens.master(), row.id)} if s3 else {}
     if setup.is_json:
-        print_json({"token": text, "id": row.id, "role": role, "namespace": namespace, **keys})
+        print_json({"token": text, "id": row.id, "role": role, "namespace": space, **keys})
         return 0
     click.echo(text)
     for name, value in keys.items():
