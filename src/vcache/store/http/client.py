@@ -16,7 +16,8 @@ from vcache.kit.pool import Pool
 from vcache.store.http.messages import Answer, Body, Headers, Request
 
 if TYPE_CHECKING:
-    from vcache.store.http.curl import Crew, Line
+    from vcache.store.http.crew import Crew
+    from vcache.store.http.curl import Line
 
 __all__ = ["Answer", "Body", "Headers", "HttpClient", "Request"]
 
@@ -67,7 +68,7 @@ class HttpClient:
         max_connections: int = 16,
     ) -> None:
         try:
-            from vcache.store.http import curl  # it needs the extra
+            from vcache.store.http import crew, curl  # they need the extra
         except ImportError as error:
             raise ConfigError(
                 f"{base}: pycurl cannot be loaded ({error}): pip install 'vcache[http]'"
@@ -93,10 +94,10 @@ class HttpClient:
             lambda: curl.Line(settings), limit=max_connections, close=curl.Line.close, disown=curl.Line.disown
         )
         self._crews: Pool[Crew] = Pool(
-            lambda: curl.Crew(settings, max_connections),
+            lambda: crew.Crew(settings, max_connections),
             limit=_CREWS,
-            close=curl.Crew.close,
-            disown=curl.Crew.disown,
+            close=crew.Crew.close,
+            disown=crew.Crew.disown,
         )
 
     def request(

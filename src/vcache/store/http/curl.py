@@ -1,19 +1,16 @@
-"""libcurl under the HTTP client: one handle for single requests, a crew of them for many.
+"""libcurl under the HTTP client: a handle for one request at a time.
 
-The one home of pycurl. Whatever libcurl could do beside is switched off: other protocols, redirects,
+With `crew` the one home of pycurl. Whatever libcurl could do beside is switched off: other protocols, redirects,
 decoding, passwords of its own. It must not know whose requests these are.
 """
 
 from __future__ import annotations
 
 import os
-import select
 import stat
-import time
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import pycurl
 
@@ -21,7 +18,7 @@ from vcache.errors import ConfigError, StoreError, StoreUnavailable
 from vcache.kit.data import NamedTuple
 from vcache.store.http.messages import Answer, Body
 
-__all__ = ["Asked", "Crew", "Line", "Settings"]
+__all__ = ["Line", "Settings", "Sockets"]
 
 _MAX_HEADER_BYTES: Final = 64 << 10
 _MAX_HEADERS: Final = 256
@@ -48,10 +45,6 @@ _DISTRUST: Final = {
     pycurl.E_SSL_PINNEDPUBKEYNOTMATCH,
 }
 _TOO_LARGE: Final = {pycurl.E_FILESIZE_EXCEEDED, pycurl.E_WRITE_ERROR}
-
-
-Asked: TypeAlias = tuple[str, str, Sequence[str], "Body | None", "int | None"]
-"""The arguments of `Line.begin`, but for the time."""
 
 
 class Settings(NamedTuple):
@@ -253,107 +246,6 @@ class _Parts:
         return pycurl.SEEKFUNC_OK
 
 
-class Crew:
-    """Handles whose requests are under way together, in one thread.
-
-    Args:
-        size: how many at once.
-    """
-
-    def __init__(self, settings: Settings, size: int) -> None:
-        self._settings = settings
-        self._size = size
-        self._sockets = Sockets()
-        self._idle: list[Line] = []
-        self._busy: dict[pycurl.Curl, Line] = {}
-        self._poll = select.poll()
-        self._wait_ms = -1
-        self._multi = multi = pycurl.CurlMulti()
-        multi.setopt(pycurl.M_MAXCONNECTS, size)
-        multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
-
-    def perform(self, requests: Sequence[Asked], timeout_s: float) -> list[Answer | StoreError]:
-        """The answers to requests, in their order."""
-        end_s = time.monotonic() + timeout_s
-        answers: list[Answer | StoreError | None] = [None] * len(requests)
-        waiting = deque(enumerate(requests))
-        while waiting or self._busy:
-            while waiting and len(self._busy) < self._size:
-                left_s = end_s - time.monotonic()
-                if left_s <= 0:
-                    break
-                self._begin(*waiting.popleft(), left_s)
-            if not self._busy:
-                break
-            self._step(end_s)
-            self._collect(answers)
-        late = StoreUnavailable(f"{self._settings.base}: no time was left to ask, of {timeout_s:.3g} s")
-        return [late if answer is None else answer for answer in answers]
-
-    def close(self) -> None:
-        for line in self._busy.values():  # left by an interrupted call
-            self._multi.remove_handle(line.curl)
-            line.close()
-        for line in self._idle:
-            line.close()
-        self._busy.clear()
-        self._idle.clear()
-        self._multi.close()
-
-    def disown(self) -> None:
-        """As `Line.disown`."""
-        self._sockets.detach()
-
-    def _begin(self, place: int, request: Asked, left_s: float) -> None:
-        line = self._idle.pop() if self._idle else Line(self._settings, self._sockets)
-        line.begin(*request, left_s)
-        line.place = place
-        self._busy[line.curl] = line
-        self._multi.add_handle(line.curl)
-
-    def _step(self, end_s: float) -> None:
-        """Wait for what the server or the clock does next, and let libcurl act on it."""
-        left_ms = max(0, int((end_s - time.monotonic()) * 1000) + 1)
-        wait_ms = left_ms if self._wait_ms < 0 else min(self._wait_ms, left_ms)
-        events = self._poll.poll(wait_ms)
-        action = self._multi.socket_action
-        if not events:
-            action(pycurl.SOCKET_TIMEOUT, 0)
-        for descriptor, event in events:
-            action(descriptor, _action(event))
-
-    def _collect(self, answers: list[Answer | StoreError | None]) -> None:
-        n_more = 1
-        while n_more:
-            n_more, done, failed = self._multi.info_read()
-            for curl in done:
-                line = self._done(curl)
-                answers[line.place] = line.answer()
-            for curl, code, message in failed:
-                line = self._done(curl)
-                answers[line.place] = line.failure(code, message)
-                line._clear()
-
-    def _done(self, curl: pycurl.Curl) -> Line:
-        line = self._busy.pop(curl)
-        self._multi.remove_handle(curl)
-        self._idle.append(line)
-        return line
-
-    def _watch(self, what: int, descriptor: int, *_: object) -> None:
-        """Called by libcurl: which events of a socket it wants."""
-        if what == pycurl.POLL_REMOVE:
-            with suppress(KeyError):
-                self._poll.unregister(descriptor)
-        else:
-            self._poll.register(descriptor, _EVENTS[what])
-
-    def _set_timer(self, wait_ms: int) -> None:
-        """Called by libcurl: when it wants to be called at the latest, -1 for never."""
-        self._wait_ms = wait_ms
-
-
 class Sockets:
     """The sockets of handles, to be known again after a fork."""
 
@@ -382,22 +274,6 @@ class Sockets:
         finally:
             os.close(nowhere)
         self._inodes.clear()
-
-
-_EVENTS: Final = {
-    pycurl.POLL_IN: select.POLLIN,
-    pycurl.POLL_OUT: select.POLLOUT,
-    pycurl.POLL_INOUT: select.POLLIN | select.POLLOUT,
-    pycurl.POLL_NONE: 0,
-}
-
-
-def _action(event: int) -> Any:
-    return (
-        (pycurl.CSELECT_IN if event & (select.POLLIN | select.POLLHUP) else 0)
-        | (pycurl.CSELECT_OUT if event & select.POLLOUT else 0)
-        | (pycurl.CSELECT_ERR if event & (select.POLLERR | select.POLLNVAL) else 0)
-    )
 
 
 def _options(settings: Settings) -> list[tuple[int, Any]]:
