@@ -32,6 +32,8 @@ class Limits:
         max_age_s: how long an entry may lie unused.
         low_water: a limit that was passed is undercut to this share of it, so that the next
             put does not pass it again.
+        spare_used_s: what was used within so many seconds is kept, whatever limit is passed: a lease
+            for whoever was told that it is there. None spares nothing.
 
     Raises:
         UsageError: a limit is negative, or `low_water` is not within (0, 1].
@@ -41,9 +43,10 @@ class Limits:
     max_entries: int | None = None
     max_age_s: float | None = None
     low_water: float = 0.9
+    spare_used_s: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "max_entries", "max_age_s"):
+        for name in ("max_bytes", "max_entries", "max_age_s", "spare_used_s"):
             value = getattr(self, name)
             if value is not None and not value >= 0:
                 raise UsageError(f"{name}={value!r} is negative: give 0 or more, or None for no limit")
@@ -98,7 +101,7 @@ class Plan:
 def plan(survey: Columns, limits: Limits, *, now_ns: int, used_bytes: int) -> Plan:
     """The rows to drop: expired, then unused for too long, then the least recently used.
 
-    Pinned rows are never dropped. Of rows used at the same time entries go before the blobs
+    Pinned rows are never dropped, nor those that a lease spares. Of rows used at the same time entries go before the blobs
     they share, then the earlier row goes first. Tighter limits or a later time never drop less:
     a limit counts as passed by what the store held before anything was dropped.
 
@@ -112,6 +115,12 @@ def plan(survey: Columns, limits: Limits, *, now_ns: int, used_bytes: int) -> Pl
     used, sizes = survey.used_ns, survey.size_bytes
     is_kept = bytearray(b"\1") * len(used)
     pinned = _where(survey.is_pinned)
+    if limits.spare_used_s is not None:
+        # Times far to come are those of a clock that was set back: they lease nothing.
+        lease_ns = int(limits.spare_used_s * _NS_PER_S)
+        since_ns, until_ns = now_ns - lease_ns, now_ns + lease_ns
+        flags = survey.is_pinned
+        pinned = [row for row, time_ns in enumerate(used) if since_ns <= time_ns <= until_ns or flags[row]]
     _mark(is_kept, pinned, 0)
 
     now_s = now_ns // _NS_PER_S

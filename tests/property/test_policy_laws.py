@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -153,3 +155,15 @@ def test_tighter_limits_and_later_times_drop_no_less(
     )
     now_s = data.draw(st.integers(NOW_S, NOW_S + 10))
     assert set(planned(rows, limits).rows) <= set(planned(rows, tighter, now_s=now_s).rows)
+
+
+@LAWS
+@given(rows=ROWS, limits=LIMITS, spare_used_s=st.integers(0, NOW_S))
+def test_a_lease_is_a_pin_for_a_while(rows: Rows, limits: Limits, spare_used_s: int) -> None:
+    """What was used within it is kept, and all else is planned as if that were pinned."""
+    leased = replace(limits, spare_used_s=spare_used_s)
+    pinned: Rows = [
+        (used_ns, expires_s, size, max(pin, int(used_ns >= (NOW_S - spare_used_s) * NS)), is_entry)
+        for used_ns, expires_s, size, pin, is_entry in rows
+    ]
+    assert planned(rows, leased) == planned(pinned, limits)

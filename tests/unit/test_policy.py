@@ -109,6 +109,7 @@ def test_columns_may_be_views_with_strides() -> None:
         {"max_entries": -1},
         {"max_age_s": -0.1},
         {"max_age_s": float("nan")},
+        {"spare_used_s": -1},
         {"low_water": 0},
         {"low_water": 1.1},
     ],
@@ -118,6 +119,13 @@ def test_limits_that_mean_nothing_are_refused(limits: dict[str, float]) -> None:
     ((name, value),) = limits.items()
     with pytest.raises(UsageError, match=f"{name}={value}"):
         Limits(**limits)  # type: ignore[arg-type]
+
+
+def test_a_lease_spares_what_was_just_used() -> None:
+    """Whatever limit is passed, and expired or not; a time far to come is no use of just now."""
+    rows = survey((10, 0, 5, ""), (11, 0, 5, ""), (0, -5, 5, ""), (-10, 0, 5, ""), (-11, 0, 5, ""))
+    result = planned(rows, Limits(max_bytes=0, max_entries=0, max_age_s=0, spare_used_s=10))
+    assert sorted(result.rows) == [1, 4]
 
 
 def test_unlimited_is_said() -> None:
