@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record, make_key
+from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreFull
 from vcache.hash import DIGEST_BYTES, digest
 from vcache.kit.data import dataclass
@@ -21,7 +21,7 @@ from vcache.store.base import Files, Store, satisfies
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Found", "Vault", "realm_key", "realm_prefix"]
+__all__ = ["Found", "Kept", "Vault", "own_prefix", "realm_key", "realm_prefix"]
 
 _DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
 _ENCODING: Final = 3  # the byte of a head that says how the body is packed
@@ -84,6 +84,11 @@ def realm_prefix(namespace: str, realm: str = "") -> bytes:
     return f"@{namespace}:{realm}\0".encode() if realm else f"@{namespace}:".encode()
 
 
+def own_prefix(namespace: str) -> bytes:
+    """What is put before the keys of vcache's own clients; nothing on an open server."""
+    return f"@{namespace}/".encode() if namespace else b""
+
+
 class Vault:
     """The values of all dialects in one store.
 
@@ -120,6 +125,11 @@ class Vault:
     def missing(self, namespace: str, realm: str, names: Sequence[str]) -> list[str]:
         """Those of the names that are not there; the others count as used."""
         return [name for name in names if not self.has(namespace, realm, name)]
+
+    def names(self, namespace: str, realm: str, prefix: str = "") -> Iterator[str]:
+        """The names in a realm that begin with a prefix, in no order; those that are bytes left out."""
+        start = realm_key(namespace, realm, prefix)
+        return (str(split_key(key)[1]) for key in self.store.scan(start))
 
     def entries(self, namespace: str, realm: str = "") -> Iterator[Entry]:
         """The entries of a realm, or of a whole namespace, in no order."""
