@@ -95,11 +95,14 @@ class Vault:
     Args:
         store: a disk store, or tiers with one.
         clock: UTC epoch nanoseconds.
+
+    Attributes:
+        store: as given; its own clients' records and the API's values are in it as well.
     """
 
     def __init__(self, store: Store, *, clock: Callable[[], int] = time.time_ns) -> None:
         self.store = store
-        self._clock = clock
+        self.clock = clock
         self._files: Files | None = store if satisfies(store, Files) else None
 
     # -- reading ---------------------------------------------------------------------------
@@ -167,7 +170,7 @@ class Vault:
                 key,
                 digest(content),
                 memoryview(content).nbytes,
-                created_ns=self._clock(),
+                created_ns=self.clock(),
                 cost_ns=cost_ns,
                 tags=tags,
                 meta=dict(meta or {}),
@@ -203,7 +206,7 @@ class Vault:
     ) -> Kept:
         entry = Entry(
             key, bytes(DIGEST_BYTES), 0,
-            created_ns=self._clock(), cost_ns=cost_ns, tags=tags, meta=dict(meta),
+            created_ns=self.clock(), cost_ns=cost_ns, tags=tags, meta=dict(meta),
         )  # fmt: skip
         if self._files is None:
             raise Refused(Refusal.BROKEN, f"the store {self.store.info.url!r} keeps no files")
