@@ -1,0 +1,110 @@
+"""Signature Version 4 of AWS for S3, with what stays the same for a day done once. No I/O.
+
+Own lines rather than `botocore.auth`, which takes 74 µs a request where these take 8 (CPython 3.11): half
+of what all else about a small request costs. tests/unit/store/test_s3_sign.py compares the two.
+Source: "Signature Calculations for the Authorization Header", Amazon S3 API Reference.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from hmac import digest as hmac_digest
+from typing import Final
+from urllib.parse import quote
+
+from vcache.hash import sha256
+from vcache.kit.data import NamedTuple
+
+__all__ = ["NO_CONTENT", "Credentials", "Signer", "query_of"]
+
+NO_CONTENT: Final = sha256(b"").hex()
+_UNRESERVED: Final = "-_.~"
+
+
+class Credentials(NamedTuple):
+    """Who signs. Never printed.
+
+    Attributes:
+        token: of a session that ends; "" for none.
+    """
+
+    access: str
+    secret: str
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"Credentials({self.access!r:.7}…)"
+
+
+class Signer:
+    """Signs requests to one host.
+
+    Threads: all operations; what is kept between calls is replaced as a whole.
+    """
+
+    __slots__ = ("_day", "_host", "_region", "_stamps")
+
+    def __init__(self, host: str, *, region: str) -> None:
+        self._host = host
+        self._region = region
+        self._stamps = (0, "", "")
+        self._day: tuple[str, Credentials, bytes] | None = None
+
+    def headers(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        *,
+        credentials: Credentials,
+        now_s: int,
+        content: str = NO_CONTENT,
+        more: Mapping[str, str] = {},
+    ) -> dict[str, str]:
+        """The headers of a signed request.
+
+        Args:
+            path: percent-encoded, as it is sent.
+            query: as `query_of` gives it.
+            content: the SHA-256 of the body in hexadecimal: the server compares it.
+            more: other headers, in lower case, that are sent and signed.
+        """
+        stamps = self._stamps
+        if stamps[0] != now_s:
+            full = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now_s))
+            stamps = self._stamps = (now_s, full, f"{full[:8]}/{self._region}/s3/aws4_request")
+        _, stamp, scope = stamps
+        sent = {"x-amz-content-sha256": content, "x-amz-date": stamp}
+        if credentials.token:
+            sent["x-amz-security-token"] = credentials.token
+        if more:
+            sent = dict(sorted((sent | dict(more)).items()))
+        names = ";".join(sorted(("host", *sent)))
+        lines = "".join(
+            f"{name}:{self._host if name == 'host' else sent[name]}\n" for name in names.split(";")
+        )
+        canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{content}"
+        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hex()}"
+        signature = hmac_digest(self._key(stamp[:8], credentials), text.encode(), "sha256").hex()
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={credentials.access}/{scope}, "
+            f"SignedHeaders={names}, Signature={signature}"
+        )
+        return sent
+
+    def _key(self, day: str, credentials: Credentials) -> bytes:
+        kept = self._day
+        if kept is not None and kept[0] == day and kept[1] == credentials:
+            return kept[2]
+        key = b"AWS4" + credentials.secret.encode()
+        for part in (day, self._region, "s3", "aws4_request"):
+            key = hmac_digest(key, part.encode(), "sha256")
+        self._day = (day, credentials, key)
+        return key
+
+
+def query_of(parameters: Mapping[str, str]) -> str:
+    """A query as it is sent and signed: sorted, each name with its value."""
+    pairs = [tuple(quote(text, safe=_UNRESERVED) for text in pair) for pair in parameters.items()]
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))

@@ -1,0 +1,115 @@
+"""Real servers for tests: each a context manager that starts one on loopback, and ends what it started.
+
+A program that is not installed fails the test that needs it, with the name of its package.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["S3Server", "ended", "free_port", "moto_server", "needed", "running", "wait_until"]
+
+_START_S = 60
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listened at a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def needed(program: str, package: str) -> str:
+    """The path of a program; an error that names its package if it is not installed."""
+    found = shutil.which(program)
+    if found is None:
+        raise FileNotFoundError(f"these tests need {program}: apt-get install {package}")
+    return found
+
+
+def wait_until(is_so: Callable[[], bool], what: str, *, timeout_s: float = _START_S) -> None:
+    """Wait for a condition; an error that says what did not come about."""
+    end_s = time.monotonic() + timeout_s
+    while not is_so():
+        if time.monotonic() > end_s:
+            raise TimeoutError(f"{what} within {timeout_s} s: no")
+        time.sleep(0.02)
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody takes connections at a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ended(process: subprocess.Popen[bytes], *, timeout_s: float = 10) -> int:
+    """End a process and wait for it: its status."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+    return process.wait(timeout_s)
+
+
+@contextmanager
+def running(
+    command: Sequence[str | Path],
+    port: int,
+    *,
+    log: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server that was started and listens at a port; ended at the end.
+
+    Args:
+        log: where its output goes; None for nowhere.
+    """
+    with open(log or "/dev/null", "ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=cwd
+        )
+    try:
+
+        def has_begun() -> bool:
+            if process.poll() is not None:
+                said = log.read_text(errors="replace")[-2000:] if log else ""
+                raise RuntimeError(f"{command[0]} ended with status {process.returncode}: {said}")
+            return is_listening(port)
+
+        wait_until(has_begun, f"{command[0]} listens at port {port}")
+        yield process
+    finally:
+        ended(process)
+
+
+# -- S3 -------------------------------------------------------------------------------------------
+
+
+class S3Server(NamedTuple):
+    """Where a server of S3 is, and who may use it."""
+
+    endpoint: str
+    access: str
+    secret: str
+
+
+@contextmanager
+def moto_server() -> Iterator[S3Server]:
+    """moto, which behaves like S3 and checks no signature."""
+    port = free_port()
+    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with running(command, port):
+        yield S3Server(f"http://127.0.0.1:{port}", "key", "secret")
