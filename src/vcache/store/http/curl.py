@@ -16,7 +16,7 @@ import pycurl
 
 from vcache.errors import ConfigError, StoreError, StoreUnavailable
 from vcache.kit.data import NamedTuple
-from vcache.store.http.messages import Answer, Body
+from vcache.store.http.messages import Answer, Body, TooLong
 
 __all__ = ["Line", "Settings", "Sockets"]
 
@@ -135,7 +135,7 @@ class Line:
         if code in _TOO_LARGE:
             if self._header_bytes > _MAX_HEADER_BYTES or len(self._lines) >= _MAX_HEADERS:
                 return StoreError(f"{base}: the answer has more headers than {_MAX_HEADERS}, or longer ones")
-            return StoreError(f"{base}: the answer is longer than {self._limit_bytes} bytes")
+            return TooLong(f"{base}: the answer is longer than {self._limit_bytes} bytes")
         if code in _DISTRUST:
             return StoreError(
                 f"{base}: the connection is not secure: {message} (authorities: option ca=FILE.pem)"
