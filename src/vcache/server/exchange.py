@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -161,6 +161,29 @@ class Exchange:
             parts.append(chunk)  # noqa: PERF401 - PEP 530 would make no difference, and the name helps
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
+    async def discard(self) -> None:
+        """Let the body pass by: what it says is known, and the connection is to serve the next request.
+
+        Raises:
+            Refused: it is too long, shorter than it said, or the client went away.
+        """
+        async for _ in self._chunks(self.length_bytes, self.desk.limit_bytes):
+            pass
+
+    async def body(self, limit_bytes: int) -> bytes | Path:
+        """The whole body, in a file where it is long; the caller removes it.
+
+        Raises:
+            Refused: no right, no room, too long, or cut off.
+        """
+        self.require_write()
+        length = self.length_bytes
+        limit = min(limit_bytes, self.desk.limit_bytes)
+        if length is not None and length > limit:
+            raise Refused(Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit} are taken")
+        self.desk.admit(self.caller, length)
+        return await self._taken(length, limit, (), None)
+
     async def keep(
         self,
         realm: str,
@@ -263,10 +286,32 @@ class Exchange:
         self.outcome = "miss"
         await self.answer(404, body, headers)
 
+    async def delegate(self, application: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        """Let another ASGI application answer, which finds the caller under `vcache.caller`."""
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                self.status = message["status"]
+            else:
+                self.sent_bytes += len(message.get("body", b""))
+            await self._send(message)
+
+        await application({**self._scope, "vcache.caller": self.caller}, self._receive, send)
+
     def hit(self, found: Found) -> None:
         """Count a hit, for an answer of another form."""
         self.outcome = "hit"
         self.saved_ns = int.from_bytes(found.record.head[44:52], "little")
+
+    async def stream(self, pieces: AsyncIterator[Buffer], headers: Iterable[Header] = ()) -> None:
+        """Answer with pieces whose length is not known before they are there."""
+        lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        self.status = 200
+        await self._send({"type": "http.response.start", "status": 200, "headers": lines})
+        async for piece in pieces:
+            self.sent_bytes += memoryview(piece).nbytes
+            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send({"type": "http.response.body"})
 
     # -- inside ----------------------------------------------------------------------------
 
