@@ -1,0 +1,1 @@
+"""The REST API: everything of a server that is on nobody's hot path, described by OpenAPI."""
