@@ -5,6 +5,7 @@ A program that is not installed fails the test that needs it, with the name of i
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["S3Server", "ended", "free_port", "moto_server", "needed", "running", "wait_until"]
+__all__ = ["S3Server", "ended", "free_port", "moto_server", "needed", "nginx", "running", "wait_until"]
 
 _START_S = 60
 
@@ -113,3 +114,65 @@ def moto_server() -> Iterator[S3Server]:
     command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     with running(command, port):
         yield S3Server(f"http://127.0.0.1:{port}", "key", "secret")
+
+
+# -- HTTP -----------------------------------------------------------------------------------------
+
+_NGINX = """\
+{modules}
+daemon off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; tcp_nodelay on; sendfile on; keepalive_requests 1000000; large_client_header_buffers 4 64k;
+  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
+  fastcgi_temp_path {directory}/fastcgi; uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+  server {{
+    listen 127.0.0.1:{port}{tls}; root {directory}/root; client_max_body_size {max_body};
+    {settings}
+    location / {{ dav_methods PUT DELETE MKCOL COPY MOVE; create_full_put_path {full_path}; dav_access user:rw; {listing} }}
+  }}
+}}
+"""
+
+
+@contextmanager
+def nginx(
+    directory: Path,
+    *,
+    is_listing: bool = True,
+    makes_directories: bool = True,
+    settings: str = "",
+    max_body: str = "0",
+    tls: bool = False,
+) -> Iterator[str]:
+    """nginx with WebDAV over `directory`/root: its address, without a path.
+
+    Args:
+        is_listing: it answers PROPFIND.
+        makes_directories: a PUT makes the directories above it; else it is a conflict.
+        settings: further lines of its server.
+        max_body: the largest body that it takes; "0" for any.
+        tls: it speaks TLS, with what the settings name.
+    """
+    program = needed("nginx", "nginx libnginx-mod-http-dav-ext")
+    root = directory / "root"
+    root.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    settings_file = directory / "nginx.conf"
+    settings_file.write_text(
+        _NGINX.format(
+            directory=directory,
+            port=port,
+            tls=" ssl" if tls else "",
+            settings=settings,
+            max_body=max_body,
+            full_path="on" if makes_directories else "off",
+            modules="load_module /usr/lib/nginx/modules/ngx_http_dav_ext_module.so;" if is_listing else "",
+            listing="dav_ext_methods PROPFIND OPTIONS;" if is_listing else "",
+        )
+    )
+    command: list[str | Path] = [program, "-p", directory, "-e", directory / "error.log", "-c", settings_file]
+    if os.geteuid() == 0:
+        command += ["-g", "user root;"]
+    with running(command, port, log=directory / "log"):
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"

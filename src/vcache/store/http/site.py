@@ -17,7 +17,9 @@ __all__ = ["ABSENT", "BATCH", "DONE", "Site"]
 DONE: Final = frozenset({200, 201, 202, 204})
 ABSENT: Final = frozenset({404, 410})
 _UNKNOWN_CALL: Final = frozenset({404, 405, 501})
-_CONFLICT: Final = 409
+# How servers say that the directory of what is put is missing (RFC 4918, 9.7.1); before it is known to be
+# there, 404 and 500 may say so too: nginx does.
+_CONFLICTS: Final = frozenset({409})
 BATCH: Final = "-/"
 """With what the paths of the calls begin that only vcache's own server has."""
 
@@ -38,6 +40,7 @@ class Site:
         # Whether it is vcache's own server; None until it first answered.
         self._is_own: bool | None = None
         self._has_batches = True
+        self._has_directory = False  # once a PUT went well, or the directory was made as far as that goes
 
     @property
     def is_own(self) -> bool:
@@ -94,34 +97,41 @@ class Site:
 
     def put(self, name: str, body: Body) -> None:
         """Keep a body under a name. The directory is made when it is missing."""
-        answer = self.ask("PUT", name, body=body)
-        if answer.status == _CONFLICT:
-            self.make()
-            answer = self.ask("PUT", name, body=body)
-        if answer.status not in DONE:
-            raise self.refusal(answer, "PUT")
+        self.put_all([(name, body)])
 
     def put_all(self, bodies: Sequence[tuple[str, Body]]) -> None:
         """As `put`, for all of them."""
         requests = [Request("PUT", name, body=body) for name, body in bodies]
-        answers = self.ask_all(requests)
-        again = [
-            request for request, answer in zip(requests, answers, strict=True) if answer.status == _CONFLICT
-        ]
-        if again:
+        # As it was before: another thread may make the directory while these fail.
+        maybe = _CONFLICTS if self._has_directory else _CONFLICTS | {404, 500}
+        answers = self._put(requests)
+        if any(answer.status in maybe for answer in answers):
+            again = [
+                request
+                for request, answer in zip(requests, answers, strict=True)
+                if answer.status not in DONE
+            ]
+            answers = [answer for answer in answers if answer.status in DONE]
             self.make()
-            answers = [answer for answer in answers if answer.status != _CONFLICT] + self.ask_all(again)
+            answers += self._put(again)
         for answer in answers:
             if answer.status not in DONE:
                 raise self.refusal(answer, "PUT")
+        self._has_directory = True
+
+    def _put(self, requests: Sequence[Request]) -> list[Answer]:
+        if len(requests) == 1:
+            return [self.ask("PUT", requests[0].target, body=requests[0].body)]
+        return self.ask_all(requests)
 
     def make(self) -> None:
         """Make the directory and those above it, as far as the server lets (RFC 4918, 9.3 and 9.7.1).
 
         Whether it could is seen at the next PUT.
         """
-        for path in reversed(self._up()):
+        for path in reversed(self._up()[:-1]):
             self.client.request("MKCOL", path)
+        self._has_directory = True
 
     def first(self, ask: Callable[[str], Answer]) -> Answer:
         """What the server says of the directory, or of the nearest one above it that it knows."""

@@ -1,0 +1,103 @@
+"""Records on HTTP servers, against the suite that is shipped: WebDAV, and servers that do not list."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import ClassVar
+
+import pytest
+
+from tests.servers import nginx
+from vcache.errors import StoreError
+from vcache.store.base import Listing, Store
+from vcache.store.http import open_url
+from vcache.store.url import Options, parse_url
+from vcache.testing import BatchesTests, ListingTests, PersistentTests, PresenceTests, StoreTests
+from vcache.testing.records import named
+
+_numbers = itertools.count()
+
+
+def opened(address: str) -> Store:
+    url = parse_url(address)
+    return open_url(url, Options(url))
+
+
+class OnHttp(StoreTests, BatchesTests, PresenceTests, ListingTests, PersistentTests):
+    """What is the same for every server. A class provides `server`: its address."""
+
+    layout: ClassVar[str] = ""
+
+    @pytest.fixture
+    def address(self, server: str) -> str:
+        return f"{server}/base/{next(_numbers)}{self.layout}"
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[Store]:
+        store = opened(address)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
+        with ExitStack() as stack:
+
+            def build() -> Store:
+                store = opened(address)
+                stack.callback(store.close)
+                return store
+
+            yield build
+
+
+@pytest.fixture(scope="module")
+def dav(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nginx(tmp_path_factory.mktemp("dav")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def by_the_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nginx(tmp_path_factory.mktemp("book"), makes_directories=False) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with nginx(tmp_path_factory.mktemp("plain"), is_listing=False) as address:
+        yield address
+
+
+class TestWebDav(OnHttp):
+    """nginx with WebDAV: listed by PROPFIND."""
+
+    @pytest.fixture
+    def server(self, dav: str) -> str:
+        return dav
+
+
+class TestWebDavByTheBook(OnHttp):
+    """A server that makes no directory by itself: a PUT below a missing one is a conflict."""
+
+    @pytest.fixture
+    def server(self, by_the_book: str) -> str:
+        return by_the_book
+
+
+class TestPlain(OnHttp):
+    """A server of PUT, GET and DELETE: nothing can be listed."""
+
+    @pytest.fixture
+    def server(self, plain: str) -> str:
+        return plain
+
+    def test_entries_are_those_of_the_records(self, store: Store) -> None:
+        """Without a listing there are no entries to walk; asked by key they are there."""
+        assert isinstance(store, Listing)
+        key, record = named("k")
+        store.put(key, record)
+        with pytest.raises(StoreError, match="the server lists nothing"):
+            list(store.entries())
+        assert store.entry(key) == record.entry()
