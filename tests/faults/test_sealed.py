@@ -346,7 +346,8 @@ def test_lengths_that_lie_cost_nothing(site: Site) -> None:
 
 def test_a_bomb_is_not_unpacked(site: Site) -> None:
     """A packed body that nobody signed never reaches a decompressor; the envelope cannot be packed at all."""
-    bomb = make_record(KEY, b"packed, " * 1000, encoding=Encoding.ZSTD)
+    claimed = Entry(key=KEY, digest=digest(b"large"), size_bytes=1 << 40, encoding=Encoding.ZSTD)
+    bomb = Record(claimed.encode(), b"\x28\xb5\x2f\xfd and so on")
     _, contents = opened(site.kept())
     site.plant(enveloped(bomb, contents.statement, contents.signature))
     assert site.reason().startswith("wrong content")
