@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from vcache.kit.data import dataclass
 from vcache.server.callers import Caller
@@ -123,12 +123,22 @@ class Exchange:
         return None if value is None else value.decode("latin-1")
 
     @property
+    def raw_path(self) -> str:
+        """The path as it came, percent-encoded: what signatures are over."""
+        raw: bytes | None = self._scope.get("raw_path")
+        return quote(self.path) if raw is None else raw.partition(b"?")[0].decode("latin-1")
+
+    @property
+    def raw_query(self) -> str:
+        """The query as it came."""
+        query: bytes = self._scope["query_string"]
+        return query.decode("latin-1")
+
+    @property
     def query(self) -> Mapping[str, str]:
         """The parameters of the query, decoded; the last of several."""
         if self._query is None:
-            self._query = dict(
-                parse_qsl(self._scope["query_string"].decode("latin-1"), keep_blank_values=True)
-            )
+            self._query = dict(parse_qsl(self.raw_query, keep_blank_values=True))
         return self._query
 
     @property
@@ -280,6 +290,24 @@ class Exchange:
             lines.append(_BINARY)
         lines.append((b"content-length", b"%d" % found.size_bytes))
         await self._start(status, lines, b"" if self.method == "HEAD" else found.body)
+
+    async def answer_in_parts(
+        self, status: int, parts: Sequence[Buffer], headers: Iterable[Header] = ()
+    ) -> None:
+        """As `answer`, with a body in pieces that need not be joined."""
+        lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+        sizes = [memoryview(part).nbytes for part in parts]
+        lines.append((b"content-length", b"%d" % sum(sizes)))
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+        last = len(parts) - 1
+        if self.method == "HEAD":
+            parts, last = (b"",), 0
+        else:
+            self.sent_bytes = sum(sizes)
+        for number, part in enumerate(parts):
+            message = {"type": "http.response.body", "body": part, "more_body": number < last}
+            await self._send(message)
 
     async def absent(self, body: bytes = b"", headers: Iterable[Header] = ()) -> None:
         """Answer 404, and count a miss."""

@@ -1,7 +1,9 @@
 """Gradle's HTTP build cache: `GET|PUT /gradle/<key>`.
 
-Any answer but 2xx, 404 and 413 switches the cache off for the rest of the build; a redirect is
-followed. Bodies are tar.gz, which tells `executionTime` in its first member (protocols: 3.g).
+Any answer but 2xx, 404 and, since 7.2, 413 switches the cache off for the rest of the build, for reading
+too. So a PUT that is not taken is 413, a GET that goes wrong a miss; a token that is not known is 401, as
+somebody has to be told. Bodies are tar.gz, whose first member, METADATA, tells `executionTime` in ms
+(protocols: 3.g).
 """
 
 from __future__ import annotations
@@ -11,13 +13,19 @@ from typing import Final
 
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange
+from vcache.server.framing import GzipCheck
+from vcache.server.phrases import READS, plain
 from vcache.server.refused import Refusal, Refused
 
-__all__ = ["Gradle"]
+__all__ = ["Gradle", "cost_in"]
 
 _PREFIX: Final = "/gradle/"
 _KEY: Final = re.compile(r"/gradle/([0-9A-Za-z_-]{1,128})")
 _TYPE: Final = ("content-type", "application/vnd.gradle.build-cache-artifact.v1")
+
+_HEAD_BYTES: Final = 16 << 10  # more than METADATA, which holds paths and names, ever is
+_TAR_BLOCK_BYTES: Final = 512
+_TIME: Final = re.compile(rb"^executionTime=(\d{1,12})\r?$", re.MULTILINE)
 
 
 class Gradle:
@@ -38,22 +46,36 @@ class Gradle:
         match = _KEY.fullmatch(exchange.path)
         if match is None:
             raise Refused(Refusal.MALFORMED, f"{exchange.path!r:.200} is no key of Gradle's")
-        if exchange.method in ("GET", "HEAD"):
+        if exchange.method in READS:
             found = exchange.get("gradle", match[1])
-            if found is None:
-                await exchange.absent()
-            else:
-                await exchange.send(found, (_TYPE,))
+            await (exchange.absent() if found is None else exchange.send(found, (_TYPE,)))
         elif exchange.method == "PUT":
-            kept = await exchange.keep("gradle", match[1])
+            check = GzipCheck(head_bytes=_HEAD_BYTES)
+            kept = await exchange.keep(
+                "gradle", match[1], checks=(check,), cost_ns=lambda: cost_in(check.head)
+            )
             await exchange.answer(201 if kept.is_new else 204)
         else:
             raise Refused(Refusal.METHOD, f"{exchange.method} is not part of Gradle's protocol")
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
-        """As plain statuses; where the store fails a read is a miss, for the build's sake."""
-        if refused.kind in (Refusal.FULL, Refusal.TOO_LARGE):
-            return 413, (), b""
-        if refused.kind is Refusal.BROKEN and method in ("GET", "HEAD"):
-            return 404, (), b""
-        return refused.kind.value, (("content-type", "text/plain"),), str(refused).encode()
+        """401 for who is not known; else a miss, or "too large"."""
+        if refused.kind is Refusal.UNAUTHENTICATED:
+            return plain(refused)
+        if method in READS:
+            return plain(refused, status=404)
+        return plain(refused, status=413 if method == "PUT" else None)
+
+
+def cost_in(head: bytes) -> int:
+    """How long the task ran, in ns, as METADATA at the beginning of a tar says; 0 where it does not."""
+    from tarfile import HeaderError, TarInfo
+
+    try:
+        member = TarInfo.frombuf(head[:_TAR_BLOCK_BYTES], "utf-8", "surrogateescape")
+    except HeaderError:
+        return 0
+    if member.name != "METADATA":
+        return 0
+    match = _TIME.search(head[_TAR_BLOCK_BYTES : _TAR_BLOCK_BYTES + member.size])
+    return 0 if match is None else int(match[1]) * 1_000_000
