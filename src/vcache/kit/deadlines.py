@@ -1,41 +1,82 @@
 """The deadline of the operation that this thread is in, for whoever waits somewhere below.
 
 A guard says how long an operation may take; the client of a network, some calls below it and
-through libraries that pass nothing along, asks what is left. It must not know either.
+through libraries that pass nothing along, asks what is left, and says what an answer is going to
+bring. It must not know either.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
-__all__ = ["Within", "left_s"]
+from vcache.errors import StoreError
+
+__all__ = ["Within", "expect", "left_s"]
 
 
 class _Local(threading.local):
-    at_s: float | None = None
+    current: Within | None = None
 
 
 _local: Final = _Local()
 
 
 class Within:
-    """What is done in this context has to end after so many seconds; an earlier end holds on."""
+    """What is done in this context has to end after so many seconds; an earlier end around it holds on.
 
-    __slots__ = ("_before_s", "_seconds")
+    Args:
+        seconds: from when the context is entered.
+        rate_bytes: the slowest transfer that is waited for, per second: each that many bytes of an
+            answer lengthen the time by a second.
+        limit_bytes: the longest answer that is waited for.
+        on_answer: called when the length of an answer is known.
 
-    def __init__(self, seconds: float) -> None:
+    Attributes:
+        at_s: when it ends, as `time.monotonic` has it. Another thread may look.
+    """
+
+    __slots__ = ("_before", "_limit_bytes", "_on_answer", "_rate_bytes", "_seconds", "at_s")
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        rate_bytes: float | None = None,
+        limit_bytes: int | None = None,
+        on_answer: Callable[[], object] | None = None,
+    ) -> None:
         self._seconds = seconds
-        self._before_s: float | None = None
+        self._rate_bytes = rate_bytes
+        self._limit_bytes = limit_bytes
+        self._on_answer = on_answer
+        self._before: Within | None = None
+        self.at_s = time.monotonic() + seconds
 
     def __enter__(self) -> None:
-        self._before_s = before_s = _local.at_s
+        self._before = before = _local.current
         at_s = time.monotonic() + self._seconds
-        _local.at_s = at_s if before_s is None else min(before_s, at_s)
+        self.at_s = at_s if before is None else min(before.at_s, at_s)
+        _local.current = self
 
     def __exit__(self, *_: object) -> None:
-        _local.at_s = self._before_s
+        _local.current = self._before
+
+    def expect(self, size_bytes: int) -> None:
+        """An answer of that length has begun."""
+        if self._limit_bytes is not None and size_bytes > self._limit_bytes:
+            raise StoreError(
+                f"an answer of {size_bytes} bytes is above the limit of {self._limit_bytes}: raise `limit`"
+            )
+        if self._rate_bytes:
+            self.at_s += size_bytes / self._rate_bytes
+        if self._before is not None:
+            self._before.expect(size_bytes)
+            self.at_s = min(self.at_s, self._before.at_s)
+        if self._on_answer is not None:
+            self._on_answer()
 
 
 def left_s(default_s: float) -> float:
@@ -44,5 +85,16 @@ def left_s(default_s: float) -> float:
     Args:
         default_s: where there is no deadline, and the most in any case.
     """
-    at_s = _local.at_s
-    return default_s if at_s is None else max(0.001, min(default_s, at_s - time.monotonic()))
+    current = _local.current
+    return default_s if current is None else max(0.001, min(default_s, current.at_s - time.monotonic()))
+
+
+def expect(size_bytes: int) -> None:
+    """Say how long an answer is as soon as its beginning tells: `left_s` may be more from then on.
+
+    Raises:
+        StoreError: it is longer than what the operation takes.
+    """
+    current = _local.current
+    if current is not None:
+        current.expect(size_bytes)
