@@ -16,7 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["S3Server", "ended", "free_port", "moto_server", "needed", "nginx", "running", "wait_until"]
+__all__ = [
+    "RedisServer",
+    "S3Server",
+    "certified",
+    "ended",
+    "free_port",
+    "moto_server",
+    "needed",
+    "nginx",
+    "redis_server",
+    "running",
+    "wait_until",
+]
 
 _START_S = 60
 
@@ -176,3 +188,58 @@ def nginx(
         command += ["-g", "user root;"]
     with running(command, port, log=directory / "log"):
         yield f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+
+
+# -- Redis ----------------------------------------------------------------------------------------
+
+
+class RedisServer(NamedTuple):
+    """Where a server of Redis is.
+
+    Attributes:
+        port: 0 if it listens at its socket only.
+        socket: a unix socket.
+        ca: the certificate that it shows, if it speaks TLS.
+    """
+
+    port: int
+    socket: Path
+    ca: Path
+
+
+@contextmanager
+def redis_server(directory: Path, *arguments: str, tls: bool = False) -> Iterator[RedisServer]:
+    """A Redis server that keeps nothing on a disk, at a port and a unix socket.
+
+    Args:
+        arguments: further ones, such as `--requirepass`, `word`.
+        tls: the port speaks TLS only, with a certificate of its own making.
+    """
+    program = needed("redis-server", "redis-server")
+    directory.mkdir(parents=True, exist_ok=True)
+    server = RedisServer(free_port(), directory / "redis.sock", directory / "redis.crt")
+    command: list[str | Path] = [program, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+    command += ["--dir", directory, "--unixsocket", server.socket]
+    if tls:
+        key = certified(server.ca)
+        command += ["--port", "0", "--tls-port", str(server.port), "--tls-auth-clients", "no"]
+        command += ["--tls-cert-file", server.ca, "--tls-key-file", key, "--tls-ca-cert-file", server.ca]
+    else:
+        command += ["--port", str(server.port)]
+    with running([*command, *arguments], server.port, log=directory / "redis.log"):
+        yield server
+
+
+def certified(path: Path, *, name: str = "localhost") -> Path:
+    """Make a certificate for a name of loopback that vouches for itself; the file of its private key."""
+    key = path.with_suffix(".key")
+    subprocess.run(
+        [
+            needed("openssl", "openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+            "-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name},IP:127.0.0.1",
+            "-keyout", key, "-out", path,
+        ],
+        check=True,
+        capture_output=True,
+    )  # fmt: skip
+    return key

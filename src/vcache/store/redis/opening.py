@@ -1,0 +1,64 @@
+"""The store at an address of Redis, with its options."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from vcache.errors import ConfigError, UsageError
+from vcache.kit.units import seconds
+from vcache.store.redis.address import address_of
+from vcache.store.redis.store import RedisStore
+
+if TYPE_CHECKING:
+    from vcache.store.base import Store
+    from vcache.store.url import Options, StoreUrl
+
+__all__ = ["open_url"]
+
+_OWN: Final = ("db", "password_env", "prefix", "ttl", "ca")
+
+
+def open_url(url: StoreUrl, options: Options) -> Store:
+    """The store at an address of Redis. Nothing is sent before the first operation.
+
+    Options: `prefix` (keeps caches in one database apart), `ttl` (after which the server forgets a
+    record), `password_env` (the variable with the password), `ca` (a PEM file, for `rediss:`), `db`.
+
+    Raises:
+        ConfigError: the address or an option makes no sense, or the extra is not installed.
+    """
+    address = address_of(url, options, os.environ)
+    prefix = options.take("prefix", _prefix) or ""
+    ttl_s = options.take("ttl", _ttl_s)
+    ca = options.take("ca", str)
+    options.finish()
+    if ca is not None and not address.is_tls:
+        raise ConfigError(f"store {address.shown!r}: option ca is for rediss: only")
+    try:
+        from vcache.store.redis.wire import Client, tls_context  # 100 ms that only this tier needs
+    except ImportError:
+        raise ConfigError(
+            f"store {address.shown!r} needs the extra: python -m pip install 'vcache[redis]'"
+        ) from None
+    try:
+        context = tls_context(None if ca is None else os.path.expanduser(ca)) if address.is_tls else None
+    except OSError as error:
+        raise ConfigError(f"store {address.shown!r}: option ca={ca!r}: {error.strerror or error}") from None
+    own = "&".join(f"{name}={url.options[name]}" for name in _OWN if name in url.options)
+    shown = f"{address.shown}?{own}" if own else address.shown
+    return RedisStore(Client(address, context), prefix=prefix, ttl_s=ttl_s, url=shown)
+
+
+def _prefix(text: str) -> str:
+    # With a colon, one cache's prefix could be another one's and the beginning of its keys.
+    if not text.isprintable() or ":" in text or " " in text:
+        raise UsageError("write a word without colons and spaces")
+    return text
+
+
+def _ttl_s(text: str) -> float:
+    ttl_s = seconds(text)
+    if ttl_s < 0.001:
+        raise UsageError("keeps nothing: write a millisecond or more")
+    return ttl_s

@@ -1,0 +1,296 @@
+"""Connections to Redis that end in time, and what goes wrong with them as store errors: the home of redis-py.
+
+Nothing is tried again here. It must not know what is asked.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from vcache.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
+from vcache.kit.deadlines import expect, left_s
+
+if TYPE_CHECKING:
+    from vcache.store.redis.address import Address
+
+__all__ = ["Client", "tls_context"]
+
+_WAIT_S: Final = 30.0
+"""How long a call may take that nobody set a deadline for."""
+_LEAST_S: Final = 0.001  # what `left_s` says when the time is over
+_READ_BYTES: Final = 256 << 10
+_MOST_ANSWER_BYTES: Final = 4 << 30
+_REMEDIES: Final = (
+    ("OOM", StoreFull, "it is full: raise its maxmemory, or have it evict (maxmemory-policy allkeys-lru)"),
+    ("MISCONF", StoreFull, "it cannot write to its disk"),
+    ("READONLY", StoreReadOnly, "it is a replica: give the address of the primary"),
+    ("NOREPLICAS", StoreUnavailable, "it has too few replicas"),
+    ("LOADING", StoreUnavailable, "it has just been started"),
+    ("BUSY ", StoreUnavailable, "a script keeps it busy"),
+    ("MASTERDOWN", StoreUnavailable, "it has lost its primary"),
+    ("CLUSTERDOWN", StoreUnavailable, "its cluster is down"),
+    ("TRYAGAIN", StoreUnavailable, "its cluster is being changed"),
+    ("MOVED", StoreError, "it is one of a cluster, which this tier cannot use: give a server or proxy of all keys"),
+    ("ASK ", StoreError, "it is one of a cluster, which this tier cannot use: give a server or proxy of all keys"),
+    ("CROSSSLOT", StoreError, "it is one of a cluster, which this tier cannot use: give a server or proxy of all keys"),
+    ("NOAUTH", StoreError, "it wants a password: redis://:PASSWORD@… or password_env=VARIABLE"),
+    ("WRONGPASS", StoreError, "it knows no such user and password"),
+    ("NOPERM", StoreError, "the user may not do this: allow it GET, MGET, SET, DEL, TOUCH, STRLEN, SCAN and DBSIZE"),
+    ("DENIED", StoreError, "it is in protected mode: set a password, or allow this machine"),
+    ("ERR DB index", StoreError, "it has no such database: give another /db"),
+    ("ERR invalid DB", StoreError, "it has no such database: give another /db"),
+    ("ERR max number of clients", StoreUnavailable, "it has too many clients"),
+)  # fmt: skip
+
+
+class Client:
+    """Sends commands to one server. Safe for threads, and after a fork."""
+
+    def __init__(self, address: Address, context: ssl.SSLContext | None) -> None:
+        self._shown = address.shown
+        self._pool = redis.ConnectionPool(
+            connection_class=_Connection,
+            place=address,
+            context=context,
+            db=address.db,
+            username=address.user,
+            password=address.password,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            socket_read_size=_READ_BYTES,
+            socket_timeout=_WAIT_S,
+        )
+        self._redis = redis.Redis(connection_pool=self._pool)
+
+    def ask(self, *command: Any) -> Any:
+        """The answer to a command.
+
+        Raises:
+            StoreError: what went wrong, as one that can be tried again or not.
+        """
+        return self._translated(lambda: self._redis.execute_command(*command))  # type: ignore[no-untyped-call]
+
+    def ask_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The answers to many commands, sent together. A refused one's is an exception.
+
+        Raises:
+            StoreError: as `ask`, of the connection.
+        """
+
+        def work() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for command in commands:
+                    pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+                return pipe.execute(raise_on_error=False)
+
+        answers: list[Any] = self._translated(work)
+        if len(answers) != len(commands):
+            raise self.nonsense("another number of answers than of questions")
+        return answers
+
+    def nonsense(self, what: str) -> StoreUnavailable:
+        """The error for an answer that no Redis gives. Nothing that was sent before is believed in."""
+        self._pool.disconnect()
+        return StoreUnavailable(f"{self._shown} answers with {what}: it is no Redis")
+
+    def error_of(self, error: Exception) -> StoreError:
+        """What redis-py says, as an error of a store."""
+        if isinstance(error, StoreError):
+            return error
+        text = str(error)
+        # redis-py drops the word that an answer begins with, where it has a class for it.
+        word = _WORDS.get(type(error), "")
+        for start, kind, remedy in _REMEDIES:
+            if word == start or text.startswith(start):
+                return kind(f"{self._shown}: {remedy} ({text})")
+        if isinstance(error, exceptions.AuthenticationError):
+            return StoreError(f"{self._shown}: it knows no such user and password ({text})")
+        if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
+            return StoreUnavailable(f"{self._shown} does not answer: {text}")
+        if isinstance(error, exceptions.ResponseError):
+            return StoreError(f"{self._shown} refuses: {text}")
+        return StoreUnavailable(f"{self._shown} answers with something that is not Redis': {error!r:.200}")
+
+    def close(self) -> None:
+        """End all connections."""
+        self._pool.disconnect()
+
+    def _translated(self, work: Callable[[], Any]) -> Any:
+        try:
+            return work()
+        # What a server makes up reaches int(), recursion and more in redis-py: all of it is its fault.
+        except Exception as error:
+            if isinstance(error, exceptions.ReadOnlyError):
+                self._pool.disconnect()  # the name may be another server's by now
+            translated = self.error_of(error)
+            if translated is error:
+                raise
+            raise translated from error
+
+
+_WORDS: Final[dict[type[Exception], str]] = {
+    exceptions.OutOfMemoryError: "OOM",
+    exceptions.ReadOnlyError: "READONLY",
+    exceptions.BusyLoadingError: "LOADING",
+    exceptions.MasterDownError: "MASTERDOWN",
+    exceptions.ClusterDownError: "CLUSTERDOWN",
+    exceptions.MovedError: "MOVED",
+    exceptions.AskError: "ASK ",
+    exceptions.TryAgainError: "TRYAGAIN",
+    exceptions.ClusterCrossSlotError: "CROSSSLOT",
+    exceptions.NoPermissionError: "NOPERM",
+}
+
+
+def tls_context(ca: str | None) -> ssl.SSLContext:
+    """Verifies the server's name and certificate.
+
+    Args:
+        ca: a file of certificates to trust, instead of the system's.
+    """
+    return ssl.create_default_context(cafile=ca)
+
+
+class _Connection(redis.Connection):
+    """A connection, of any kind, whose every wait ends with the deadline of the operation."""
+
+    def __init__(self, *, place: Address, context: ssl.SSLContext | None, **settings: Any) -> None:
+        super().__init__(host=place.host or "unix", port=place.port, **settings)  # type: ignore[no-untyped-call]
+        self._place = place
+        self._context = context
+
+    def _connect(self) -> _Timely:
+        place = self._place
+        if place.path:
+            connected = _unix(place.path)
+        else:
+            connected = _tcp(place.host, place.port)
+            if self._context is not None:
+                connected = _secured(connected, self._context, place.host)
+        return _Timely(connected)
+
+    def _host_error(self) -> str:
+        return self._place.path or f"{self._place.host}:{self._place.port}"
+
+
+class _Timely:
+    """A socket that waits no longer than the deadline of the thread's operation, however little comes at a time."""
+
+    __slots__ = ("_is_probed", "_read_bytes", "_socket")
+
+    def __init__(self, connected: socket.socket) -> None:
+        self._socket = connected
+        self._is_probed = False
+        self._read_bytes = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+    def settimeout(self, timeout_s: float | None) -> None:
+        """Redis-py asks for no wait to see whether there is something, and for its own time after that."""
+        self._is_probed = timeout_s == 0
+        self._socket.settimeout(timeout_s)
+
+    def recv(self, size_bytes: int) -> bytes:
+        if self._is_probed:
+            return self._socket.recv(size_bytes)
+        self._socket.settimeout(_left_s())
+        data = self._socket.recv(size_bytes)
+        self._count(len(data))
+        return data
+
+    def recv_into(self, buffer: Any) -> int:
+        if self._is_probed:
+            return self._socket.recv_into(buffer)
+        self._socket.settimeout(_left_s())
+        size_bytes = self._socket.recv_into(buffer)
+        self._count(size_bytes)
+        return size_bytes
+
+    def sendall(self, data: Any) -> None:
+        self._read_bytes = 0
+        self._socket.settimeout(_left_s())
+        self._socket.sendall(data)
+
+    def _count(self, size_bytes: int) -> None:
+        self._read_bytes += size_bytes
+        if self._read_bytes > _MOST_ANSWER_BYTES:
+            raise OSError("its answer does not end")
+        expect(size_bytes)  # as long as enough comes, there is time for the rest
+
+
+def _left_s() -> float:
+    left = left_s(_WAIT_S)
+    if left <= _LEAST_S:
+        raise TimeoutError("the time is over")
+    return left
+
+
+def _unix(path: str) -> socket.socket:
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(_left_s())
+        connected.connect(path)
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
+def _tcp(host: str, port: int) -> socket.socket:
+    failed: OSError = OSError(f"{host} has no address")
+    for family, kind, protocol, _, place in _resolved(host, port):
+        connected = socket.socket(family, kind, protocol)
+        try:
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connected.settimeout(_left_s())
+            connected.connect(place)
+        except OSError as error:
+            connected.close()
+            failed = error
+        else:
+            return connected
+    raise failed
+
+
+def _secured(connected: socket.socket, context: ssl.SSLContext, host: str) -> socket.socket:
+    try:
+        connected.settimeout(_left_s())
+        return context.wrap_socket(connected, server_hostname=host)
+    except OSError:
+        connected.close()
+        raise
+
+
+def _resolved(host: str, port: int) -> Sequence[Any]:
+    """The addresses of a host. A resolver knows no deadline: it is asked in a thread that may be left behind."""
+    try:
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass
+    found: list[Any] = []
+
+    def work() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            found.append(error)
+
+    thread = threading.Thread(target=work, name=f"resolve {host}", daemon=True)
+    thread.start()
+    thread.join(_left_s())
+    if not found:
+        raise TimeoutError(f"{host} is not resolved in time")
+    if isinstance(found[0], OSError):
+        raise found[0]
+    return found[0]  # type: ignore[no-any-return]
