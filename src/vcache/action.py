@@ -211,7 +211,8 @@ class Actions:
             return "the cache could not take it"
         from vcache import recipes
 
-        recipes.keep(keeper, name, Manifest((*base, *found)))
+        leading = discovery.seen_key(fingerprint) if found or has_discovery else None
+        recipes.keep(keeper, name, Manifest((*base, *found)), found_by=leading)
         return Published(name, found, tuple(files))
 
     def _is_bound(

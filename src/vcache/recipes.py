@@ -14,10 +14,24 @@ from vcache.errors import DecodeError
 from vcache.fingerprint.manifest import Change, Manifest, title
 from vcache.kit.data import dataclass
 from vcache.outcome import Hit, Miss
+from vcache.valuables import PLAIN, Conditions
 
-__all__ = ["NAMESPACE", "Recipe", "Why", "compare", "earlier", "in_words", "keep", "load", "owner_of"]
+__all__ = [
+    "NAMESPACE",
+    "Recipe",
+    "Why",
+    "compare",
+    "earlier",
+    "in_words",
+    "keep",
+    "leading_key",
+    "led_by",
+    "load",
+    "owner_of",
+]
 
 NAMESPACE: Final = ".recipes"
+_FOUND_BY: Final = "found-by"
 _HEX: Final = 64
 # The nearest one is sought among so many of the latest: a busy step leaves thousands.
 _MOST_COMPARED: Final = 256
@@ -28,7 +42,7 @@ class Shelf(Protocol):
 
     def peek_key(self, key: Key) -> Hit | Miss: ...
 
-    def put_key(self, key: Key, value: object) -> bool: ...
+    def put_key(self, key: Key, value: object, conditions: Conditions = ...) -> bool: ...
 
     def entries_under(self, prefix: bytes) -> Iterator[Entry]: ...
 
@@ -65,9 +79,28 @@ class Why:
     changes: tuple[Change, ...] = ()
 
 
-def keep(shelf: Shelf, name: str, manifest: Manifest) -> None:
-    """Remember what went into the result of that name."""
-    shelf.put_key(make_key(name, namespace=NAMESPACE), manifest.to_bytes())
+def keep(shelf: Shelf, name: str, manifest: Manifest, *, found_by: Key | None = None) -> None:
+    """Remember what went into the result of that name.
+
+    Args:
+        found_by: the key of the list that leads to the result, where what it depends on shows only
+            in a run.
+    """
+    conditions = PLAIN if found_by is None else Conditions(meta=led_by(found_by))
+    shelf.put_key(make_key(name, namespace=NAMESPACE), manifest.to_bytes(), conditions)
+
+
+def led_by(key: Key) -> dict[str, str]:
+    """The words that a recipe is kept with, for who moves its result and must move what leads to it."""
+    return {_FOUND_BY: key.hex()}
+
+
+def leading_key(recipe: Entry) -> Key | None:
+    """The key of the list that leads to a recipe's result; None where none does."""
+    try:
+        return bytes.fromhex(recipe.meta.get(_FOUND_BY, "")) or None
+    except ValueError:
+        return None  # another program's
 
 
 def load(shelf: Shelf, name: str) -> Manifest | None:

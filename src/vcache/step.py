@@ -27,7 +27,7 @@ from typing import (
 
 from vcache import artifacts, recipes, unseen
 from vcache.calls import Call, Explanation, Known, Words, argument, require_names
-from vcache.discovery import Discovery, begin, named_by_depfile, spec_of
+from vcache.discovery import Discovery, begin, named_by_depfile, seen_key, spec_of
 from vcache.entry import Dep, Key, make_key
 from vcache.errors import FingerprintError, UsageError
 from vcache.fingerprint import inputs
@@ -298,7 +298,7 @@ class Step(Generic[P, R]):
             content = {"value": value, "files": files}
         key = self._key_of(manifest)
         if self._making.keep(keeper, key, content, cost_ns=cost_ns):
-            self._keep_recipe(key, manifest, () if recording is None else recording.blind)
+            self._keep_recipe(key, manifest, call.base, () if recording is None else recording.blind)
         return manifest
 
     # -- inside ------------------------------------------------------------------------------
@@ -448,11 +448,12 @@ class Step(Generic[P, R]):
         except UsageError as error:
             raise UsageError(f"{self.name}: {error}") from None
 
-    def _keep_recipe(self, key: Key, manifest: Manifest, blind: Iterable[str]) -> None:
+    def _keep_recipe(self, key: Key, manifest: Manifest, base: Manifest, blind: Iterable[str]) -> None:
         """Remember what went into a result, so that `why` can compare."""
         name = f"{self.name}:{key[-64:].decode()}"
         recipe = make_key(name, namespace=recipes.NAMESPACE)
-        self._keeper.put_key(recipe, manifest.to_bytes(), unseen.conditions(blind))
+        leading = recipes.led_by(seen_key(base.fingerprint())) if self._discovers else {}
+        self._keeper.put_key(recipe, manifest.to_bytes(), unseen.conditions(blind, leading))
 
     def _unseen_by(self, manifest: Manifest) -> tuple[str, ...]:
         """What the run of a manifest did out of sight; where it left nothing, what the latest one did."""

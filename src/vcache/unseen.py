@@ -5,7 +5,7 @@ It knows a small protocol of a cache, and nothing of what runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.entry import Key
@@ -59,10 +59,15 @@ class Unseen:
                 )
 
 
-def conditions(blind: Iterable[str]) -> Conditions:
-    """Under which the recipe of a run is kept, so that `kept_with` gives the words in any process."""
+def conditions(blind: Iterable[str], meta: Mapping[str, str]) -> Conditions:
+    """Under which the recipe of a run is kept, so that `kept_with` gives the words in any process.
+
+    Args:
+        meta: what else it is kept with.
+    """
     words = _words(blind)
-    return Conditions(meta={_WORD: "\n".join(words)}) if words else PLAIN
+    meta = {**meta, _WORD: "\n".join(words)} if words else meta
+    return Conditions(meta=meta) if meta else PLAIN
 
 
 def kept_with(shelf: Shelf, recipe: Key) -> tuple[str, ...] | None:

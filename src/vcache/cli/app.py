@@ -36,6 +36,10 @@ _HOMES: Final = {
     "diff": "runs",
     "token": "token",
     "audit": "audit",
+    "push": "transfer",
+    "pull": "transfer",
+    "export": "transfer",
+    "import": "transfer",
     "completion": "completion",
 }
 
@@ -51,7 +55,8 @@ class App(click.Group):
             return None
         from importlib import import_module
 
-        found = getattr(import_module(f"vcache.cli.{_HOMES[cmd_name]}"), cmd_name.replace("-", "_"))
+        name = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
+        found = getattr(import_module(f"vcache.cli.{_HOMES[cmd_name]}"), name)
         assert isinstance(found, click.Command)
         return found
 

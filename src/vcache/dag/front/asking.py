@@ -136,7 +136,7 @@ class Asking:
         name = self._name(manifest)
         if not self._keeper.put_key(self._keeper.key(name), value, Conditions(cost_ns=cost_ns)):
             return ""
-        recipes.keep(self._keeper, name, manifest)
+        recipes.keep(self._keeper, name, manifest, found_by=self._key)
         trace = [[_raw(each.read), each.asked, each.answers] for each in self._rounds]
         trace.append([_raw(tail), [], []])
         others = [known for known in self._traces() if known != trace]
