@@ -45,10 +45,15 @@ osd crush chooseleaf type = 0
 osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 8
+debug ms = 0/0
+debug objecter = 0/0
+debug osd = 0/0
+debug rgw = 0/0
 [client.admin]
 rgw data = {d}
 rgw frontends = beast endpoint=127.0.0.1:{s3} tcp_nodelay=1
 rgw run sync thread = false
+rgw thread pool size = 8
 """
 _SECRET = "not-a-secret-but-a-test"
 

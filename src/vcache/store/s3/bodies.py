@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.errors import StoreError, StoreUnavailable
 from vcache.hash import sha256
 from vcache.kit.data import NamedTuple
+from vcache.store.http.messages import Answer, TooLong
 from vcache.store.s3.faults import code_of
 from vcache.store.s3.sign import NO_CONTENT, query_of
 from vcache.store.s3.wire import Call, Wire
@@ -20,9 +21,8 @@ from vcache.store.s3.wire import Call, Wire
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from vcache.store.http.messages import Answer
 
-__all__ = ["FIRST_BYTES", "PART_BYTES", "Object", "Piece", "downloaded", "first_pieces", "upload"]
+__all__ = ["FIRST_BYTES", "PART_BYTES", "Object", "Piece", "beginnings", "downloaded", "pieces", "upload"]
 
 FIRST_BYTES: Final = 8 << 20
 """What is asked for at first of an object whose size is not known."""
@@ -51,34 +51,46 @@ class Piece(NamedTuple):
 
     Attributes:
         size_bytes: of the whole object.
-        etag: the mark of this version, with its quotes; "" where the server gives none.
     """
 
     data: Buffer
     size_bytes: int
-    etag: str
+    answer: Answer
+
+    @property
+    def etag(self) -> str:
+        """The mark of this version, with its quotes; "" where the server gives none."""
+        return self.answer.headers.get("etag", "")
 
 
 # -- down -----------------------------------------------------------------------------------------
 
 
-def first_pieces(
-    wire: Wire, names: Sequence[str], sizes_bytes: Sequence[int] | None = None
-) -> list[Piece | StoreError | None]:
-    """The beginnings of objects, together; None for one that is not there.
+def pieces(wire: Wire, names: Sequence[str]) -> list[Piece | StoreError | None]:
+    """Objects, together; None for one that is not there. Of a large one it is the beginning.
 
-    Args:
-        sizes_bytes: how much is asked for of each.
+    Most objects are small, and a range costs a server a tenth more: a large one is asked for again.
     """
-    sizes = sizes_bytes or [FIRST_BYTES] * len(names)
+    answers = wire.many([Call("GET", name, limit_bytes=FIRST_BYTES) for name in names])
+    found = [_piece(wire, answer, FIRST_BYTES) for answer in answers]
+    large = [place for place, answer in enumerate(answers) if isinstance(answer, TooLong)]
+    if large:
+        again = beginnings(wire, [names[place] for place in large], [FIRST_BYTES] * len(large))
+        for place, piece in zip(large, again, strict=True):
+            found[place] = piece
+    return found
+
+
+def beginnings(
+    wire: Wire, names: Sequence[str], sizes_bytes: Sequence[int]
+) -> list[Piece | StoreError | None]:
+    """The first bytes of objects, together; None for one that is not there."""
     calls = [
         Call("GET", name, headers={"range": f"bytes=0-{size - 1}"})
-        for name, size in zip(names, sizes, strict=True)
+        for name, size in zip(names, sizes_bytes, strict=True)
     ]
-    return [
-        answer if isinstance(answer, StoreError) else _piece(wire, answer, size)
-        for answer, size in zip(wire.many(calls), sizes, strict=True)
-    ]
+    answers = wire.many(calls)
+    return [_piece(wire, answer, size) for answer, size in zip(answers, sizes_bytes, strict=True)]
 
 
 def downloaded(wire: Wire, name: str, piece: Piece) -> Buffer | None:
@@ -107,19 +119,19 @@ def downloaded(wire: Wire, name: str, piece: Piece) -> Buffer | None:
     return b"".join(parts)
 
 
-def _piece(wire: Wire, answer: Answer, asked_bytes: int) -> Piece | StoreError | None:
+def _piece(wire: Wire, answer: Answer | StoreError, asked_bytes: int) -> Piece | StoreError | None:
+    if isinstance(answer, StoreError):
+        return answer
     size_bytes = len(answer.body)
+    if answer.status == 200:  # whole; also of a server that knows no ranges
+        return Piece(answer.body, size_bytes, answer)
     if answer.status == 206:
-        if size_bytes < asked_bytes:  # less than was asked for: all that there is
-            return Piece(answer.body, size_bytes, answer.headers.get("etag", ""))
         found = _RANGE.match(answer.headers.get("content-range", ""))
         if found is None or size_bytes > asked_bytes:
             return StoreUnavailable(f"S3 answered with {size_bytes} bytes to a request for {asked_bytes}")
-        return Piece(answer.body, int(found[1]), answer.headers.get("etag", ""))
-    if answer.status == 200:  # a server that knows no ranges
-        return Piece(answer.body, size_bytes, answer.headers.get("etag", ""))
+        return Piece(answer.body, int(found[1]), answer)
     if answer.status == 416:  # an empty object, which has no first byte
-        return Piece(b"", 0, "")
+        return Piece(b"", 0, answer)
     if answer.status == 404 and code_of(answer) != "NoSuchBucket":
         return None
     return wire.fault(answer)

@@ -23,9 +23,10 @@ from vcache.store.s3.bodies import (
     PART_BYTES,
     Object,
     Piece,
+    beginnings,
     downloaded,
-    first_pieces,
     parts_of,
+    pieces,
     send_in_parts,
     upload,
 )
@@ -97,7 +98,7 @@ class S3Store:
         found = {}
         for some in _batches(list(dict.fromkeys(keys))):
             names = [name_of(key) for key in some]
-            for key, name, piece in zip(some, names, first_pieces(wire, names), strict=True):
+            for key, name, piece in zip(some, names, pieces(wire, names), strict=True):
                 if isinstance(piece, StoreError):
                     raise piece
                 record = None if piece is None else self._record(wire, key, name, piece)
@@ -207,7 +208,7 @@ class S3Store:
     def _keys_within(self, wire: Wire, names: Sequence[str]) -> Iterator[Key]:
         """The keys in the heads of objects, of which the names do not tell them."""
         sizes = [_HEAD_BYTES] * len(names)
-        for name, piece in zip(names, first_pieces(wire, names, sizes), strict=True):
+        for name, piece in zip(names, beginnings(wire, names, sizes), strict=True):
             if isinstance(piece, StoreError):
                 raise piece
             try:
@@ -233,9 +234,9 @@ class S3Store:
         """Whether the objects of these names that are there are `_EQUAL` to those to be sent."""
         if not objects:
             return {}
-        pieces = first_pieces(wire, [what.name for what in objects], [len(what.start) for what in objects])
+        there = beginnings(wire, [what.name for what in objects], [len(what.start) for what in objects])
         found = {}
-        for what, piece in zip(objects, pieces, strict=True):
+        for what, piece in zip(objects, there, strict=True):
             if isinstance(piece, StoreError):
                 raise piece
             if piece is not None:

@@ -16,13 +16,13 @@ from vcache.store.s3.address import Place
 from vcache.store.s3.faults import SKEWED, STALE, code_of, fault_of
 from vcache.store.s3.sign import NO_CONTENT, Signer
 
-__all__ = ["Call", "Wire"]
+__all__ = ["LIMIT_BYTES", "Call", "Wire"]
 
 _REFUSED: Final = (400, 401, 403)
 _NS: Final = 1_000_000_000
 _CONNECTIONS: Final = 16
-# Ranges ask for far less; a server that knows no ranges sends the whole object.
-_LIMIT_BYTES: Final = 5 << 30
+LIMIT_BYTES: Final = 1 << 30
+"""The longest answer that is taken of a server that knows no ranges, and sends the whole object."""
 
 
 class Call(NamedTuple):
@@ -34,6 +34,7 @@ class Call(NamedTuple):
         headers: sent as they are.
         signed: headers in lower case that are signed as well, as S3 demands of all `x-amz-…`.
         content: the SHA-256 of the body in hexadecimal.
+        limit_bytes: the longest answer that is taken; a longer one is `TooLong`.
     """
 
     method: str
@@ -43,6 +44,7 @@ class Call(NamedTuple):
     signed: Mapping[str, str] = {}
     body: Body | None = None
     content: str = NO_CONTENT
+    limit_bytes: int = LIMIT_BYTES
 
 
 class Wire:
@@ -62,7 +64,7 @@ class Wire:
         self._signer = Signer(target.host, region=account.region)
         try:
             self._client = HttpClient(
-                target.base, ca=place.ca, limit_bytes=_LIMIT_BYTES, max_connections=_CONNECTIONS
+                target.base, ca=place.ca, limit_bytes=LIMIT_BYTES, max_connections=_CONNECTIONS
             )
         except ConfigError as error:
             raise ConfigError(
@@ -106,9 +108,9 @@ class Wire:
         requests = self._signed(calls)
         if len(requests) != 1:
             return self._client.many(requests)
-        method, target, headers, body, _ = requests[0]
+        method, target, headers, body, limit_bytes = requests[0]
         try:
-            return [self._client.request(method, target, headers=headers, body=body)]
+            return [self._client.request(method, target, headers=headers, body=body, limit_bytes=limit_bytes)]
         except StoreClosed:
             raise
         except StoreError as error:
@@ -118,7 +120,7 @@ class Wire:
         credentials = self._account.credentials()
         now_s = self._clock() // _NS + self._offset_s
         requests = []
-        for method, name, query, headers, signed, body, content in calls:
+        for method, name, query, headers, signed, body, content, limit_bytes in calls:
             path = self._bucket_path if name is None else self._object_path + name
             sent = dict(signed)
             if credentials is not None:
@@ -128,7 +130,7 @@ class Wire:
             if headers:
                 sent.update(headers)
             target = f"{path}?{query}" if query else path
-            requests.append(Request(method, target, sent.items(), body))
+            requests.append(Request(method, target, sent.items(), body, limit_bytes))
         return requests
 
     def _is_mended(self, refused: Sequence[Answer]) -> bool:
