@@ -318,6 +318,10 @@ class KeyedCache:
         """The tier that keeps files, if any."""
         return first(self.store, Files)
 
+    def after_put(self) -> None:
+        """Keep the budgets, for whoever puts into the store itself."""
+        self._upkeep.after_put()
+
     @property
     def observer(self) -> Observer:
         """Looks at files, tools and variables on behalf of this cache."""

@@ -34,6 +34,7 @@ _HOMES: Final = {
     "log": "log",
     "history": "runs",
     "diff": "runs",
+    "gocacheprog": "gocacheprog",
     "token": "token",
     "audit": "audit",
     "push": "transfer",
