@@ -107,26 +107,20 @@ def receive(
         kind = "a newer transfer file" if start[:3] == _MAGIC[:3] and len(start) == 4 else "no transfer file"
         raise FormatError(f"{kind}: it begins with {start!r}, not {_MAGIC!r}")
     taker = _Taker(target, replace=replace, is_dry_run=is_dry_run, after=after)
-    report = taker.report
+    report, fault = taker.report, ""
     try:
-        while (size := source.length()) != 0:
+        while not report.stopped and (size := source.length()) != 0:
             at = source.at
             taker.take(source.object(size), at)
             if progress is not None:
                 progress(taker.count, 0)
-            if report.stopped:
-                return report
-        seal = source.hasher.digest()
-        if source.take(DIGEST_BYTES) != seal:
-            report.stopped = "the file is not as it was written: its seal does not fit"
-        elif source.take(1):
-            report.stopped = "something stands behind the end of the transfer file"
+        if not report.stopped:
+            fault = source.fault_at_end()
     except EOFError as error:
-        report.stopped = f"the file was cut off: {error}"
-    try:
+        fault = f"the file was cut off: {error}"
+    if not report.stopped:
         taker.flush()
-    except (StoreError, OSError) as error:
-        report.stopped = report.stopped or str(error)
+    report.stopped = report.stopped or fault
     return report
 
 
@@ -156,6 +150,13 @@ class _Source:
             raise EOFError(f"it ends at {self.at}, where an object should begin")
         (size,) = _LENGTH.unpack(data)
         return int(size)
+
+    def fault_at_end(self) -> str:
+        """What is wrong with the file behind its last object; "" for nothing."""
+        seal = self.hasher.digest()
+        if self.take(DIGEST_BYTES) != seal:
+            return "the file is not as it was written: its seal does not fit"
+        return "something stands behind the end of the transfer file" if self.take(1) else ""
 
     def object(self, size: int) -> Buffer:
         """An object of that length.
