@@ -5,6 +5,7 @@ It must not know what the operation is for.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _LEAST_SHARE: Final = 0.1
 """Of the deadline, what an operation has at least while others have been waiting for long."""
 _CLOCK_S: Final = 0.01
 """By how much earlier than the deadline a client may give up: timers count in milliseconds."""
+_PROBE_LEFT_S: Final = 0.25
 _LOST_THREADS: Final = 2
 """So many times as many threads as operations at once, since some may hang for long."""
 
@@ -64,6 +66,7 @@ class Calls:
         self._turns = threading.Semaphore(self._limits.concurrency)
         self._threads = Threads(_LOST_THREADS * self._limits.concurrency)
         self._silent_since_s = None
+        self._probe: threading.Thread | None = None
 
     def ask(self, work: Callable[[], T], *, factor: float = 1.0) -> T:
         """What an operation gives for which somebody waits.
@@ -109,6 +112,28 @@ class Calls:
             with self._within(seconds):
                 return work()
         return self._threads.run(work, lambda: self._within(left_s(seconds)), hedge_s=self._limits.hedge_s)
+
+    def probe(self, work: Callable[[], object]) -> None:
+        """Try an operation once, on nobody's time: an answer closes the breaker."""
+        probe = self._probe
+        if probe is None or not probe.is_alive():
+            probe = threading.Thread(target=self._try_again, args=(work,), name="vcache-probe", daemon=True)
+            self._probe = probe
+            probe.start()
+
+    def close(self) -> None:
+        """Give an answer that is on its way the time to come: what it says helps the next process."""
+        probe = self._probe
+        if probe is not None:
+            probe.join(_PROBE_LEFT_S)
+
+    def _try_again(self, work: Callable[[], object]) -> None:
+        with self._breaker.probing() as is_mine:
+            if not is_mine:
+                return
+            with contextlib.suppress(Exception):  # as it was: `probing` has opened the breaker anew
+                self.once(work, self._limits.deadline_s)
+                self._breaker.succeed()
 
     def _within(self, seconds: float) -> Within:
         limits = self._limits
