@@ -31,14 +31,15 @@ class AwsChunks:
         size_bytes: how long the content is to be; None if nothing was said.
     """
 
-    __slots__ = ("_buffer", "_is_ended", "_left", "_seen_bytes", "_size_bytes", "trailers")
+    __slots__ = ("_buffer", "_is_closed", "_is_ended", "_left", "_seen_bytes", "_size_bytes", "trailers")
 
     def __init__(self, size_bytes: int | None) -> None:
         self._size_bytes = size_bytes
         self._buffer = b""
         self._left = 0  # of the chunk that is being read, its line end included
         self._seen_bytes = 0
-        self._is_ended = False
+        self._is_ended = False  # no more chunks
+        self._is_closed = False  # and no more trailers
         self.trailers: dict[str, str] = {}
 
     def __call__(self, data: bytes) -> bytes:
@@ -75,6 +76,7 @@ class AwsChunks:
             self._left = 0
         elif self._is_ended:
             name, colon, value = line.partition(b":")
+            self._is_closed |= not line
             if colon:
                 self.trailers[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
         else:
@@ -94,8 +96,8 @@ class AwsChunks:
         Raises:
             Refused: chunks are missing, or it is not as long as was said.
         """
-        if not self._is_ended:
-            raise _malformed("the last chunk is missing")
+        if not self._is_closed:
+            raise _malformed("the end is missing")
         if self._size_bytes is not None and self._seen_bytes != self._size_bytes:
             raise _malformed(f"{self._seen_bytes} bytes came, {self._size_bytes} were announced")
 
