@@ -5,6 +5,7 @@ A program that is not installed fails the test that needs it, with the name of i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -19,6 +20,7 @@ from typing import NamedTuple
 __all__ = [
     "RedisServer",
     "S3Server",
+    "VcacheServer",
     "certified",
     "ended",
     "free_port",
@@ -27,6 +29,7 @@ __all__ = [
     "nginx",
     "redis_server",
     "running",
+    "vcache_serve",
     "wait_until",
 ]
 
@@ -119,12 +122,22 @@ class S3Server(NamedTuple):
     secret: str
 
 
+_MOTO = """
+import sys
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+run_simple("127.0.0.1", int(sys.argv[1]), DomainDispatcherApplication(create_backend_app), threaded=False)
+"""
+
+
 @contextmanager
 def moto_server() -> Iterator[S3Server]:
-    """moto, which behaves like S3 and checks no signature."""
+    """moto, which behaves like S3 and checks no signature.
+
+    In one thread: in several it answers 500 when two write one object.
+    """
     port = free_port()
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with running(command, port):
+    with running([sys.executable, "-W", "ignore", "-c", _MOTO, str(port)], port):
         yield S3Server(f"http://127.0.0.1:{port}", "key", "secret")
 
 
@@ -243,3 +256,71 @@ def certified(path: Path, *, name: str = "localhost") -> Path:
         capture_output=True,
     )  # fmt: skip
     return key
+
+
+# -- vcache -----------------------------------------------------------------------------------------
+
+
+class VcacheServer(NamedTuple):
+    """A running `vcache serve`.
+
+    Attributes:
+        url: of all HTTP dialects, without a slash at the end.
+        grpc: HOST:PORT of Bazel's remote execution cache; empty without it.
+        directory: of its store.
+        process: to be looked at, or signalled.
+        log: what it wrote to standard error.
+    """
+
+    url: str
+    grpc: str
+    directory: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """Of HTTP."""
+        return int(self.url.rpartition(":")[2])
+
+
+@contextmanager
+def vcache_serve(
+    directory: Path,
+    *options: str | Path,
+    grpc: bool = False,
+    listen: str = "127.0.0.1:0",
+    env: Mapping[str, str] | None = None,
+) -> Iterator[VcacheServer]:
+    """The real command on free ports of loopback, over a directory that is made when missing.
+
+    Args:
+        options: further ones of `vcache serve`.
+        env: variables beside this process's own.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory.with_name(f"{directory.name}.serve.log")
+    command: list[str | Path] = [sys.executable, "-m", "vcache", "serve", "--json", "--dir", directory]
+    command += ["--listen", listen, *(("--grpc", "127.0.0.1:0") if grpc else ()), *options]
+    with open(log, "ab") as errors:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env={**os.environ, **(env or {})},
+        )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            process.wait(_START_S)
+            said = log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"vcache serve ended with status {process.returncode}: {said}")
+        addresses = json.loads(line)
+        grpc_address = addresses.get("grpc", "").partition("://")[2]
+        yield VcacheServer(addresses["http"], grpc_address, directory, process, log)
+    finally:
+        ended(process, timeout_s=40)
+        if process.stdout is not None:
+            process.stdout.close()

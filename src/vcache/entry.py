@@ -26,6 +26,7 @@ __all__ = [
     "Key",
     "Record",
     "make_key",
+    "rekeyed",
     "split_key",
 ]
 
@@ -98,6 +99,20 @@ def split_key(key: Key) -> tuple[str, str | bytes]:
     if rest[:1] == _STR:
         name = rest[1:].decode("utf-8", "surrogatepass")
     return namespace.decode(), name
+
+
+def rekeyed(head: bytes, key: Key) -> bytes:
+    """The head of the same entry under another key, without decoding it.
+
+    Raises:
+        DecodeError: truncated.
+    """
+    if len(head) < FIXED.size:
+        raise DecodeError(f"a head of {len(head)} bytes is truncated")
+    (old,) = _U32.unpack_from(head, 4)
+    if len(head) < FIXED.size + old:
+        raise DecodeError(f"a head of {len(head)} bytes claims a key of {old}")
+    return head[:4] + _U32.pack(len(key)) + head[8 : FIXED.size] + key + head[FIXED.size + old :]
 
 
 @dataclass(frozen=True, slots=True, order=True)

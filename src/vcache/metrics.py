@@ -6,6 +6,8 @@ so it is loaded when metrics are opened and never before. It must not know what 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final, Literal
 
 from vcache.errors import UsageError
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics import MetricWrapperBase
 
-__all__ = ["METRICS", "Described", "Metrics"]
+__all__ = ["METRICS", "Described", "Family", "Metrics", "exposition"]
 
 _TIMES: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _SHORT_TIMES: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
@@ -61,6 +63,31 @@ METRICS: Final = {
         Described("gauge", "vcache_run_start_timestamp_seconds", "When the last run began."),
         Described("gauge", "vcache_run_duration_seconds", "How long the last run took."),
         Described("gauge", "vcache_run_status", "The exit status of the last run."),
+        Described(
+            "counter", "vcache_server_requests", "Requests to a server, by what they came to.",
+            ("dialect", "outcome"),
+        ),
+        Described(
+            "counter", "vcache_server_refused", "Requests that were not done, by plain HTTP status.",
+            ("dialect", "status"),
+        ),
+        Described("counter", "vcache_server_received_bytes", "Bodies of requests.", ("dialect",)),
+        Described("counter", "vcache_server_sent_bytes", "Bodies of answers.", ("dialect",)),
+        Described(
+            "counter", "vcache_server_saved_seconds", "What hits had once taken to make, where that is known.",
+            ("dialect",),
+        ),
+        Described("gauge", "vcache_server_running", "Requests under way.", ("dialect",)),
+        Described(
+            "histogram", "vcache_server_duration_seconds", "How long a request took.", ("dialect",),
+        ),
+        Described("gauge", "vcache_server_connections", "Open connections."),
+        Described("gauge", "vcache_tier_entries", "Entries of a tier.", ("tier",)),
+        Described("gauge", "vcache_tier_bytes", "Content of a tier.", ("tier",)),
+        Described("counter", "vcache_tier_corrupt", "Damaged records that a tier found.", ("tier",)),
+        Described("counter", "vcache_tier_evicted", "Records that a tier dropped.", ("tier",)),
+        Described("counter", "vcache_tier_faults", "Operations that a tier failed.", ("tier",)),
+        Described("gauge", "vcache_store_disk_bytes", "What the directory takes on the disk."),
     )
 }  # fmt: skip
 
@@ -152,6 +179,62 @@ class Metrics:
         metric = self._metrics.get(name)
         if metric is not None:
             getattr(metric.labels(**labels) if labels else metric, verb)(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A metric that is counted elsewhere, as it is now.
+
+    Attributes:
+        rows: values by the values of its labels.
+        histograms: by the values of its labels: upper ends of buckets in its unit, how many fell into
+            each and beyond the last, and the sum.
+    """
+
+    described: Described
+    rows: Sequence[tuple[tuple[str, ...], float]] = ()
+    histograms: Sequence[tuple[tuple[str, ...], Sequence[float], Sequence[int], float]] = ()
+
+
+def exposition(families: Iterable[Family], *, is_process: bool = False) -> bytes:
+    """Families in the text format: read when they are asked for, so that to count them costs an addition.
+
+    Args:
+        is_process: with the memory, time and descriptors of this process.
+
+    Raises:
+        UsageError: prometheus-client is not installed.
+    """
+    try:
+        import prometheus_client
+        from prometheus_client import core
+    except ImportError:
+        raise UsageError("metrics need prometheus-client: python -m pip install 'vcache[metrics]'") from None
+    registry = prometheus_client.CollectorRegistry()
+    kinds = {"counter": core.CounterMetricFamily, "gauge": core.GaugeMetricFamily}
+
+    class Collector:
+        def collect(self) -> Iterator[core.Metric]:
+            for family in families:
+                described = family.described
+                if described.kind == "histogram":
+                    found = core.HistogramMetricFamily(
+                        described.name, described.meaning, labels=described.labels
+                    )
+                    for labels, bounds, counts, total in family.histograms:
+                        names = [*(prometheus_client.utils.floatToGoString(end) for end in bounds), "+Inf"]
+                        found.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total)
+                    yield found
+                else:
+                    plain = kinds[described.kind](described.name, described.meaning, labels=described.labels)
+                    for labels, value in family.rows:
+                        plain.add_metric(labels, value)
+                    yield plain
+
+    registry.register(Collector())
+    if is_process:
+        prometheus_client.ProcessCollector(registry=registry)
+    return prometheus_client.generate_latest(registry)
 
 
 _VERBS: Final = {"counter": ("inc",), "gauge": ("inc", "set"), "histogram": ("observe",)}

@@ -67,17 +67,26 @@ class Upkeep:
     Args:
         store: the cache's store, or its tiers.
         counts: what the cache counts.
+        spare_used_s: what was used within so many seconds is not collected.
     """
 
-    def __init__(self, store: Store, counts: Counts, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        store: Store,
+        counts: Counts,
+        *,
+        spare_used_s: float | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
         self._store, self._counts, self._clock = store, counts, clock
+        self._spare_used_s = spare_used_s
         self._collectable = first(store, Collectable)
         self._ledger = first(store, Ledger)
         self._flushed = self._flushed_of_store = (0,) * (_COUNTED + 1)
         self._puts = 0
         # Each tier with a budget of its own keeps it, not only the first.
         self._budgets = [
-            _Budget(tier, clock)
+            _Budget(tier, clock, spare_used_s)
             for tier in getattr(store, "tiers", (store,))
             if not tier.info.is_read_only and isinstance(tier, Budgeted)
         ]
@@ -107,7 +116,7 @@ class Upkeep:
 
     def limits(self) -> Limits:
         """The limits of the nearest disk tier's address."""
-        return _limits(first(self._store, Budgeted))
+        return _limits(first(self._store, Budgeted), self._spare_used_s)
 
     def reclaim(self) -> None:
         """Give the space of what was dropped back."""
@@ -208,8 +217,8 @@ class Upkeep:
 class _Budget:
     """One tier with limits, and the janitor that keeps them."""
 
-    def __init__(self, tier: Budgeted, clock: Callable[[], int]) -> None:
-        self.tier, self._clock = tier, clock
+    def __init__(self, tier: Budgeted, clock: Callable[[], int], spare_used_s: float | None) -> None:
+        self.tier, self._clock, self._spare_used_s = tier, clock, spare_used_s
         self._janitor: Janitor | None = None
         self._hopeless_until = 0.0  # by the monotonic clock
 
@@ -274,16 +283,19 @@ class _Budget:
         exclusive: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
         if directory is not None:
             exclusive = partial(LockFile(directory / _JANITOR).held, 0)
-        return Janitor(tier, _limits(self.tier), clock=self._clock, exclusive=exclusive)
+        return Janitor(tier, _limits(self.tier, self._spare_used_s), clock=self._clock, exclusive=exclusive)
 
 
-def _limits(budgeted: Budgeted | None) -> Limits:
+def _limits(budgeted: Budgeted | None, spare_used_s: float | None = None) -> Limits:
     from vcache.policy import Limits
 
     if budgeted is None:
         return Limits()
     return Limits(
-        max_bytes=budgeted.max_bytes, max_entries=budgeted.max_entries, max_age_s=budgeted.max_age_s
+        max_bytes=budgeted.max_bytes,
+        max_entries=budgeted.max_entries,
+        max_age_s=budgeted.max_age_s,
+        spare_used_s=spare_used_s,
     )
 
 

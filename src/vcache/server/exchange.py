@@ -61,7 +61,7 @@ class Inspector(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Desk:
     """What all exchanges share.
 

@@ -16,7 +16,7 @@ from vcache.errors import StoreError, StoreFull
 from vcache.hash import DIGEST_BYTES, digest
 from vcache.kit.data import dataclass
 from vcache.server.refused import Refusal, Refused
-from vcache.store.base import Files, Store, satisfies
+from vcache.store.base import Batches, Files, Presence, Store, satisfies
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -95,15 +95,28 @@ class Vault:
     Args:
         store: a disk store, or tiers with one.
         clock: UTC epoch nanoseconds.
+        after_put: called after each put, on its thread.
 
     Attributes:
         store: as given; its own clients' records and the API's values are in it as well.
+        is_local: nothing that is asked of it goes over a network.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        after_put: Callable[[], object] = lambda: None,
+    ) -> None:
         self.store = store
         self.clock = clock
+        self.after_put = after_put
         self._files: Files | None = store if satisfies(store, Files) else None
+        tiers = getattr(store, "tiers", (store,))
+        near = next((tier for tier in tiers if hasattr(tier, "get_near")), None)
+        self._near: Callable[[Key], Record | bool] | None = None if near is None else near.get_near
+        self.is_local = all(tier.info.is_trusted for tier in tiers)
 
     # -- reading ---------------------------------------------------------------------------
 
@@ -122,12 +135,72 @@ class Vault:
         return Found(record)
 
     def has(self, namespace: str, realm: str, name: str | bytes) -> bool:
-        """Whether a value is there, whole; it counts as used."""
-        return self.get(namespace, realm, name) is not None
+        """Whether a value is there; it counts as used."""
+        return not self.lacks((realm_key(namespace, realm, name),))
 
     def missing(self, namespace: str, realm: str, names: Sequence[str]) -> list[str]:
         """Those of the names that are not there; the others count as used."""
-        return [name for name in names if not self.has(namespace, realm, name)]
+        keys = {realm_key(namespace, realm, name): name for name in names}
+        return [keys[key] for key in self.lacks(tuple(keys))]
+
+    # -- records, as they are --------------------------------------------------------------
+
+    def near(self, key: Key) -> Record | bool:
+        """A record if it is at hand; False where there is none; True where looking takes its time."""
+        if self._near is None:
+            return True
+        found = self._near(key)
+        return not self.is_local if found is False else found
+
+    def record(self, key: Key) -> Record | None:
+        """A record, or None; a fault of the store is None too."""
+        try:
+            return self.store.get(key)
+        except (StoreError, OSError):
+            return None
+
+    def records(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        """Those records that are there."""
+        try:
+            if satisfies(self.store, Batches):
+                return self.store.get_many(keys)
+        except (StoreError, OSError):
+            return {}
+        return {key: record for key in keys if (record := self.record(key)) is not None}
+
+    def lacks(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of the keys that are not there; the others count as used."""
+        try:
+            if satisfies(self.store, Presence):
+                return self.store.missing(keys)
+        except (StoreError, OSError):
+            return set(keys)
+        return {key for key in keys if self.record(key) is None}
+
+    def put_record(self, key: Key, record: Record) -> None:
+        """Keep a record.
+
+        Raises:
+            Refused: there is no room, or the store fails. What was there is intact.
+        """
+        try:
+            self.store.put(key, record)
+        except StoreFull as error:
+            raise Refused(Refusal.FULL, str(error)) from error
+        except (StoreError, OSError) as error:
+            raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+        self.after_put()
+
+    def delete_key(self, key: Key) -> bool:
+        """Forget a record; whether there was one.
+
+        Raises:
+            Refused: the store fails.
+        """
+        try:
+            return self.store.delete(key)
+        except (StoreError, OSError) as error:
+            raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
 
     def names(self, namespace: str, realm: str, prefix: str = "") -> Iterator[str]:
         """The names in a realm that begin with a prefix, in no order; those that are bytes left out."""
@@ -177,6 +250,7 @@ class Vault:
             )
             if not _is_same(old, entry):
                 self.store.put(key, Record(entry.encode(), content))
+                self.after_put()
             return Kept(old is None, entry.digest, entry.size_bytes)
         except StoreFull as error:
             raise Refused(Refusal.FULL, str(error)) from error
@@ -189,10 +263,7 @@ class Vault:
         Raises:
             Refused: the store fails.
         """
-        try:
-            return self.store.delete(realm_key(namespace, realm, name))
-        except (StoreError, OSError) as error:
-            raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+        return self.delete_key(realm_key(namespace, realm, name))
 
     def _put_file(
         self,
@@ -211,6 +282,7 @@ class Vault:
         if self._files is None:
             raise Refused(Refusal.BROKEN, f"the store {self.store.info.url!r} keeps no files")
         kept = self._files.put_file(entry, source, move=True)
+        self.after_put()
         return Kept(old is None, kept.digest, kept.size_bytes)
 
 

@@ -148,6 +148,57 @@ class Reader(Engine):
         found = ((key, self.get(key)) for key in keys)
         return {key: record for key, record in found if record is not None}
 
+    def get_near(self, key: Key) -> Record | bool:
+        """As `get`, for whoever must not wait: no file is opened, no large body verified.
+
+        Returns:
+            The record; False where there is none; True where it takes a `get` to know.
+        """
+        now = self._clock()
+        try:
+            if not 0 <= now - self._looked_ns < LOOK_EVERY_NS:
+                self._look(now)
+            table = self.current()
+            found = self.find(table, key, KEY_AT)
+            if found is None:
+                return False
+            slot, place, raw = found
+            body: Buffer = raw.body
+            if is_referring(raw):
+                blob = self.find(table, blob_key(raw.head[DIGEST], raw.head[3]), 0)
+                if blob is None or Seal.of(blob[2].body) is not None:
+                    return True
+                body = blob[2].body
+                if self._writable:
+                    table.words[blob[0] + 2] = now
+            if self._writable:
+                table.words[slot + 2] = now
+        except ValueError:
+            raise self._was_closed() from None
+        return Record(raw.head, body, (table, slot, place))
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        """Those of the keys that are not there, by rows and names of files: nothing large is read."""
+        return {key for key in keys if not self._is_there(key)}
+
+    def _is_there(self, key: Key) -> bool:
+        table, now = self.current(), self._clock()
+        found = self.find(table, key, KEY_AT)
+        if found is None:
+            return False
+        rows, head = [found[0]], found[2].head
+        if is_referring(found[2]):
+            blob = self.find(table, blob_key(head[DIGEST], head[3]), 0)
+            if blob is None:
+                return False
+            if Seal.of(blob[2].body) is not None and not self.blobs.exists(head[DIGEST], head[3]):
+                return False
+            rows.append(blob[0])
+        if self._writable:
+            for row in rows:
+                table.words[row + 2] = now
+        return True
+
     def entry(self, key: Key) -> Entry | None:
         """The entry of a key, without reading its body."""
         found = self.find(self.current(), key, KEY_AT)
