@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import ClassVar
 
 import pytest
 
@@ -28,11 +27,9 @@ def opened(address: str) -> Store:
 class OnHttp(StoreTests, BatchesTests, PresenceTests, ListingTests, PersistentTests):
     """What is the same for every server. A class provides `server`: its address."""
 
-    layout: ClassVar[str] = ""
-
     @pytest.fixture
     def address(self, server: str) -> str:
-        return f"{server}/base/{next(_numbers)}{self.layout}"
+        return f"{server}/base/{next(_numbers)}"
 
     @pytest.fixture
     def store(self, address: str) -> Iterator[Store]:
@@ -101,3 +98,14 @@ class TestPlain(OnHttp):
         with pytest.raises(StoreError, match="the server lists nothing"):
             list(store.entries())
         assert store.entry(key) == record.entry()
+
+
+class TestBazelLayout(StoreTests, BatchesTests, PresenceTests, PersistentTests):
+    """Records as action results of a cache that Bazel would use."""
+
+    @pytest.fixture
+    def address(self, plain: str) -> str:
+        return f"{plain}/bazel/{next(_numbers)}?layout=bazel"
+
+    store = OnHttp.store
+    reopen = OnHttp.reopen

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import pycurl
 
 from vcache.errors import StoreError, StoreUnavailable
+from vcache.kit.deadlines import left_s
 from vcache.store.http.curl import Line, Settings, Sockets
 from vcache.store.http.messages import Answer, Body
 
@@ -24,6 +25,7 @@ Asked: TypeAlias = tuple[str, str, Sequence[str], "Body | None", "int | None"]
 """The arguments of `Line.begin`, but for the time."""
 
 
+_OVER_S: Final = 0.001  # what `left_s` says of a time that is over
 _EVENTS: Final = {
     pycurl.POLL_IN: select.POLLIN,
     pycurl.POLL_OUT: select.POLLOUT,
@@ -61,20 +63,28 @@ class Crew:
         multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timer)
 
     def perform(self, requests: Sequence[Asked], timeout_s: float) -> list[Answer | StoreError]:
-        """The answers to requests, in their order."""
+        """The answers to requests, in their order.
+
+        Args:
+            timeout_s: the most in any case. By `left_s` it may be less, and grow while answers come.
+        """
         end_s = time.monotonic() + timeout_s
+        timeout_s = left_s(timeout_s)
+
+        def rest_s() -> float:
+            return left_s(max(_OVER_S, end_s - time.monotonic()))
+
         answers: list[Answer | StoreError | None] = [None] * len(requests)
         waiting = deque(enumerate(requests))
         while waiting or self._busy:
-            while waiting and len(self._busy) < self._size:
-                left_s = end_s - time.monotonic()
-                if left_s <= 0:
-                    break
-                self._begin(*waiting.popleft(), left_s)
-            if not self._busy:
+            if (wait_s := rest_s()) <= _OVER_S:
                 break
-            self._step(end_s)
+            while waiting and len(self._busy) < self._size:
+                self._begin(*waiting.popleft(), timeout_s)
+            self._step(wait_s)
             self._collect(answers)
+        for line in tuple(self._busy.values()):
+            answers[self._done(line.curl).place] = line.late()
         late = StoreUnavailable(f"{self._settings.base}: no time was left to ask, of {timeout_s:.3g} s")
         return [late if answer is None else answer for answer in answers]
 
@@ -92,16 +102,16 @@ class Crew:
         """As `Line.disown`."""
         self._sockets.detach()
 
-    def _begin(self, place: int, request: Asked, left_s: float) -> None:
+    def _begin(self, place: int, request: Asked, timeout_s: float) -> None:
         line = self._idle.pop() if self._idle else Line(self._settings, self._sockets)
-        line.begin(*request, left_s)
+        line.begin(*request, timeout_s, is_timed=False)
         line.place = place
         self._busy[line.curl] = line
         self._multi.add_handle(line.curl)
 
-    def _step(self, end_s: float) -> None:
+    def _step(self, rest_s: float) -> None:
         """Wait for what the server or the clock does next, and let libcurl act on it."""
-        left_ms = max(0, int((end_s - time.monotonic()) * 1000) + 1)
+        left_ms = int(rest_s * 1000) + 1
         wait_ms = left_ms if self._wait_ms < 0 else min(self._wait_ms, left_ms)
         events = self._poll.poll(wait_ms)
         action = self._multi.socket_action
@@ -120,7 +130,6 @@ class Crew:
             for curl, code, message in failed:
                 line = self._done(curl)
                 answers[line.place] = line.failure(code, message)
-                line._clear()
 
     def _done(self, curl: pycurl.Curl) -> Line:
         line = self._busy.pop(curl)

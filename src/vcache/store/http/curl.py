@@ -16,14 +16,17 @@ import pycurl
 
 from vcache.errors import ConfigError, StoreError, StoreUnavailable
 from vcache.kit.data import NamedTuple
+from vcache.kit.deadlines import expect, left_s
 from vcache.store.http.messages import Answer, Body, TooLong
 
-__all__ = ["Line", "Settings", "Sockets"]
+__all__ = ["Line", "Settings", "Sockets", "Unfinished"]
 
 _MAX_HEADER_BYTES: Final = 64 << 10
 _MAX_HEADERS: Final = 256
 # What libcurl reads and sends at once. 100 MB came in 103 ms with this, 125 ms with its own 16 KiB.
 _BUFFER_BYTES: Final = 256 << 10
+# An answer that took too long is asked for again if at least so much time was gained meanwhile.
+_WORTH_S: Final = 0.05
 # A body up to this is joined and handed over whole, larger ones are asked for piece by piece.
 _JOINED_BYTES: Final = 256 << 10
 _TYPE: Final = "Content-Type: application/octet-stream"
@@ -45,6 +48,13 @@ _DISTRUST: Final = {
     pycurl.E_SSL_PINNEDPUBKEYNOTMATCH,
 }
 _TOO_LARGE: Final = {pycurl.E_FILESIZE_EXCEEDED, pycurl.E_WRITE_ERROR}
+
+
+class Unfinished(StoreUnavailable):
+    """An answer was coming when libcurl's time was over, which cannot be changed under way.
+
+    What came lengthens the operation's own time: a crew, which keeps the time itself, gets it whole.
+    """
 
 
 class Settings(NamedTuple):
@@ -92,12 +102,18 @@ class Line:
         body: Body | None,
         limit_bytes: int | None,
         timeout_s: float,
+        *,
+        is_timed: bool = True,
     ) -> None:
-        """Set the next request up."""
+        """Set the next request up.
+
+        Args:
+            is_timed: libcurl ends it after `timeout_s`; otherwise that is for messages only.
+        """
         curl = self.curl
         curl.setopt(pycurl.URL, self._settings.base + target)
         self._timeout_s = timeout_s
-        curl.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000) + 1)
+        curl.setopt(pycurl.TIMEOUT_MS, int(timeout_s * 1000) + 1 if is_timed else 0)
         limit_bytes = self._settings.limit_bytes if limit_bytes is None else limit_bytes
         if limit_bytes != self._limit_bytes:
             self._limit_bytes = limit_bytes
@@ -112,14 +128,13 @@ class Line:
         """Send the request, and give the answer.
 
         Raises:
+            Unfinished: the time was over while the answer came, and fast enough to be waited for.
             StoreError: as `HttpClient.request`.
         """
         try:
             self.curl.perform()
         except pycurl.error as error:
-            failure = self.failure(*error.args)
-            self._clear()
-            raise failure from None
+            raise self.failure(*error.args) from None
         return self.answer()
 
     def answer(self) -> Answer:
@@ -131,9 +146,11 @@ class Line:
 
     def failure(self, code: int, message: str) -> StoreError:
         """What an error of libcurl means."""
+        header_bytes, n_headers, size_bytes = self._header_bytes, len(self._lines), self._size_bytes
+        self._clear()
         base = self._settings.base
         if code in _TOO_LARGE:
-            if self._header_bytes > _MAX_HEADER_BYTES or len(self._lines) >= _MAX_HEADERS:
+            if header_bytes > _MAX_HEADER_BYTES or n_headers >= _MAX_HEADERS:
                 return StoreError(f"{base}: the answer has more headers than {_MAX_HEADERS}, or longer ones")
             return TooLong(f"{base}: the answer is longer than {self._limit_bytes} bytes")
         if code in _DISTRUST:
@@ -141,8 +158,15 @@ class Line:
                 f"{base}: the connection is not secure: {message} (authorities: option ca=FILE.pem)"
             )
         if code == pycurl.E_OPERATION_TIMEDOUT:
-            return StoreUnavailable(f"{base}: no whole answer within {self._timeout_s:.3g} s")
+            if size_bytes and left_s(_WORTH_S) == _WORTH_S:
+                return Unfinished(f"{base}: the answer takes longer than {self._timeout_s:.3g} s")
+            return self.late()
         return StoreUnavailable(f"{base}: {message or pycurl_name(code)}")
+
+    def late(self) -> StoreError:
+        """The error of a request whose time is over."""
+        self._clear()
+        return StoreUnavailable(f"{self._settings.base}: no whole answer within {self._timeout_s:.3g} s")
 
     def close(self) -> None:
         self.curl.close()
@@ -171,11 +195,16 @@ class Line:
     def _take_body(self, chunk: bytes) -> int | None:
         """Called by libcurl for each piece of a body.
 
+        What came lengthens the time for the rest: a server that only claims a length gains nothing.
         No length that a server claims is believed: memory grows with what came. A large bytearray
         grows in place (mremap), so that 100 MB are copied once; joining a list takes 1.5 times as long.
         """
         self._size_bytes += len(chunk)
         if self._size_bytes > self._limit_bytes:
+            return -1
+        try:
+            expect(len(chunk))
+        except StoreError:  # the operation's limit is lower than the client's
             return -1
         if self._body is not None:
             self._body += chunk

@@ -24,6 +24,7 @@ __all__ = ["open_url"]
 
 _TOKEN: Final = "VCACHE_TOKEN"  # noqa: S105 - the name of a variable
 _LIMIT_BYTES: Final = 1 << 30
+_TIMEOUT_S: Final = 900.0  # where no guard sets a deadline; no transfer of the guard's takes longer
 _LAYOUTS: Final = ("auto", "bazel")
 _BEARER: Final = re.compile(r"[!-~]+")
 
@@ -46,6 +47,7 @@ def open_url(url: StoreUrl, options: Options) -> Store:
         client = HttpClient(
             base,
             headers=headers,
+            timeout_s=_TIMEOUT_S,
             limit_bytes=limit_bytes + MAX_HEAD_BYTES + PREFIX_BYTES,
             ca=options.take("ca", str),
             cert=options.take("cert", str),
