@@ -41,6 +41,7 @@ _HOMES: Final = {
     "pull": "transfer",
     "export": "transfer",
     "import": "transfer",
+    "serve": "serve",
     "completion": "completion",
 }
 
