@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import StoreError, StoreFull, StoreUnavailable
+from vcache.store.http.messages import Answer, Refused, ServerBusy
 
 if TYPE_CHECKING:
-    from vcache.store.http.messages import Answer
     from vcache.store.s3.address import Place
 
 __all__ = ["SKEWED", "STALE", "code_of", "fault_of"]
@@ -22,6 +22,7 @@ STALE: Final = frozenset(
 """Codes of answers that other credentials, if there are any meanwhile, might not get."""
 
 _MOST_BYTES: Final = 16 << 10
+_MOST_WAIT_S: Final = 3600.0
 _BUSY: Final = frozenset({"SlowDown", "ServiceUnavailable", "Throttling", "RequestLimitExceeded", "Busy"})
 _FOR_NOW: Final = frozenset(
     {"InternalError", "OperationAborted", "RequestTimeout", "ConditionalRequestConflict", "NoSuchUpload"}
@@ -56,18 +57,17 @@ def fault_of(answer: Answer, place: Place, region: str) -> StoreError:
     where = answer.headers.get("x-amz-bucket-region") or _part(answer, b"Region")
     if status in (301, 307, 308) or (where and where != region and status == 400):
         remedy = f"write ?region={where}" if where else "name the bucket's own ?endpoint=… or ?region=…"
-        return StoreError(f"{said}: the bucket is elsewhere: {remedy}")
+        return Refused(f"{said}: the bucket is elsewhere: {remedy}", status)
     if status in (429, 503) or code in _BUSY:
-        wait = answer.headers.get("retry-after")
-        return StoreUnavailable(
-            f"{said}: it is asked too much" + (f", and asks to wait {wait:.20} s" if wait else "")
-        )
+        wait = answer.headers.get("retry-after", "")
+        wait_s = min(float(wait[:9]), _MOST_WAIT_S) if wait.isascii() and wait.isdigit() else None
+        return ServerBusy(f"{said}: it is asked too much", wait_s)
     if status == 507 or code in _FULL:
         return StoreFull(said)
     if status >= 500 or status == 408 or code in _FOR_NOW:
         return StoreUnavailable(said)
     remedy = _REMEDIES.get(code or {403: "AccessDenied"}.get(status, ""), "")
-    return StoreError(f"{said}: {remedy}" if remedy else said)
+    return Refused(f"{said}: {remedy}" if remedy else said, status)
 
 
 def _part(answer: Answer, name: bytes) -> str:
