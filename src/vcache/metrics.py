@@ -222,7 +222,7 @@ def exposition(families: Iterable[Family], *, is_process: bool = False) -> bytes
                         described.name, described.meaning, labels=described.labels
                     )
                     for labels, bounds, counts, total in family.histograms:
-                        names = [*(prometheus_client.utils.floatToGoString(end) for end in bounds), "+Inf"]
+                        names = [*(repr(float(end)) for end in bounds), "+Inf"]
                         found.add_metric(labels, list(zip(names, accumulate(counts), strict=True)), total)
                     yield found
                 else:

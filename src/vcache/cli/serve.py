@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +36,7 @@ __all__ = ["serve"]
 )
 @shared_options(json=True)
 @click.pass_obj
-def serve(setup: Setup, *, config: str | None, open_: bool | None, **flags: str | bool | None) -> int:
+def serve(setup: Setup, /, *, config: str | None, open_: bool | None, **flags: str | bool | None) -> int:
     """Serve one directory to every build tool, until told to stop.
 
     On loopback, without tokens, anybody may read and write. Every flag is a setting, which a file
@@ -57,14 +59,10 @@ def serve(setup: Setup, *, config: str | None, open_: bool | None, **flags: str 
 
 
 def _announce(setup: Setup, addresses: Mapping[str, str]) -> None:
-    import os
-
     from vcache.cli.show import print_json
 
     if setup.is_json:
         print_json({**addresses, "pid": os.getpid()})
     else:
         click.echo(f"vcache serves at {' '.join(addresses.values())}")
-    import sys
-
     sys.stdout.flush()

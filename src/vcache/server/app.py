@@ -78,7 +78,7 @@ class App:
                 continue
             try:
                 caller = self._authenticate(scope)
-                answer = dialect.quick(scope, caller)  # type: ignore[attr-defined]
+                answer = dialect.quick(scope, caller)
             except (Refused, VcacheError, OSError):
                 return None  # whose words are the slow way's
             if answer is None:

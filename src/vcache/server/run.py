@@ -452,10 +452,10 @@ def _limits(settings: ServeSettings) -> Any:
 
 
 def _grpc(settings: ServeSettings, room: _Room) -> GrpcServer:
-    from vcache.server.dialects import reapi
+    from importlib import import_module
 
     assert settings.grpc is not None
-    server: GrpcServer = reapi.start(
+    server: GrpcServer = import_module("vcache.server.dialects.reapi").start(
         str(settings.grpc),
         room.desk,
         room.authenticator,

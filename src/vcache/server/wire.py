@@ -408,7 +408,7 @@ class Connection(asyncio.Protocol):
         if not size:
             self._transport.write(head)
         elif size <= _JOINED_BYTES:
-            self._transport.write(head + body)  # type: ignore[operator]  # bytes join any buffer
+            self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))  # type: ignore[arg-type]
 
@@ -553,7 +553,7 @@ class _Turn:
                 raise RuntimeError(f"an answer whose length is wrong by {-self._left_bytes} bytes")
         head, self._head = self._head, None
         if self._is_chunked and self._scope["method"] != "HEAD":
-            body = (b"%x\r\n" % size + body + b"\r\n" if size else b"") + (b"" if more else b"0\r\n\r\n")  # type: ignore[operator]
+            body = (b"%x\r\n" % size + body + b"\r\n" if size else b"") + (b"" if more else b"0\r\n\r\n")
             size = len(body)
         if size > _PIECE_BYTES and connection._is_tls:
             await self._send_in_pieces(head, memoryview(body).cast("B"))

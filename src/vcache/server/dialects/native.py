@@ -94,7 +94,7 @@ class Native:
             len(start) + len(body)  # type: ignore[arg-type]  # near bodies are bytes
         )
         saved_ns = int.from_bytes(head[_COST], "little")
-        return "hit", saved_ns, (200, lines, start + body)  # type: ignore[operator]
+        return "hit", saved_ns, (200, lines, start + body)
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer a request."""
