@@ -77,7 +77,7 @@ class RedisStore:
         for key, record in records.items():
             command = self._set(key, record)
             commands.append(command)
-            size_bytes += len(command[2])
+            size_bytes += memoryview(record.body).nbytes
             if size_bytes > _BATCH_BYTES or len(commands) == _MOST_KEYS:
                 self._ask_all(commands)
                 commands, size_bytes = [], 0
@@ -160,7 +160,7 @@ class RedisStore:
                 f"{self.info.url}: a record of {size_bytes} bytes is too large: Redis keeps 512 MB in one value "
                 "(set limit=500MB to leave such records to other tiers)"
             )
-        return ("SET", self._start + key, b"".join((start, body)), *self._expiry)
+        return ("SET", self._start + key, (start, body), *self._expiry)
 
     # -- answers ---------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from vcache.errors import StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from vcache.kit.deadlines import expect, left_s
+from vcache.kit.deadlines import left_s
+from vcache.store.redis.answers import Parser
 
 if TYPE_CHECKING:
     from vcache.store.redis.address import Address
@@ -27,8 +28,7 @@ __all__ = ["Client", "tls_context"]
 _WAIT_S: Final = 30.0
 """How long a call may take that nobody set a deadline for."""
 _LEAST_S: Final = 0.001  # what `left_s` says when the time is over
-_READ_BYTES: Final = 256 << 10
-_MOST_ANSWER_BYTES: Final = 4 << 30
+_JOINED_BYTES: Final = 64 << 10  # sent in one piece; longer ones are not copied for it
 _REMEDIES: Final = (
     ("OOM", StoreFull, "it is full: raise its maxmemory, or have it evict (maxmemory-policy allkeys-lru)"),
     ("MISCONF", StoreFull, "it cannot write to its disk"),
@@ -66,8 +66,9 @@ class Client:
             password=address.password,
             retry=Retry(NoBackoff(), 0),
             protocol=2,
-            socket_read_size=_READ_BYTES,
             socket_timeout=_WAIT_S,
+            parser_class=Parser,
+            command_packer=_Packer(),
         )
         self._redis = redis.Redis(connection_pool=self._pool)
 
@@ -107,17 +108,13 @@ class Client:
         if isinstance(error, StoreError):
             return error
         text = str(error)
-        # redis-py drops the word that an answer begins with, where it has a class for it.
-        word = _WORDS.get(type(error), "")
-        for start, kind, remedy in _REMEDIES:
-            if word == start or text.startswith(start):
-                return kind(f"{self._shown}: {remedy} ({text})")
-        if isinstance(error, exceptions.AuthenticationError):
-            return StoreError(f"{self._shown}: it knows no such user and password ({text})")
+        if isinstance(error, exceptions.ResponseError):
+            for start, kind, remedy in _REMEDIES:
+                if text.startswith(start):
+                    return kind(f"{self._shown}: {remedy} ({text})")
+            return StoreError(f"{self._shown} refuses: {text}")
         if isinstance(error, (exceptions.ConnectionError, exceptions.TimeoutError, OSError)):
             return StoreUnavailable(f"{self._shown} does not answer: {text}")
-        if isinstance(error, exceptions.ResponseError):
-            return StoreError(f"{self._shown} refuses: {text}")
         return StoreUnavailable(f"{self._shown} answers with something that is not Redis': {error!r:.200}")
 
     def close(self) -> None:
@@ -129,26 +126,12 @@ class Client:
             return work()
         # What a server makes up reaches int(), recursion and more in redis-py: all of it is its fault.
         except Exception as error:
-            if isinstance(error, exceptions.ReadOnlyError):
-                self._pool.disconnect()  # the name may be another server's by now
             translated = self.error_of(error)
+            if isinstance(translated, StoreReadOnly):
+                self._pool.disconnect()  # the name may be another server's by now
             if translated is error:
                 raise
             raise translated from error
-
-
-_WORDS: Final[dict[type[Exception], str]] = {
-    exceptions.OutOfMemoryError: "OOM",
-    exceptions.ReadOnlyError: "READONLY",
-    exceptions.BusyLoadingError: "LOADING",
-    exceptions.MasterDownError: "MASTERDOWN",
-    exceptions.ClusterDownError: "CLUSTERDOWN",
-    exceptions.MovedError: "MOVED",
-    exceptions.AskError: "ASK ",
-    exceptions.TryAgainError: "TRYAGAIN",
-    exceptions.ClusterCrossSlotError: "CROSSSLOT",
-    exceptions.NoPermissionError: "NOPERM",
-}
 
 
 def tls_context(ca: str | None) -> ssl.SSLContext:
@@ -158,6 +141,37 @@ def tls_context(ca: str | None) -> ssl.SSLContext:
         ca: a file of certificates to trust, instead of the system's.
     """
     return ssl.create_default_context(cafile=ca)
+
+
+class _Packer:
+    """Commands as bytes. A value may come in parts, which are not joined if they are long.
+
+    redis-py's own takes 1.2 µs for each argument, a third of what MGET takes altogether; this one 0.4.
+    """
+
+    def pack(self, *arguments: Any) -> list[Any]:
+        name = arguments[0]
+        if type(name) is str:  # redis-py's own commands: "CLIENT SETINFO"
+            arguments = (*name.encode().split(), *arguments[1:])
+        packed: list[Any] = [b"*%d\r\n" % len(arguments)]
+        large: list[Any] = []
+        for argument in arguments:
+            if type(argument) is bytes:
+                packed.append(b"$%d\r\n%b\r\n" % (len(argument), argument))
+            elif type(argument) is tuple:
+                start, body = argument
+                size_bytes = len(start) + memoryview(body).nbytes
+                packed.append(b"$%d\r\n%b" % (size_bytes, start))
+                if size_bytes <= _JOINED_BYTES:
+                    packed += (body, b"\r\n")
+                else:
+                    large += (b"".join(packed), body)
+                    packed = [b"\r\n"]
+            else:
+                data = str(argument).encode() if not isinstance(argument, float) else repr(argument).encode()
+                packed.append(b"$%d\r\n%b\r\n" % (len(data), data))
+        large.append(b"".join(packed))
+        return large
 
 
 class _Connection(redis.Connection):
@@ -185,47 +199,21 @@ class _Connection(redis.Connection):
 class _Timely:
     """A socket that waits no longer than the deadline of the thread's operation, however little comes at a time."""
 
-    __slots__ = ("_is_probed", "_read_bytes", "_socket")
+    __slots__ = ("_socket",)
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
-        self._is_probed = False
-        self._read_bytes = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
 
-    def settimeout(self, timeout_s: float | None) -> None:
-        """Redis-py asks for no wait to see whether there is something, and for its own time after that."""
-        self._is_probed = timeout_s == 0
-        self._socket.settimeout(timeout_s)
-
     def recv(self, size_bytes: int) -> bytes:
-        if self._is_probed:
-            return self._socket.recv(size_bytes)
         self._socket.settimeout(_left_s())
-        data = self._socket.recv(size_bytes)
-        self._count(len(data))
-        return data
-
-    def recv_into(self, buffer: Any) -> int:
-        if self._is_probed:
-            return self._socket.recv_into(buffer)
-        self._socket.settimeout(_left_s())
-        size_bytes = self._socket.recv_into(buffer)
-        self._count(size_bytes)
-        return size_bytes
+        return self._socket.recv(size_bytes)
 
     def sendall(self, data: Any) -> None:
-        self._read_bytes = 0
         self._socket.settimeout(_left_s())
         self._socket.sendall(data)
-
-    def _count(self, size_bytes: int) -> None:
-        self._read_bytes += size_bytes
-        if self._read_bytes > _MOST_ANSWER_BYTES:
-            raise OSError("its answer does not end")
-        expect(size_bytes)  # as long as enough comes, there is time for the rest
 
 
 def _left_s() -> float:
