@@ -11,15 +11,19 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
+    "RawRequest",
+    "RawServer",
     "RedisServer",
     "S3Server",
+    "Script",
     "VcacheServer",
     "certified",
     "ended",
@@ -27,6 +31,7 @@ __all__ = [
     "moto_server",
     "needed",
     "nginx",
+    "raw_http",
     "redis_server",
     "running",
     "vcache_serve",
@@ -324,3 +329,75 @@ def vcache_serve(
         ended(process, timeout_s=40)
         if process.stdout is not None:
             process.stdout.close()
+
+
+class RawRequest(NamedTuple):
+    """What a client sent to a `raw_http` server."""
+
+    line: str
+    headers: Mapping[str, str]
+    body: bytes
+    peer: tuple[str, int]
+
+
+Script = Callable[[socket.socket, RawRequest], object]
+"""Answers one request on a connection, in bytes. True: another one is read from it."""
+
+
+class RawServer(NamedTuple):
+    """Where a `raw_http` server is, and what it was asked."""
+
+    address: str
+    requests: list[RawRequest]
+
+
+@contextmanager
+def raw_http(script: Script) -> Iterator[RawServer]:
+    """A server in threads of this process that answers each request as a script wants, right or wrong."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    connections: set[socket.socket] = set()
+    threads: list[threading.Thread] = []
+    server = RawServer(f"http://127.0.0.1:{listener.getsockname()[1]}", [])
+
+    def serve(connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            while (request := _raw_request(connection)) is not None:
+                server.requests.append(request)
+                if not script(connection, request):
+                    break
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connections.add(connection)
+                threads.append(threading.Thread(target=serve, args=(connection,), daemon=True))
+                threads[-1].start()
+
+    acceptor = threading.Thread(target=accept, daemon=True)
+    acceptor.start()
+    try:
+        yield server
+    finally:
+        for each in (listener, *connections):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in (acceptor, *threads):
+            thread.join(10)
+
+
+def _raw_request(connection: socket.socket) -> RawRequest | None:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = connection.recv(1 << 16)
+        if not piece:
+            return None
+        data += piece
+    head, _, body = data.partition(b"\r\n\r\n")
+    line, *lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
+    while len(body) < int(headers.get("content-length", "0")):
+        body += connection.recv(1 << 16)
+    return RawRequest(line, headers, body, connection.getpeername())

@@ -80,8 +80,12 @@ class Listing:
             names = bytes(answer.body).decode("ascii", "replace").split()
             yield from (key for key in self._keys_of(names) if key.startswith(prefix))
             last, after = after, answer.headers.get("x-next", "")
-            if not after or after == last:
+            if not after:
                 return
+            if after <= last:  # it would never end
+                raise StoreUnavailable(
+                    f"{self._site.where}: a listing goes on at {after!r:.80} after {last!r:.80}"
+                )
 
     def _dav_keys(self, prefix: bytes) -> Iterator[Key]:
         answer = self._propfind(self._site.path, "1")
