@@ -42,6 +42,7 @@ _HOMES: Final = {
     "export": "transfer",
     "import": "transfer",
     "serve": "serve",
+    "env": "env",
     "completion": "completion",
 }
 
