@@ -55,7 +55,7 @@ class Calls:
     def __init__(self, limits: Limits, breaker: Breaker, *, keeps_time: bool) -> None:
         self._limits = limits
         self._breaker = breaker
-        self._keeps_time = keeps_time and limits.hedge_s is None
+        self._keeps_time = keeps_time
         self._backoff = Backoff(limits.retries, base_s=0.05, most_s=1.0)
         self._silent_since_s: float | None = None
         self.waited_s = 0.0
@@ -106,12 +106,12 @@ class Calls:
         finally:
             self.waited_s += time.monotonic() - started_s
 
-    def once(self, work: Callable[[], T], seconds: float) -> T:
+    def once(self, work: Callable[[], T], seconds: float, *, hedge_s: float | None = None) -> T:
         """What one try gives, without a turn; the breaker is not told."""
-        if self._keeps_time:
+        if self._keeps_time and hedge_s is None:
             with self._within(seconds):
                 return work()
-        return self._threads.run(work, lambda: self._within(left_s(seconds)), hedge_s=self._limits.hedge_s)
+        return self._threads.run(work, lambda: self._within(left_s(seconds)), hedge_s=hedge_s)
 
     def probe(self, work: Callable[[], object]) -> None:
         """Try an operation once, on nobody's time: an answer closes the breaker."""
@@ -153,11 +153,12 @@ class Calls:
             if self._breaker.verdict() is not Verdict.GO:  # the others have found out meanwhile
                 turns.release()
                 raise Stopped(self._breaker.state.why)
+        hedge_s = self._limits.hedge_s if is_read else None
         try:
             number = 0
             while True:
                 try:
-                    result = self.once(work, end_s - time.monotonic())
+                    result = self.once(work, end_s - time.monotonic(), hedge_s=hedge_s)
                 except StoreClosed:
                     raise
                 except Exception as error:

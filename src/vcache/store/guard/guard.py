@@ -288,7 +288,16 @@ class GuardedStore:
         inner = self.inner
         if satisfies(inner, Batches):
             return inner.get_many(keys)
-        return {key: record for key in keys if (record := inner.get(key)) is not None}
+        found: dict[Key, Record] = {}
+        for key in keys:
+            try:
+                record = inner.get(key)
+            except DecodeError as error:  # the others may be sound
+                self._trouble.damaged(key, str(error))
+                continue
+            if record is not None:
+                found[key] = record
+        return found
 
     def _absent_of(self, keys: Sequence[Key]) -> set[Key]:
         inner = self.inner
