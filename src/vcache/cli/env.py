@@ -82,13 +82,11 @@ def _sccache(where: Where) -> Pointer:
 
 
 def _sccache_s3(where: Where) -> Pointer:
-    parts = urlsplit(where.url)
     variables = {
-        "SCCACHE_BUCKET": "s3/sccache",
-        "SCCACHE_ENDPOINT": parts.netloc,
+        "SCCACHE_BUCKET": "sccache",
+        "SCCACHE_ENDPOINT": f"{where.url}/s3",
         "SCCACHE_REGION": "auto",
         "SCCACHE_S3_USE_SSL": "false" if where.is_plain else "true",
-        "SCCACHE_S3_ENABLE_VIRTUAL_HOST_STYLE": "false",
     }
     if where.token_env:
         note = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to what `vcache token new --s3` printed"
