@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from vcache.wire import reapi_pb2
 
 __all__ = [
-    "INLINE_BYTES", "Action", "Blob", "Pieces", "action_of", "blake3_hex", "deleted", "expect_key", "pieces",
+    "INLINE_BYTES", "PREFIX", "Action", "Blob", "Pieces", "action_of", "blake3_hex", "deleted", "expect_key", "pieces",
     "read", "require", "result_of", "sha256_hex",
 ]  # fmt: skip
 
 INLINE_BYTES: Final = 32 << 10
 """The longest body that is in the result itself."""
+PREFIX = b"vcache\0"
+"""Before a key: no tool's own action has such a digest."""
 MAX_HEAD_BYTES: Final = 16 << 20
 _KEY_LENGTH_AT: Final = 4
 
@@ -76,7 +78,7 @@ def blake3_hex(*parts: Buffer) -> str:
 
 def action_of(key: Key, *, hashed: Callable[..., str] = sha256_hex) -> Action:
     """Under which action the record of a key is kept."""
-    name = b"vcache\0" + key
+    name = PREFIX + key
     return Blob(hashed(name), len(name))
 
 

@@ -1,0 +1,107 @@
+"""The address of a REAPI tier, read: `reapi[s]://[user:password@]host[:port]/instance?option=value&…`.
+
+It must not know what the store does.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
+
+from vcache.errors import ConfigError
+from vcache.store.url import Options, StoreUrl
+
+if TYPE_CHECKING:
+    from vcache.store.base import Store
+
+__all__ = ["open_url"]
+
+_TOKEN: Final = "VCACHE_TOKEN"  # noqa: S105 - the name of a variable
+_PORTS: Final = {"reapi": 9092, "reapis": 443}
+_DIGESTS: Final = ("sha256", "blake3")
+_SEGMENTS: Final = frozenset(
+    {"blobs", "uploads", "actions", "actionResults", "operations", "capabilities", "compressed-blobs"}
+)
+
+
+def open_url(url: StoreUrl, options: Options) -> Store:
+    """The store at an address of REAPI. Nothing is sent before the first operation.
+
+    Options: `token` (the variable with a bearer token, else VCACHE_TOKEN if it is set), `ca`, `cert`
+    and `key` (PEM files, for `reapis`), `digest` (`sha256` or `blake3`).
+
+    Raises:
+        ConfigError: the address or an option makes no sense, or the extra is not installed.
+    """
+    address, instance, shown = _place(url)
+    authorization, remedy = _credentials(url, options, shown)
+    files = {name: options.take(name, _pem) for name in ("ca", "cert", "key")}
+    digest = options.take("digest", _digest)
+    options.finish()
+    is_tls = url.scheme == "reapis"
+    if not is_tls and any(files.values()):
+        raise ConfigError(f"store {shown!r}: ca, cert and key are for TLS: write reapis://")
+    if (files["cert"] is None) != (files["key"] is None):
+        raise ConfigError(f"store {shown!r}: cert and key go together")
+    try:
+        from vcache.store.reapi.client import Client, Target
+        from vcache.store.reapi.store import ReapiStore
+    except ImportError as error:
+        raise ConfigError(
+            f"store {shown!r} needs the packages grpcio and protobuf: pip install 'vcache[reapi]' ({error})"
+        ) from error
+    target = Target(address, shown, is_tls=is_tls, authorization=authorization, remedy=remedy, **files)
+    return ReapiStore(Client(target), url=shown, instance=instance, digest=digest)
+
+
+def _place(url: StoreUrl) -> tuple[str, str, str]:
+    """Host and port, instance, and the address without secrets and options."""
+    parts = urlsplit(url.text.partition("?")[0])
+    host = parts.hostname
+    instance = unquote(parts.path.strip("/"))
+    try:
+        port = parts.port or _PORTS[url.scheme]
+    except ValueError:
+        host = None
+        port = 0
+    shown = f"{url.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+    if not host or parts.fragment:
+        raise ConfigError(f"store {shown!r:.200}: write reapi://host[:port]/instance, or reapis:// for TLS")
+    if not instance.isprintable() or _SEGMENTS.intersection(instance.split("/")):
+        raise ConfigError(f"store {shown!r:.200}: no instance may be called {instance!r:.100}")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", instance, shown
+
+
+def _credentials(url: StoreUrl, options: Options, shown: str) -> tuple[str, str]:
+    """The value of the header that says who asks, and what to do where that is not enough."""
+    name = options.take("token", str)
+    userinfo, at, _ = urlsplit(url.text.partition("?")[0]).netloc.rpartition("@")
+    if at:
+        if name is not None:
+            raise ConfigError(f"store {shown!r}: keep one of user:password@ and token=VARIABLE")
+        encoded = base64.b64encode(unquote(userinfo).encode()).decode()
+        return f"Basic {encoded}", "user and password of the store's address are refused"
+    token = os.environ.get(name or _TOKEN, "")
+    if name is not None and not token:
+        raise ConfigError(f"store {shown!r}: the variable {name} of token={name} is not set")
+    if not token:
+        return "", f"set {_TOKEN} to a token of the server, or add token=VARIABLE to the address"
+    if not token.isascii() or not token.isprintable():
+        raise ConfigError(f"the variable {name or _TOKEN} holds characters that no token has")
+    return f"Bearer {token}", f"the token in {name or _TOKEN} is refused"
+
+
+def _pem(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise ValueError(str(error)) from error
+
+
+def _digest(text: str) -> str:
+    if text not in _DIGESTS:
+        raise ValueError(f"write one of {', '.join(_DIGESTS)}")
+    return text

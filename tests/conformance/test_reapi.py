@@ -1,0 +1,103 @@
+"""Records in Bazel caches over gRPC, against the suite that is shipped: buildbox-casd."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from tests.servers import buildbox_casd
+from vcache.entry import make_key
+from vcache.store.base import Store
+from vcache.store.reapi import open_url
+from vcache.store.url import Options, parse_url
+from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
+from vcache.testing.records import body_of, make_record
+
+_numbers = itertools.count(1)
+
+
+def opened(address: str) -> Store:
+    url = parse_url(address)
+    return open_url(url, Options(url))
+
+
+class OnReapi(StoreTests, BatchesTests, PresenceTests, PersistentTests):
+    """What is the same for every server. A class provides `server`: its address."""
+
+    @pytest.fixture
+    def address(self, server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+        """The server, empty to this test: names of its own for what the same keys are kept under."""
+        from vcache.store import actions
+
+        number = next(_numbers)
+        monkeypatch.setattr(actions, "PREFIX", b"test %d\0" % number)
+        return server
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[Store]:
+        store = opened(address)
+        yield store
+        store.close()
+
+    @pytest.fixture
+    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
+        with ExitStack() as stack:
+
+            def build() -> Store:
+                store = opened(address)
+                stack.callback(store.close)
+                return store
+
+            yield build
+
+
+@pytest.fixture(scope="module")
+def casd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with buildbox_casd(tmp_path_factory.mktemp("casd")) as port:
+        yield f"reapi://127.0.0.1:{port}"
+
+
+class TestBuildbox(OnReapi):
+    @pytest.fixture
+    def server(self, casd: str) -> str:
+        return casd
+
+    @pytest.mark.parametrize("size_bytes", [100, 5000, 300_000])
+    def test_no_thread_sees_half_a_record(self, store: Store, size_bytes: int) -> None:
+        """What is read while it is replaced is one of the records, whole, or for a moment nothing.
+
+        buildbox-casd removes a result before it writes the next one, as a client of its own sees.
+        """
+        key = make_key("contended")
+        versions = [make_record(key, body_of(size_bytes, seed=seed)) for seed in range(4)]
+        contents = {version.body for version in versions}
+        store.put(key, versions[0])
+        done = threading.Event()
+
+        def write(seed: int) -> None:
+            for _ in range(8):
+                store.put(key, versions[seed])
+
+        def read() -> int:
+            count = 0
+            while not done.is_set():
+                record = store.get(key)
+                if record is not None:
+                    assert record.body in contents
+                    count += 1
+            return count
+
+        with ThreadPoolExecutor(6) as pool:
+            readers = [pool.submit(read) for _ in range(2)]
+            try:
+                list(pool.map(write, range(4)))
+            finally:
+                done.set()
+            assert all(reader.result() > 0 for reader in readers)
+        assert store.get(key) is not None
+        assert store.counters().corrupt == 0
