@@ -151,13 +151,7 @@ class Spool:
             found = os.listdir(self.directory)
         except OSError:
             return []
-        names = sorted(name for name in found if _NAME.fullmatch(name))
-        if names:
-            # A clock that was set back must not put what is younger before what is older.
-            newest_ns = int(names[-1].replace("-", "")[:12], 16) * _MS
-            if newest_ns < self._clock() + _AHEAD_NS:
-                self._newest_ns = max(self._newest_ns, newest_ns)
-        return names
+        return sorted(name for name in found if _NAME.fullmatch(name))
 
     def sweep(self) -> None:
         """Remove what crashes have left half-written."""
@@ -184,8 +178,10 @@ class Spool:
             for entry in found:
                 with contextlib.suppress(OSError):  # sent meanwhile
                     total += max(entry.stat(follow_symlinks=False).st_size, _BLOCK_BYTES)
-        if self._scanned_s < 0:
-            self.names()  # what is there already comes before what is put from now on
+        # What is there already comes before what is put from now on, also when a clock was set back.
+        newest_ns = max((_time_ns(name) for name in self.names()[-1:]), default=0)
+        if newest_ns < self._clock() + _AHEAD_NS:
+            self._newest_ns = max(self._newest_ns, newest_ns + _MS)
         with self._lock:
             self._bytes = total
             self._scanned_s = self._monotonic()
@@ -194,6 +190,11 @@ class Spool:
         with self._lock:
             if self.own.get(key) == name:
                 del self.own[key]
+
+
+def _time_ns(name: str) -> int:
+    """The time in the name of a file."""
+    return int(name.replace("-", "")[:12], 16) * _MS
 
 
 def _decoded(name: str, data: bytes) -> Pending:
