@@ -126,7 +126,10 @@ class Crew:
             n_more, done, failed = self._multi.info_read()
             for curl in done:
                 line = self._done(curl)
-                answers[line.place] = line.answer()
+                try:
+                    answers[line.place] = line.answer()
+                except StoreUnavailable as error:
+                    answers[line.place] = error
             for curl, code, message in failed:
                 line = self._done(curl)
                 answers[line.place] = line.failure(code, message)

@@ -23,6 +23,7 @@ __all__ = ["Line", "Settings", "Sockets", "Unfinished"]
 
 _MAX_HEADER_BYTES: Final = 64 << 10
 _MAX_HEADERS: Final = 256
+_STATUS_DIGITS: Final = 3
 # What libcurl reads and sends at once. 100 MB came in 103 ms with this, 125 ms with its own 16 KiB.
 _BUFFER_BYTES: Final = 256 << 10
 # An answer that took too long is asked for again if at least so much time was gained meanwhile.
@@ -74,7 +75,7 @@ class Line:
     """A handle for one request at a time, and its connection."""
 
     __slots__ = (
-        "_body", "_chunk", "_custom", "_header_bytes", "_limit_bytes", "_lines", "_parts", "_settings",
+        "_body", "_chunk", "_custom", "_header_bytes", "_is_headed", "_limit_bytes", "_lines", "_parts", "_settings",
         "_size_bytes", "_sockets", "_timeout_s", "curl", "place",
     )  # fmt: skip
 
@@ -138,11 +139,20 @@ class Line:
         return self.answer()
 
     def answer(self) -> Answer:
-        """The answer that was received."""
-        lines = self._lines
+        """The answer that was received.
+
+        Raises:
+            StoreUnavailable: libcurl took for one what is none.
+        """
+        lines, is_whole = self._lines, self._is_headed
         body = self._body if self._body is not None else self._chunk or b""
         self._clear()
-        return Answer(int(lines[0][9:12]), lines, body)
+        status = lines[0][9:13].strip() if lines else b""
+        if not (
+            is_whole and len(status) == _STATUS_DIGITS and status.isdigit()
+        ):  # a connection that ends within a head is no error to libcurl
+            raise StoreUnavailable(f"{self._settings.base}: no whole head of an answer: {lines[:1]!r:.80}")
+        return Answer(int(status), lines, body)
 
     def failure(self, code: int, message: str) -> StoreError:
         """What an error of libcurl means."""
@@ -178,6 +188,7 @@ class Line:
     def _clear(self) -> None:
         self._lines: list[bytes] = []
         self._header_bytes = 0
+        self._is_headed = False  # the empty line behind the headers came
         self._chunk: bytes | None = None
         self._body: bytearray | None = None
         self._size_bytes = 0
@@ -186,6 +197,9 @@ class Line:
         """Called by libcurl for each line of a head."""
         if line[:5] == b"HTTP/":  # the head of an interim answer was another one
             self._lines = []
+            self._is_headed = False
+        elif line == b"\r\n":
+            self._is_headed = True
         self._header_bytes += len(line)
         if self._header_bytes > _MAX_HEADER_BYTES or len(self._lines) >= _MAX_HEADERS:
             return -1
