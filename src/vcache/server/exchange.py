@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote
 from vcache.kit.data import dataclass
 from vcache.server.callers import Caller
 from vcache.server.refused import Refusal, Refused
-from vcache.server.vault import Found, Kept, Vault
+from vcache.server.vault import Found, Kept, Vault, realm_key
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -255,8 +255,18 @@ class Exchange:
     # -- the store -------------------------------------------------------------------------
 
     def get(self, realm: str, name: str | bytes) -> Found | None:
-        """A value of the caller's namespace."""
+        """A value of the caller's namespace; on a thread, or where it is sure to be small and near."""
         return self.desk.vault.get(self.caller.namespace, realm, name)
+
+    async def find(self, realm: str, name: str | bytes) -> Found | None:
+        """A value of the caller's namespace, looked for on a thread where that may take long."""
+        vault = self.desk.vault
+        key = realm_key(self.caller.namespace, realm, name)
+        near = vault.near(key)
+        if near is True:
+            found: Found | None = await self.desk.run(vault.get_key, key)
+            return found
+        return None if near is False else vault.found(near)
 
     async def delete(self, realm: str, name: str | bytes) -> bool:
         """Forget a value of the caller's namespace; whether there was one.
@@ -386,6 +396,8 @@ class Exchange:
             nonlocal parts, size
             data = parts[0] if len(parts) == 1 else b"".join(parts)
             parts, size = [], 0
+            if not checks and file is None:
+                return data
             if len(data) > _INLINE_BYTES:
                 await self.desk.run(_feed, checks, data, file)
             else:

@@ -56,6 +56,8 @@ _ABANDONED_S: Final = 86_400.0
 _BACKLOG: Final = 2048
 # Worker threads give the loop its turn after so long: at CPython's 5 ms a small GET waits for a put.
 _SWITCH_S: Final = 0.001
+# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
+_MALLOC: Final = ((-1, 128 << 20), (-2, 4 << 20), (-3, 32 << 20), (-8, 2))
 
 
 class Announced(Protocol):
@@ -90,6 +92,7 @@ def serve(load: Callable[[], ServeSettings], announce: Announced) -> int:
     _require_extra()
     _speak_up(settings)
     sys.setswitchinterval(_SWITCH_S)
+    _keep_memory()
     with contextlib.ExitStack() as stack:
         room = _Room(settings, stack)
         listener = _listener(settings.listen)
@@ -364,6 +367,20 @@ def _require_extra() -> None:
             __import__(module)
         except ImportError:
             raise ConfigError(f"a server needs {module}: python -m pip install 'vcache[serve]'") from None
+
+
+def _keep_memory() -> None:
+    """Have the C library keep what was freed, within bounds.
+
+    It gives each large buffer back at once, and the kernel clears the pages of the next one: that is
+    more than a third of the time of a PUT of 1 MB.
+    """
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):  # another C library: it does as it likes
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in _MALLOC:
+            mallopt(parameter, value)
 
 
 def _speak_up(settings: ServeSettings) -> None:

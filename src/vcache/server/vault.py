@@ -126,10 +126,10 @@ class Vault:
 
     def get_key(self, key: Key) -> Found | None:
         """As `get`, by the key in the store."""
-        try:
-            record = self.store.get(key)
-        except (StoreError, OSError):
-            return None
+        return self.found(self.record(key))
+
+    def found(self, record: Record | None) -> Found | None:
+        """A record as the value that it is; None for what no dialect has put there."""
         if record is None or record.head[_ENCODING] != Encoding.IDENTITY:
             return None
         return Found(record)

@@ -138,7 +138,7 @@ class _JsonResult(_Beginning):
 
 
 async def _get_content(exchange: Exchange, name: str) -> None:
-    found = results.NOTHING if name in results.EMPTY else exchange.get(CONTENTS, name)
+    found = results.NOTHING if name in results.EMPTY else await exchange.find(CONTENTS, name)
     if found is None:
         await exchange.absent()
     elif exchange.method == "GET" and found.size_bytes in _ZSTD_BYTES and _takes(exchange, "zstd"):
@@ -152,7 +152,7 @@ async def _get_content(exchange: Exchange, name: str) -> None:
 async def _put_content(exchange: Exchange, name: str) -> None:
     """A content that is there is not looked at: Bazel sends all outputs again, each time."""
     exchange.require_write()
-    if name not in results.EMPTY and exchange.get(CONTENTS, name) is not None:
+    if name not in results.EMPTY and await exchange.find(CONTENTS, name) is not None:
         await exchange.discard()
     else:
         await exchange.keep(CONTENTS, name, checks=(DigestCheck(name),), decode=_decoder(exchange))
@@ -213,7 +213,7 @@ class _Unpacking:
 
 async def _get_result(exchange: Exchange, name: str) -> None:
     """A result is served if all is there that it refers to; what is no result at all, as it is."""
-    found = exchange.get(RESULTS, name)
+    found = await exchange.find(RESULTS, name)
     if found is None:
         await exchange.absent()
         return

@@ -52,7 +52,7 @@ class Ccache:
         if key is None:
             raise Refused(Refusal.MALFORMED, f"{exchange.path!r:.200} is no key of ccache's")
         if exchange.method in READS:
-            found = exchange.get("ccache", key)
+            found = await exchange.find("ccache", key)
             await (exchange.absent() if found is None else exchange.send(found))
         elif exchange.method == "PUT":
             if exchange.length_bytes == 0:

@@ -76,7 +76,7 @@ class Dav:
 
     async def _file(self, exchange: Exchange, name: str) -> None:
         if exchange.method in READS:
-            found = exchange.get("dav", name)
+            found = await exchange.find("dav", name)
             if found is None:
                 await exchange.absent()
             else:
@@ -106,7 +106,7 @@ class Dav:
         bare = name.removesuffix("/")
         if bare:
             clean_name(bare)
-        found = None if bare != name else exchange.get("dav", bare) if bare else None
+        found = None if bare != name else await exchange.find("dav", bare) if bare else None
         if found is not None:
             members = [_response(bare, found)]
         else:
@@ -117,7 +117,7 @@ class Dav:
             members = [_response(f"{bare}/" if bare else "", None)]
             if depth == "1":
                 for one in inside or ():
-                    members.append(_response(one, exchange.get("dav", one)))
+                    members.append(_response(one, await exchange.find("dav", one)))
         await exchange.answer(207, _multistatus(members), (_XML,))
 
     async def _members(self, exchange: Exchange, directory: str) -> list[str]:

@@ -47,7 +47,7 @@ class Gradle:
         if match is None:
             raise Refused(Refusal.MALFORMED, f"{exchange.path!r:.200} is no key of Gradle's")
         if exchange.method in READS:
-            found = exchange.get("gradle", match[1])
+            found = await exchange.find("gradle", match[1])
             await (exchange.absent() if found is None else exchange.send(found, (_TYPE,)))
         elif exchange.method == "PUT":
             check = GzipCheck(head_bytes=_HEAD_BYTES)

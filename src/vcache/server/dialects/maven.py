@@ -51,7 +51,7 @@ class Maven:
 
     async def _file(self, exchange: Exchange, name: str) -> None:
         if exchange.method in READS:
-            found = exchange.get("maven", name)
+            found = await exchange.find("maven", name)
             if found is None:
                 await exchange.absent()
             else:
@@ -59,7 +59,7 @@ class Maven:
         elif exchange.method == "PUT":
             exchange.require_write()
             if name.endswith("/buildinfo.xml"):
-                old = exchange.get("maven", name)
+                old = await exchange.find("maven", name)
                 if old is not None and _FINAL.search(old.body[:_FINAL_WITHIN_BYTES]):
                     raise Refused(Refusal.CONFLICT, f"{name!r:.200} was saved as final")
             kept = await exchange.keep("maven", name)

@@ -43,11 +43,11 @@ class Nx:
         if match is None:
             raise Refused(Refusal.MALFORMED, f"{exchange.path!r:.200} is no hash of Nx's")
         if exchange.method in READS:
-            found = exchange.get("nx", match[1])
+            found = await exchange.find("nx", match[1])
             await (exchange.absent() if found is None else exchange.send(found))
         elif exchange.method == "PUT":
             exchange.require_write()
-            if exchange.get("nx", match[1]) is not None:
+            if await exchange.find("nx", match[1]) is not None:
                 raise Refused(Refusal.CONFLICT, "there is a record of that hash: it is never replaced")
             await exchange.keep("nx", match[1], checks=(GzipCheck(),))
             await exchange.answer(200)

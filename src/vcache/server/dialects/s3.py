@@ -203,7 +203,7 @@ async def _object(exchange: Exchange, name: str, payload: str) -> None:
     if exchange.query.keys() & {"uploads", "uploadId", "acl", "tagging", "copy", "attributes"}:
         raise Refused(Refusal.METHOD, f"of an object {sorted(exchange.query)} is not served here")
     if exchange.method in READS:
-        found = exchange.get("s3", name)
+        found = await exchange.find("s3", name)
         if found is None:
             await _no_such_key(exchange)
         else:
@@ -222,7 +222,7 @@ async def _put(exchange: Exchange, name: str, payload: str) -> None:
     if exchange.header("x-amz-copy-source"):
         raise Refused(Refusal.METHOD, "objects are not copied here")
     exchange.require_write()
-    if exchange.header("if-none-match") == "*" and exchange.get("s3", name) is not None:
+    if exchange.header("if-none-match") == "*" and await exchange.find("s3", name) is not None:
         raise Refused(Refusal.PRECONDITION, "there is an object of that key")
     body = _body_of(exchange, payload)
     kept = await exchange.keep("s3", name, checks=body.checks, decode=body.decode, inspector=ZipInspector())

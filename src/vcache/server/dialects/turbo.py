@@ -156,7 +156,7 @@ class Turbo:
         team = _team_of(exchange)
         name = f"{team}/{artifact}"
         if exchange.method in READS:
-            found = exchange.get("turbo", name)
+            found = await exchange.find("turbo", name)
             if found is None:
                 await exchange.absent()
             else:
@@ -197,7 +197,7 @@ class Turbo:
         if not isinstance(hashes, list) or len(hashes) > _MOST_HASHES:
             raise Refused(Refusal.MALFORMED, f'"hashes" is no list of at most {_MOST_HASHES}')
         team = _team_of(exchange)
-        said = {str(one): _told(exchange.get("turbo", f"{team}/{one}")) for one in hashes}
+        said = {str(one): _told(await exchange.find("turbo", f"{team}/{one}")) for one in hashes}
         await _json(exchange, 200, said)
 
 
