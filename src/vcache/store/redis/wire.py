@@ -255,6 +255,12 @@ def _secured(connected: socket.socket, context: ssl.SSLContext, host: str) -> so
     try:
         connected.settimeout(_left_s())
         return context.wrap_socket(connected, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        connected.close()
+        raise StoreError(
+            f"rediss://{host}: the certificate is not to be believed ({error.verify_message}): "
+            "name the one to trust: ca=FILE"
+        ) from error
     except OSError:
         connected.close()
         raise
