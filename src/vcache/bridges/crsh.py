@@ -12,6 +12,8 @@ ccache's "remote storage helper" specification: integers in the machine's byte o
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import socket
 import struct
@@ -24,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import BinaryIO, Final
 
-    from vcache.server.vault import Vault
+    from vcache.cache import Cache
+    from vcache.server.vault import Found, Vault
 
 __all__ = ["Helper", "main"]
 
@@ -46,12 +49,14 @@ def main() -> None:
             "ccache-storage-vcache is started by ccache: set remote_storage = vcache:///DIR in its settings"
         )
     listener = _bound(endpoint)
+    mark = os.stat(endpoint).st_ino
     try:
         idle_s = float(os.environ.get("CRSH_IDLE_TIMEOUT", "0"))
         Helper(os.environ.get("CRSH_URL", "vcache:"), _attributes(os.environ)).serve(listener, idle_s=idle_s)
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(endpoint)
+            if os.stat(endpoint).st_ino == mark:  # and not another's that took the name over
+                os.unlink(endpoint)
 
 
 class Helper:
@@ -64,6 +69,7 @@ class Helper:
 
     def __init__(self, url: str, attributes: Mapping[str, str]) -> None:
         self._url, self._attributes = url, attributes
+        self._cache: Cache | None = None
         self._vault: Vault | None = None
         self._trouble = ""
         self._lock = threading.Lock()
@@ -90,8 +96,8 @@ class Helper:
                 with self._lock:
                     self._open += 1
                 threading.Thread(target=self._converse, args=(connection,), daemon=True).start()
-        if self._vault is not None:
-            self._vault.store.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def _converse(self, connection: socket.socket) -> None:
         """One ccache process: a greeting, then requests until it goes."""
@@ -140,6 +146,7 @@ class Helper:
     ) -> tuple[bytes | memoryview, ...]:
         if kind == _GET:
             found = vault.get("", _REALM, name)
+            self._count(found)
             return (_NOOP,) if found is None else (_OK + _LENGTH.pack(found.size_bytes), found.body)
         if kind == _EXISTS:
             return (_OK + bytes((vault.has("", _REALM, name),)),)
@@ -149,6 +156,13 @@ class Helper:
             return (_NOOP,)
         vault.put("", _REALM, name, value)
         return (_OK,)
+
+    def _count(self, found: Found | None) -> None:
+        from vcache.outcome import Hit, Miss, Reason
+
+        if self._cache is not None:
+            absent = Miss(Reason.ABSENT, "ccache's value is not here")
+            self._cache.count(absent if found is None else Hit("", found.record.entry(), None))
 
     def _described(self) -> bytes:
         words = f"vcache {self._url}"
@@ -160,7 +174,8 @@ class Helper:
         with self._lock:
             if self._vault is None and not self._trouble:
                 try:
-                    self._vault = _vault(self._url, self._attributes)
+                    self._cache = _cache(self._url, self._attributes)
+                    self._vault = _vault(self._cache)
                 except Exception as error:  # told to each ccache that asks, in its log
                     self._trouble = f"{type(error).__name__}: {error}"
             return self._vault
@@ -170,12 +185,17 @@ class _Garbled(Exception):
     """What came is none of the protocol's requests."""
 
 
-def _vault(url: str, attributes: Mapping[str, str]) -> Vault:
+def _vault(cache: Cache) -> Vault:
+    from vcache.server.vault import Vault
+
+    return Vault(cache.store, after_put=cache.after_put)
+
+
+def _cache(url: str, attributes: Mapping[str, str]) -> Cache:
     from urllib.parse import unquote, urlsplit
 
     from vcache.cache import Cache
     from vcache.errors import ConfigError
-    from vcache.server.vault import Vault
 
     parts = urlsplit(url)
     if parts.netloc:
@@ -187,22 +207,56 @@ def _vault(url: str, attributes: Mapping[str, str]) -> Vault:
         known = ", ".join(sorted(attributes))
         raise ConfigError(f"{url!r} takes no attributes, and has {known}")
     path = unquote(parts.path)
-    cache = Cache(path) if path else Cache()
-    return Vault(cache.store, after_put=cache.after_put)
+    return Cache(path) if path else Cache()
 
 
 def _bound(endpoint: str) -> socket.socket:
-    """The socket that ccache waits for, for this user only."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    """The socket that ccache waits for, for this user only.
+
+    A helper that was killed leaves its socket behind, at which ccache would wait for ten seconds on
+    every compile from then on: the name is taken over, unless somebody answers there.
+    """
     old = os.umask(0o077)
     try:
-        listener.bind(endpoint)
+        try:
+            return _listening(endpoint)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+        with open(f"{endpoint}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # of all that come now, one takes it over
+            if _is_answered(endpoint):
+                sys.exit(f"ccache-storage-vcache: {endpoint}: another helper serves there")
+            name = os.path.join(os.path.dirname(endpoint), f".{os.getpid()}")
+            listener = _listening(name)
+            os.rename(name, endpoint)
+            return listener
     except OSError as error:
         sys.exit(f"ccache-storage-vcache: {endpoint}: {error}")
     finally:
         os.umask(old)
-    listener.listen(128)
+
+
+def _listening(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(path)
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
     return listener
+
+
+def _is_answered(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return False
+        except OSError:
+            return True
+    return True
 
 
 def _attributes(environ: Mapping[str, str]) -> dict[str, str]:

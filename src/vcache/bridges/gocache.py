@@ -23,6 +23,7 @@ from typing import BinaryIO, Final, cast
 from vcache.cache import Cache
 from vcache.errors import StoreError, UsageError
 from vcache.kit.data import dataclass
+from vcache.outcome import Hit, Miss, Reason
 from vcache.server.refused import Refused
 from vcache.server.vault import Vault, realm_key
 from vcache.store.base import Files, HeldPath, satisfies
@@ -56,10 +57,11 @@ class GoCache:
     """
 
     def __init__(self, cache: Cache, requests: BinaryIO, answers: BinaryIO) -> None:
+        self._cache = cache
         files = cache.files()
         if files is None:
             raise UsageError("gocacheprog needs a tier that keeps files: add a disk tier")
-        self._files = cast("Files", cache.store) if satisfies(cache.store, Files) else files
+        self._files: Files = cache.store if satisfies(cache.store, Files) else files
         self._vault = Vault(cache.store, after_put=cache.after_put)
         self._requests, self._answers = requests, answers
         self._lock = threading.Lock()
@@ -133,12 +135,13 @@ class GoCache:
         name = request.action.hex()
         found = self._vault.get("", _REALM, name)
         output = "" if found is None else found.meta.get(_OUTPUT, "")
-        if found is None or not output:
+        path = None if found is None or not output else self._path(name, found.size_bytes)
+        if found is None or path is None:
+            self._cache.count(Miss(Reason.ABSENT, "Go's cache has no such action"))
             return {"Miss": True}
-        path = self._path(name, found.size_bytes)
-        if path is None:
-            return {"Miss": True}
-        when = datetime.fromtimestamp(found.record.entry().created_ns / 1e9, UTC)
+        entry = found.record.entry()
+        self._cache.count(Hit("", entry, None))
+        when = datetime.fromtimestamp(entry.created_ns / 1e9, UTC)
         return {
             "OutputID": base64.b64encode(bytes.fromhex(output)).decode(),
             "Size": found.size_bytes,
