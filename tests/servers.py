@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
+    "Certificates",
     "RawRequest",
     "RawServer",
     "RedisServer",
@@ -26,6 +27,7 @@ __all__ = [
     "Script",
     "VcacheServer",
     "buildbox_casd",
+    "certificates",
     "certified",
     "ended",
     "free_port",
@@ -330,6 +332,69 @@ def vcache_serve(
         ended(process, timeout_s=40)
         if process.stdout is not None:
             process.stdout.close()
+
+
+class Certificates(NamedTuple):
+    """PEM files: an authority of our own, and what it vouches for."""
+
+    authority: Path
+    server: Path
+    server_key: Path
+    client: Path
+    client_key: Path
+
+
+def certificates(directory: Path, *, host: str = "127.0.0.1") -> Certificates:
+    """An authority, a server's certificate for a host (a name or an address), and a client's."""
+    import ipaddress
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    directory.mkdir(parents=True, exist_ok=True)
+    start = datetime.now(UTC) - timedelta(hours=1)
+    authority_key = ec.generate_private_key(ec.SECP256R1())
+
+    def issue(name: str, key: ec.EllipticCurvePrivateKey, *extensions: x509.ExtensionType) -> None:
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")])
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(start)
+            .not_valid_after(start + timedelta(days=2))
+        )
+        is_authority = key is authority_key
+        builder = builder.add_extension(
+            x509.BasicConstraints(ca=is_authority, path_length=None), critical=True
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        made = builder.sign(authority_key, hashes.SHA256())
+        (directory / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        (directory / f"{name}.key").write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+
+    named: x509.GeneralName
+    try:
+        named = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        named = x509.DNSName(host)
+    issue("authority", authority_key)
+    issue("server", ec.generate_private_key(ec.SECP256R1()), x509.SubjectAlternativeName([named]))
+    issue("client", ec.generate_private_key(ec.SECP256R1()))
+    files = (
+        directory / each for each in ("authority.pem", "server.pem", "server.key", "client.pem", "client.key")
+    )
+    return Certificates(*files)
 
 
 class RawRequest(NamedTuple):
