@@ -37,7 +37,15 @@ def npm(package: str, version: str = "latest") -> Path:
             return programs
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
-        command = [program, "install", "--no-audit", "--no-fund", "--prefix", place, f"{package}@{version}"]
+        command = [
+            program,
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(place),
+            f"{package}@{version}",
+        ]
         done = subprocess.run(
             command, cwd=place, capture_output=True, text=True, timeout=_INSTALL_S, check=False
         )
