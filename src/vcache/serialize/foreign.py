@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import zstandard
+    from typing_extensions import Buffer
 
-__all__ = ["MAX_WINDOW_BYTES", "ZstdSteps"]
+__all__ = ["MAX_WINDOW_BYTES", "ZstdSteps", "zstd_pieces"]
 
 MAX_WINDOW_BYTES: Final = 128 << 20
 """What a decoder takes without being told otherwise (ZSTD_WINDOWLOG_LIMIT_DEFAULT, zstd.h)."""
+
+_LEVEL: Final = 1
+_READ_BYTES: Final = 1 << 20
 
 # A block of four bytes stands for up to 128 KiB (RFC 8878, 3.1.1.2.2): a step gives at most 32 MiB.
 _STEP_BYTES: Final = 1 << 10
@@ -64,3 +68,16 @@ class ZstdSteps:
                 if self._frame.eof:
                     step, self._is_between = self._frame.unused_data, True
                     self._frame = self._decoder.decompressobj()
+
+
+def zstd_pieces(content: Buffer) -> Iterator[bytes]:
+    """One Zstandard frame that holds a content, in pieces of up to a megabyte or so."""
+    import zstandard
+
+    view = memoryview(content).cast("B")
+    packer = zstandard.ZstdCompressor(level=_LEVEL).compressobj(size=view.nbytes)
+    for start in range(0, view.nbytes, _READ_BYTES):
+        piece = packer.compress(view[start : start + _READ_BYTES])
+        if piece:
+            yield piece
+    yield packer.flush()

@@ -15,10 +15,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import Encoding
 from vcache.hash import Hasher, sha256_hasher
-from vcache.serialize import pack
-from vcache.serialize.foreign import ZstdSteps
+from vcache.serialize.foreign import ZstdSteps, zstd_pieces
 from vcache.server import results
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange, Header
@@ -44,7 +42,9 @@ _RESULT_BYTES: Final = 4 << 20
 _ZSTD_BYTES: Final = range(1 << 10, 64 << 20)
 _STEP_BYTES: Final = 1 << 10
 _BURST_BYTES: Final = 64 << 20  # what one chunk of a body may unpack to
-_FEW: Final = 8  # references that are looked up in less time than a hop to a thread and back takes
+# What is looked up in less time than a hop to a thread and back takes.
+_FEW: Final = 8
+_SHORT_BYTES: Final = 64 << 10
 
 
 class Bazel:
@@ -161,9 +161,8 @@ async def _put_content(exchange: Exchange, name: str) -> None:
 
 def _zstd(found: Found) -> tuple[tuple[Header, ...], Buffer]:
     """The content as Zstandard, or as it is where that is no shorter."""
-    encoding, body = pack([found.body], found.size_bytes, compress="zstd")
-    # What Zstandard makes suspiciously short is packed with LZ4, which nobody asked for.
-    return ((("content-encoding", "zstd"),), body) if encoding is Encoding.ZSTD else ((), found.body)
+    body = b"".join(zstd_pieces(found.body))
+    return ((("content-encoding", "zstd"),), body) if len(body) < found.size_bytes else ((), found.body)
 
 
 def _decoder(exchange: Exchange) -> Callable[[bytes], bytes] | None:
@@ -246,7 +245,8 @@ async def _put_result(exchange: Exchange, name: str) -> None:
 
 async def _is_whole(exchange: Exchange, result: wire.ActionResult) -> bool:
     vault, namespace = exchange.desk.vault, exchange.caller.namespace
-    if len(result.output_files) <= _FEW and not result.output_directories:
+    is_quick = vault.is_local and len(result.output_files) <= _FEW and not result.output_directories
+    if is_quick and all(each.size_bytes <= _SHORT_BYTES for each in results.references(result)):
         return results.is_whole(vault, namespace, result)
     is_whole: bool = await exchange.desk.run(results.is_whole, vault, namespace, result)
     return is_whole

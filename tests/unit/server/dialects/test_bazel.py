@@ -109,7 +109,7 @@ def test_zstd_is_spoken_for_contents(server: Asked) -> None:
     for content in (text, noise, zeros):
         put(server, content)
         answer = server.ask("GET", f"/cas/{sha(content)}", headers={"accept-encoding": "gzip, zstd;q=0.8"})
-        if content is text:
+        if content is not noise:
             assert answer.headers["content-encoding"] == "zstd"
             assert zstandard.decompress(answer.body) == content
         else:
