@@ -24,13 +24,14 @@ from vcache.dag.executor import BY_SIGNAL, NOT_RUNNABLE, TIMED_OUT, Ended, Execu
 from vcache.dag.judge import Judge, Verdict
 from vcache.dag.node import CONSOLE, Command, Node, Script
 from vcache.dag.run import Memory, Options, Run
-from vcache.dag.slots import Slots, Tokens
+from vcache.dag.slots import Slots
 from vcache.dag.state import State
 from vcache.dag.wanted import Wanted
 from vcache.errors import FingerprintError, NodeFailed, UsageError, VcacheError
 
 if TYPE_CHECKING:
     from vcache.dag.files import Files
+    from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph
     from vcache.dag.task import Task
     from vcache.entry import Dep

@@ -6,7 +6,7 @@ It knows tasks only as what takes slots, and nothing of what they run.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from vcache.dag.node import Pool
 from vcache.dag.pools import Pools
@@ -14,21 +14,14 @@ from vcache.dag.pools import Pools
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from vcache.dag.jobserver import Tokens
     from vcache.dag.run import Options
     from vcache.dag.task import Task
 
-__all__ = ["Slots", "Tokens"]
+__all__ = ["Slots"]
 
 _LOAD_POLL_S: Final = 0.2
 _TOKEN_POLL_S: Final = 0.02
-
-
-class Tokens(Protocol):
-    """A make jobserver: one token for each job beyond the first."""
-
-    def acquire(self) -> bool: ...
-
-    def release(self) -> None: ...
 
 
 class Slots:
