@@ -241,10 +241,10 @@ def test_a_certificate_has_to_be_trusted_and_of_the_name(tmp_path: Path) -> None
         for address in (
             f"rediss://localhost:{server.port}",
             f"rediss://localhost:{server.port}?ca={tmp_path / 'other.crt'}",
-            f"rediss://127.0.0.2:{server.port}?ca={server.ca}",
+            f"rediss://127.1:{server.port}?ca={server.ca}",
         ):
             store = opened(address)
-            with pytest.raises(StoreError, match="certificate.*name the one to trust: ca=FILE") as caught:
+            with pytest.raises(StoreError, match="name the one to trust: ca=FILE") as caught:
                 store.get(KEY)
             assert not caught.value.retryable
             store.close()
