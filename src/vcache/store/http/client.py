@@ -79,9 +79,9 @@ class HttpClient:
             proxy = ""
         self.base: Final = base
         self._timeout_s: Final = timeout_s
-        settings = curl.Settings(
-            base=base,
-            headers=tuple(_header(name, value) for name, value in headers),
+        settings = curl.settings_of(
+            base,
+            headers=[_header(name, value) for name, value in headers],
             limit_bytes=limit_bytes,
             ca=ca,
             cert=cert,

@@ -19,7 +19,7 @@ from vcache.kit.data import NamedTuple
 from vcache.kit.deadlines import expect, left_s
 from vcache.store.http.messages import Answer, Body, TooLong
 
-__all__ = ["Line", "Settings", "Sockets", "Unfinished"]
+__all__ = ["Line", "Settings", "Sockets", "Unfinished", "settings_of"]
 
 _MAX_HEADER_BYTES: Final = 64 << 10
 _MAX_HEADERS: Final = 256
@@ -64,11 +64,7 @@ class Settings(NamedTuple):
     base: str
     headers: tuple[str, ...]
     limit_bytes: int
-    ca: str | None
-    cert: str | None
-    key: str | None
-    verify: bool
-    proxy: str | None
+    options: Sequence[tuple[int, Any]]
 
 
 class Line:
@@ -89,7 +85,7 @@ class Line:
         self.place = 0
         self._clear()
         self.curl = curl = pycurl.Curl()
-        for option, value in _options(settings):
+        for option, value in settings.options:
             curl.setopt(option, value)
         curl.setopt(pycurl.HEADERFUNCTION, self._take_header)
         curl.setopt(pycurl.WRITEFUNCTION, self._take_body)
@@ -319,7 +315,22 @@ class Sockets:
         self._inodes.clear()
 
 
-def _options(settings: Settings) -> list[tuple[int, Any]]:
+def settings_of(
+    base: str,
+    *,
+    headers: Sequence[str],
+    limit_bytes: int,
+    ca: str | None,
+    cert: str | None,
+    key: str | None,
+    verify: bool,
+    proxy: str | None,
+) -> Settings:
+    """What the arguments of `HttpClient` mean to libcurl.
+
+    Raises:
+        ConfigError: a file cannot be read.
+    """
     both = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
     options: list[tuple[int, Any]] = [
         (pycurl.NOSIGNAL, 1),
@@ -334,30 +345,30 @@ def _options(settings: Settings) -> list[tuple[int, Any]]:
         (pycurl.TCP_NODELAY, 1),
         (pycurl.BUFFERSIZE, _BUFFER_BYTES),
         (pycurl.UPLOAD_BUFFERSIZE, _BUFFER_BYTES),
-        (pycurl.MAXFILESIZE_LARGE, max(1, settings.limit_bytes)),
+        (pycurl.MAXFILESIZE_LARGE, max(1, limit_bytes)),
         (pycurl.USERAGENT, "vcache"),
-        (pycurl.HTTPHEADER, [*_COMMON, *settings.headers]),
+        (pycurl.HTTPHEADER, [*_COMMON, *headers]),
     ]
-    if settings.proxy is not None:
-        options.append((pycurl.PROXY, settings.proxy))
-    if settings.base.startswith("https:"):
-        options += _tls_options(settings)
-    return options
+    if proxy is not None:
+        options.append((pycurl.PROXY, proxy))
+    if base.startswith("https:"):
+        options += _tls_options(ca, cert, key, verify=verify)
+    return Settings(base, tuple(headers), limit_bytes, options)
 
 
-def _tls_options(settings: Settings) -> list[tuple[int, Any]]:
+def _tls_options(ca: str | None, cert: str | None, key: str | None, *, verify: bool) -> list[tuple[int, Any]]:
     options: list[tuple[int, Any]] = [
         (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
-        (pycurl.SSL_VERIFYPEER, int(settings.verify)),
-        (pycurl.SSL_VERIFYHOST, 2 if settings.verify else 0),
+        (pycurl.SSL_VERIFYPEER, int(verify)),
+        (pycurl.SSL_VERIFYHOST, 2 if verify else 0),
     ]
-    if settings.verify:
-        authorities = _authorities() if settings.ca is None else _readable("ca", settings.ca)
+    if verify:
+        authorities = _authorities() if ca is None else _readable("ca", ca)
         if authorities is not None:
             options.append((pycurl.CAPATH if os.path.isdir(authorities) else pycurl.CAINFO, authorities))
     for option, name, path in (
-        (pycurl.SSLCERT, "cert", settings.cert),
-        (pycurl.SSLKEY, "key", settings.key),
+        (pycurl.SSLCERT, "cert", cert),
+        (pycurl.SSLKEY, "key", key),
     ):
         if path is not None:
             options.append((option, _readable(name, path)))
