@@ -48,6 +48,7 @@ class KeyedCache:
         store: the store, or the tiers.
         directory: that of the disk tier, if there is one.
         flight: who may compute what.
+        asked: told each key that is looked up or put here, if set.
     """
 
     def __init__(
@@ -68,8 +69,9 @@ class KeyedCache:
         quick = cast("Store | None", first(store, Files))
         is_quick = quick is not None and quick.info.is_trusted
         self._quick_get: Callable[[Key], Record | None] = quick.get if quick and is_quick else _nothing
-        places = (getattr(tier, "directory", None) for tier in (store, *getattr(store, "tiers", ())))
-        self.directory: Path | None = next(filter(None, places), None)
+        lasting = (tier for tier in (store, *getattr(store, "tiers", ())) if getattr(tier, "directory", None))
+        self._lasting: Store | None = next(lasting, None)
+        self.directory: Path | None = getattr(self._lasting, "directory", None)
         # Where nothing may be written, processes cannot wait for each other: rather twice than never.
         is_shared = self.directory is not None and not store.info.is_read_only
         self.flight = SingleFlight(self.directory / "locks" if self.directory and is_shared else None)
@@ -79,6 +81,7 @@ class KeyedCache:
         self._digests: FileDigests | None = None
         self._has_warned = False
         self._refs = _Refs()
+        self.asked: Callable[[Key], None] | None = None
 
     # -- looking up ------------------------------------------------------------------------
 
@@ -88,6 +91,8 @@ class KeyedCache:
         Raises:
             Exception: the remembered one, where the value is an exception.
         """
+        if self.asked is not None:
+            self.asked(key)
         try:
             record = self._store_get(key)
         except (StoreError, OSError) as error:
@@ -160,6 +165,8 @@ class KeyedCache:
 
     def peek_key(self, key: Key) -> Hit | Miss:
         """A `Hit` or a `Miss` with its reason. Not counted: see `count`."""
+        if self.asked is not None:
+            self.asked(key)
         if self.is_disabled:
             return Miss(Reason.DISABLED, "caching is switched off")
         try:
@@ -179,6 +186,8 @@ class KeyedCache:
         """
         if self.is_disabled:
             return 0, ABSENT
+        if self.asked is not None:
+            self.asked(key)
         try:
             record = self._quick_get(key) or self._store_get(key)
         except (StoreError, OSError) as error:
@@ -241,6 +250,8 @@ class KeyedCache:
         """
         if self.is_disabled:
             return False
+        if self.asked is not None:
+            self.asked(key)
         record = self._valuables.record(key, value, conditions, now_ns=self._clock(), stage=self._stage)
         try:
             self.store.put(key, record)
@@ -314,6 +325,10 @@ class KeyedCache:
         lasting = [tier for tier in tiers if tier.info.is_persistent] or tiers
         return all(tier.info.is_read_only for tier in lasting)
 
+    def keep_budget(self) -> None:
+        """See to the budgets of the tiers, after records came by another way than a put."""
+        self._upkeep.after_put()
+
     def files(self) -> Files | None:
         """The tier that keeps files, if any."""
         return first(self.store, Files)
@@ -338,7 +353,9 @@ class KeyedCache:
     @property
     def backing(self) -> Backing | None:
         """Where what a stat signature tells of a file is remembered across processes."""
-        return None if self.is_disabled or self.directory is None else _DigestMemo(self.store)
+        # On this machine only: a signature means nothing on another one, and whoever could answer for
+        # one from there could say what any file holds.
+        return None if self.is_disabled or self._lasting is None else _DigestMemo(self._lasting)
 
     @property
     def digests(self) -> FileDigests:

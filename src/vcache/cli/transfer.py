@@ -102,7 +102,7 @@ def pull(
                 f"{store.info.url} cannot list what it holds: say what to fetch with --since RUN"
             )
         keys, total = _keys(setup, cache, store, since, directory, tags)
-        sink = StoreSink(cache.store, after=cache._upkeep.after_put)  # the budget holds for it too
+        sink = StoreSink(cache.store, after=cache.keep_budget)
         with _bar(setup, "fetching") as step:
             report = send(store, keys, sink, total=total, is_dry_run=dry_run, progress=step)
     return _tell(setup, report, "would fetch" if dry_run else "fetched")
@@ -154,7 +154,7 @@ def import_(setup: Setup, file: str, *, replace: bool, dry_run: bool) -> int:
         _require_writable(cache)
         report = receive(
             cast("BinaryIO", stream), cache.store, replace=replace, is_dry_run=dry_run, progress=step,
-            after=cache._upkeep.after_put,
+            after=cache.keep_budget,
         )  # fmt: skip
     return _tell(setup, report, "would take" if dry_run else "took")
 

@@ -25,6 +25,7 @@ from vcache.kit.data import replace
 from vcache.kit.eventbus import EventBus
 from vcache.kit.fs_atomic import LockFile
 from vcache.kit.ids import uuid7
+from vcache.kit.units import format_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,15 @@ def _reader(tree: Tree, files: Files, path: str) -> str:
         if made is not None and any((dep.kind, dep.name) == wanted for dep in made.found):
             return name
     return ""
+
+
+def _words(defines: Mapping[str, str]) -> tuple[str, ...]:
+    """Options of a vcachefile, as they are given."""
+    return tuple(f"-D{name}={value}" for name, value in sorted(defines.items()))
+
+
+def _nothing() -> None:
+    """Nothing is to be stopped."""
 
 
 def _unheard(_event: events.Event) -> None:
@@ -98,11 +108,14 @@ class Build:
             self._bus.subscribe(listener.on_event, name=type(listener).__name__)
         self._runner: Runner | None = None
         self._stopped_by = 0
+        self._stops: Callable[[], None] = _nothing
+        self._is_partial = False
         self._tally = Tally()
 
     def stop(self, signum: int = 2) -> None:
         """Stop what runs, and start no more."""
         self._stopped_by = signum
+        self._stops()
         if self._runner is not None:
             self._runner.stop(signum)
 
@@ -116,7 +129,9 @@ class Build:
         """
         from vcache.dag.ninja.scope import canonical
 
-        return self._whole(targets, lambda tree: self._ninja(tree, canonical(file), tuple(targets)))
+        return self._whole(
+            targets, lambda tree: self._ninja(tree, canonical(file), tuple(targets)), file=canonical(file)
+        )
 
     def vcachefile(
         self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None
@@ -126,7 +141,12 @@ class Build:
         Raises:
             GraphError: the file is wrong, a target is unknown, or a source is missing.
         """
-        return self._whole(targets, lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}))
+        return self._whole(
+            targets,
+            lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}),
+            file=file,
+            words=_words(defines or {}),
+        )
 
     def plan_ninja(self, file: str = "build.ninja", targets: Sequence[str] = ()) -> Plan:
         """What building targets of a ninja file would do. It must be asked of a dry run.
@@ -192,7 +212,9 @@ class Build:
             files=files,
         )
 
-    def _whole(self, goals: Sequence[str], work: Callable[[Tree], int]) -> events.RunEnded:
+    def _whole(
+        self, goals: Sequence[str], work: Callable[[Tree], int], *, file: str, words: Sequence[str] = ()
+    ) -> events.RunEnded:
         """One run from its first event to its last."""
         status = 2
         with self._executing() as executor:
@@ -200,7 +222,7 @@ class Build:
             slots = self._options.jobs or executor.slots
             self._emit(events.RunStarted(self.run, self._clock(), self._base, tuple(goals), slots))
             try:
-                with self._locked() as is_ours:
+                with self._locked() as is_ours, self._ahead(file, (*goals, *words)):
                     status = work(self._tree()) if is_ours else events.INTERRUPTED
             except VcacheError as error:
                 self._tally.error = str(error)
@@ -246,6 +268,7 @@ class Build:
         if maker is not None and stored.affected(changed, maker):
             return self._anew(tree, file, targets)
         affected = stored.affected(changed, goals)
+        self._is_partial = True
         files = self._files()
         status, runner = self._make(stored, tree, files, affected)
         self._save(tree, runner, files, graph=stored, goals=targets if not status else None, file=file)
@@ -307,7 +330,7 @@ class Build:
         files = self._files()
         with inside(self._base):
             status, runner = self._make(loaded.graph, tree, files, self._goals(loaded, targets))
-        words = (*targets, *(f"-D{name}={value}" for name, value in sorted(defines.items())))
+        words = (*targets, *_words(defines))
         self._save(
             tree,
             runner,
@@ -385,6 +408,33 @@ class Build:
 
     def _tree(self) -> Tree:
         return Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+
+    @contextmanager
+    def _ahead(self, file: str, goals: Sequence[str]) -> Iterator[None]:
+        """Fetch what is far meanwhile. Where nothing is, this is nothing."""
+        options = self._options
+        ahead = None
+        if getattr(self._cache.store, "is_far", False) and not (options.is_dry_run or options.is_forced):
+            from vcache.dag.prefetch import ahead_of
+
+            name = os.path.relpath(self._full(file), self._cache.root)
+            ahead = ahead_of(self._cache, name, goals)
+        if ahead is None:
+            yield
+            return
+        ahead.start()
+        self._stops = ahead.close
+        is_done = False
+        try:
+            yield
+            is_done = True
+        finally:
+            tally = self._tally
+            is_less = tally.n_up_to_date or tally.n_failed or tally.error or self._is_partial
+            ahead.finish(is_whole=is_done and not is_less)
+            if ahead.fetched:
+                words = f"fetched {ahead.fetched} entries ahead ({format_bytes(ahead.fetched_bytes)})"
+                self._emit(events.Noted(self._clock(), words, is_detail=True))
 
     @contextmanager
     def _locked(self) -> Iterator[bool]:

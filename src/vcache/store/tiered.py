@@ -180,9 +180,25 @@ class TieredStore:
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
         """The verified records of those keys that any tier has; each tier is asked for the rest."""
+        return self._get_from(0, keys)
+
+    def fetch(self, key: Key) -> Record | None:
+        """The record that far tiers have of a key, which takes the place of any that is near."""
+        found = self._search(key, self._far)
+        return None if found is None else found[1]
+
+    def bring(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        """Copy near what only far tiers have of some keys; what came."""
+        missing = set(keys)
+        for tier in self._owners:
+            if not is_far(tier) and missing:
+                missing = missing_in(tier, list(missing))
+        return self._get_from(self._far, [key for key in keys if key in missing])
+
+    def _get_from(self, start: int, keys: Sequence[Key]) -> dict[Key, Record]:
         found: dict[Key, Record] = {}
         missing: Sequence[Key] = keys
-        for place in range(len(self.tiers)):
+        for place in range(start, len(self.tiers)):
             epochs = {key: self._epochs[hash(key) % _EPOCHS] for key in missing} if place else {}
             had = self._ask_many(place, missing)
             if had and place:

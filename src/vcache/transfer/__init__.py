@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from vcache.transfer.archive import Writer, receive
 from vcache.transfer.choosing import everything, outputs_of, tagged, with_referents
-from vcache.transfer.moving import Lost, Report, StoreSink, send
+from vcache.transfer.moving import Lost, Pace, Report, StoreSink, send
 
 __all__ = [
     "Lost",
+    "Pace",
     "Report",
     "StoreSink",
     "Writer",

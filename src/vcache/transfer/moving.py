@@ -20,6 +20,7 @@ __all__ = [
     "BATCH_BYTES",
     "BATCH_KEYS",
     "Lost",
+    "Pace",
     "Progress",
     "Report",
     "Sink",
@@ -247,14 +248,34 @@ def _groups(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
 
 
 def _groups_unmeasured(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
-    """As large as the last one lets expect."""
-    at, size = 0, _FIRST_KEYS
+    at, pace = 0, Pace()
     while at < len(keys):
-        group = got(source, keys[at : at + size])
+        asked = keys[at : at + pace.size]
+        group = got(source, asked)
         yield group
-        at += size
-        mean_bytes = sum(memoryview(record.body).nbytes for record in group.values()) / max(len(group), 1)
-        size = int(min(max(BATCH_BYTES / (mean_bytes + 1), 1), BATCH_KEYS, size * 8))
+        at += len(asked)
+        pace.saw(group)
+
+
+class Pace:
+    """How many records to ask for at once of who does not say how large they are.
+
+    Args:
+        most_bytes: what a batch is to hold at most, if the next records are as large as the last.
+
+    Attributes:
+        size: that number.
+    """
+
+    def __init__(self, most_bytes: int = BATCH_BYTES, *, first: int = _FIRST_KEYS) -> None:
+        self._most_bytes, self.size = most_bytes, first
+
+    def saw(self, records: Mapping[Key, Record]) -> int:
+        """Learn from a batch; the bytes of its bodies."""
+        n_bytes = sum(memoryview(record.body).nbytes for record in records.values())
+        fitting = self._most_bytes * max(len(records), 1) // (n_bytes + 1)
+        self.size = max(min(fitting, BATCH_KEYS, self.size * 8), 1)
+        return n_bytes
 
 
 def _is_over(entry: Entry) -> bool:
