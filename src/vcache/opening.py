@@ -113,7 +113,7 @@ def _near(settings: Settings) -> list[Place]:
 
 def _tried(settings: Settings, address: str) -> Place | None:
     """A tier's address; None where its option `flag` names one that is off on this machine."""
-    from vcache.store.url import parse_url
+    from vcache.store.address import parse_url
 
     url = parse_url(address)
     if "flag" not in url.options:
@@ -133,7 +133,7 @@ def _spelled_out(where: tuple[Place, ...]) -> list[Place]:
     if isinstance(place, str):
         if ":" in path and path.partition(":")[0].isidentifier():
             return [path]
-        from vcache.store.url import parse_url
+        from vcache.store.address import parse_url
 
         url = parse_url(path)
         return [_MEMORY, _address(url.path, {"max": _DISK_MAX, **url.options})]

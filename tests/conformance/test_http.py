@@ -1,4 +1,4 @@
-"""Records on HTTP servers, against the suite that is shipped: WebDAV, and servers that do not list."""
+"""Records on HTTP servers, against the suite that is shipped: vcache's own, WebDAV, and others."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.servers import nginx
+from tests.servers import nginx, vcache_serve
 from vcache.errors import StoreError
 from vcache.store.base import Listing, Store
 from vcache.store.http import open_url
-from vcache.store.url import Options, parse_url
+from vcache.store.http.store import HttpStore
+from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, ListingTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import named
 
@@ -65,6 +66,30 @@ def by_the_book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with nginx(tmp_path_factory.mktemp("plain"), is_listing=False) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with vcache_serve(tmp_path_factory.mktemp("own") / "store") as server:
+        yield server.url
+
+
+class TestOwnServer(OnHttp):
+    """`vcache serve`, with its own calls for batches and listings. It keeps one place for all paths."""
+
+    @pytest.fixture
+    def address(self, own: str) -> str:
+        store = opened(own)
+        for key in list(store.scan()):
+            store.delete(key)
+        store.close()
+        return f"{own}/team"
+
+    def test_its_own_calls_are_used(self, store: Store) -> None:
+        """A server that says to be vcache's is asked in batches, from the first one on."""
+        assert isinstance(store, HttpStore)
+        assert store.missing([named("a")[0], named("b")[0]])
+        assert store.site.is_own
 
 
 class TestWebDav(OnHttp):

@@ -14,7 +14,7 @@ from tests.servers import buildbox_casd
 from vcache.entry import make_key
 from vcache.store.base import Store
 from vcache.store.reapi import open_url
-from vcache.store.url import Options, parse_url
+from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import body_of, make_record
 

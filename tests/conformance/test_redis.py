@@ -11,7 +11,7 @@ import pytest
 from tests.servers import RedisServer, redis_server
 from vcache.store.base import Store
 from vcache.store.redis import open_url
-from vcache.store.url import Options, parse_url
+from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 
 

@@ -22,7 +22,7 @@ from vcache.store.base import Batches, Presence, Store
 from vcache.store.checking import verified
 from vcache.store.http import open_url
 from vcache.store.objects import frame, joined, name_of, pack
-from vcache.store.url import Options, parse_url
+from vcache.store.address import Options, parse_url
 from vcache.testing.records import body_of, make_record, named
 
 KEY, RECORD = named("wanted")

@@ -250,7 +250,7 @@ def _address(settings: Settings, word: str | None) -> str:
 
 def _through(address: str) -> str:
     """An address whose guard says what became of a put, instead of sending it some time."""
-    from vcache.store.url import parse_url
+    from vcache.store.address import parse_url
 
     url = parse_url(address)
     if "write" in url.options or not (url.scheme in _GUARDED or url.scheme.startswith("fs+")):

@@ -9,112 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final, TypeVar
+from typing import Final
 
 from vcache.errors import ConfigError, StoreError, UsageError
 from vcache.kit.clock import Clock, system_clock
-from vcache.kit.data import NamedTuple
-from vcache.kit.names import nearest
 from vcache.kit.units import seconds, size_bytes
+from vcache.store.address import SCHEME, Options, StoreUrl, flag, hint, parse_url
 from vcache.store.base import Store, satisfies
 
-__all__ = ["Options", "StoreUrl", "flag", "open_store", "parse_url", "schemes"]
-
-_T = TypeVar("_T")
-
-_SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*):"
-_FLAGS: Final = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
-
-
-class StoreUrl(NamedTuple):
-    """An address in its parts.
-
-    Attributes:
-        scheme: which kind of store: "mem", "disk", or a plug-in's.
-        path: what follows the colon, percent-decoded; a bare path is taken as it is.
-        options: what follows the question mark, percent-decoded.
-        text: the address as it was written, for messages.
-    """
-
-    scheme: str
-    path: str
-    options: Mapping[str, str] = MappingProxyType({})
-    text: str = ""
-
-    def __str__(self) -> str:
-        return self.text
-
-
-class Options:
-    """The options of an address, taken one by one; what is left over is a mistake.
-
-    Example:
-        options = Options(url)
-        max_bytes = options.take("max", size_bytes)
-        options.finish()
-    """
-
-    def __init__(self, url: StoreUrl) -> None:
-        self._url = url
-        self._known: list[str] = []
-
-    def take(self, name: str, read: Callable[[str], _T]) -> _T | None:
-        """What a reader makes of an option's text; None where the address does not have it.
-
-        Raises:
-            ConfigError: the reader refused the text with a ValueError.
-        """
-        self._known.append(name)
-        text = self._url.options.get(name)
-        if text is None:
-            return None
-        try:
-            return read(text)
-        except ValueError as error:
-            raise ConfigError(f"store {self._url.text!r}: option {name}={text!r}: {error}") from error
-
-    def finish(self) -> None:
-        """Say that all options have been asked for.
-
-        Raises:
-            ConfigError: the address has others.
-        """
-        for name in self._url.options:
-            if name not in self._known:
-                known = ", ".join(sorted(self._known)) or "none"
-                raise ConfigError(
-                    f"store {self._url.text!r}: unknown option {name!r}{_hint(name, self._known)} "
-                    f"({self._url.scheme} stores know: {known})"
-                )
-
-
-def parse_url(url: str | Path) -> StoreUrl:
-    """The parts of an address. A Path, or text without a scheme, is the path of a disk store.
-
-    Raises:
-        ConfigError: an option has no value or comes twice.
-    """
-    if isinstance(url, Path):
-        return StoreUrl("disk", str(url), text=str(url))
-    match = re.match(_SCHEME, url)
-    scheme = match[1].lower() if match else "disk"
-    path, _, query = url[match.end() if match else 0 :].partition("?")
-    options: dict[str, str] = {}
-    for part in query.split("&") if query else ():
-        name, equals, value = part.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"store {url!r}: option {part!r} has no value: write name=value, joined by '&'")
-        if name in options:
-            raise ConfigError(f"store {url!r}: option {name!r} comes twice: keep one")
-        options[name] = _decoded(value)
-    return StoreUrl(scheme, _decoded(path) if match else path, options, url)
+__all__ = ["open_store", "schemes"]
 
 
 def open_store(url: str | Path, *, clock: Clock = system_clock) -> Store:
@@ -149,26 +55,14 @@ def schemes() -> tuple[str, ...]:
     """The schemes that `open_store` takes here, plug-ins included, sorted."""
     from vcache.kit import plugin  # 2 ms that only a foreign scheme needs
 
-    return tuple(sorted({*_OPENERS, *plugin.names(plugin.STORES)}))
-
-
-def flag(text: str) -> bool:
-    """What a yes-or-no option says.
-
-    Raises:
-        UsageError: neither.
-    """
-    is_set = _FLAGS.get(text.lower())
-    if is_set is None:
-        raise UsageError(f"{text!r} is neither yes nor no: write 1 or 0")
-    return is_set
+    return tuple(sorted({*_OPENERS, "fs+…", *plugin.names(plugin.STORES)}))
 
 
 def _addresses(url: str | Path) -> list[str | Path]:
     """The addresses in a text. A space separates two only where each has a scheme: paths have spaces."""
     if isinstance(url, str):
         parts = url.split()
-        if len(parts) > 1 and all(re.match(_SCHEME, part) for part in parts):
+        if len(parts) > 1 and all(re.match(SCHEME, part) for part in parts):
             return list(parts)
     return [url]
 
@@ -186,7 +80,7 @@ def _open_plugin(url: StoreUrl) -> Store:
     found = plugin.find(plugin.STORES, url.scheme)
     if found is None:
         raise ConfigError(
-            f"store {url.text!r}: unknown scheme {url.scheme!r}{_hint(url.scheme, schemes())} "
+            f"store {url.text!r}: unknown scheme {url.scheme!r}{hint(url.scheme, schemes())} "
             f"(known: {', '.join(schemes())}; a path with a colon is written 'disk:{url.text}')"
         )
     if not callable(found):
@@ -247,20 +141,6 @@ def _open_network(module: str, url: StoreUrl, clock: Clock) -> Store:
     return guarded(
         url, options, partial(import_module(f"vcache.store.{module}").open_url, url, options), clock
     )
-
-
-def _hint(word: str, choices: Iterable[str]) -> str:
-    """The nearest names in words, or nothing."""
-    found = nearest(word, choices)
-    return f": did you mean {' or '.join(map(repr, found))}?" if found else ""
-
-
-def _decoded(text: str) -> str:
-    if "%" not in text:
-        return text
-    from urllib.parse import unquote  # 3 ms of imports for an address that hardly ever needs it
-
-    return unquote(text)
 
 
 _OPENERS: Final[Mapping[str, Callable[[StoreUrl, Clock], Store]]] = {

@@ -11,10 +11,10 @@ from vcache.errors import UsageError
 from vcache.hash import digest
 from vcache.kit.data import dataclass
 from vcache.kit.units import seconds, size_bytes
-from vcache.store.url import flag
+from vcache.store.address import flag
 
 if TYPE_CHECKING:
-    from vcache.store.url import Options, StoreUrl
+    from vcache.store.address import Options, StoreUrl
 
 __all__ = ["OPTIONS", "Limits", "bare_address", "folder_name", "read_limits", "spool_name"]
 

@@ -12,7 +12,7 @@ from vcache.store.guard.guard import GuardedStore
 from vcache.store.guard.limits import folder_name, read_limits, spool_name
 
 if TYPE_CHECKING:
-    from vcache.store.url import Options, StoreUrl
+    from vcache.store.address import Options, StoreUrl
 
 __all__ = ["guarded"]
 

@@ -18,7 +18,7 @@ from vcache.store.base import Store
 from vcache.store.http.client import HttpClient
 from vcache.store.http.site import Site
 from vcache.store.objects import MAX_HEAD_BYTES, PREFIX_BYTES
-from vcache.store.url import Options, StoreUrl
+from vcache.store.address import Options, StoreUrl
 
 __all__ = ["open_url"]
 

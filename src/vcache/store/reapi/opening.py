@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from vcache.errors import ConfigError
-from vcache.store.url import Options, StoreUrl
+from vcache.store.address import Options, StoreUrl
 
 if TYPE_CHECKING:
     from vcache.store.base import Store

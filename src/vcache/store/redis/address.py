@@ -10,7 +10,7 @@ from vcache.kit.data import NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from vcache.store.url import Options, StoreUrl
+    from vcache.store.address import Options, StoreUrl
 
 __all__ = ["Address", "address_of"]
 

@@ -12,7 +12,7 @@ from vcache.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
     from vcache.store.base import Store
-    from vcache.store.url import Options, StoreUrl
+    from vcache.store.address import Options, StoreUrl
 
 __all__ = ["open_url"]
 

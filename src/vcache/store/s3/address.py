@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from vcache.errors import ConfigError
 from vcache.kit.data import NamedTuple
-from vcache.store.url import Options, StoreUrl, flag
+from vcache.store.address import Options, StoreUrl, flag
 
 __all__ = ["Place", "place_of"]
 
@@ -53,8 +53,8 @@ def place_of(url: StoreUrl, options: Options) -> Place:
         ConfigError: no bucket, credentials in the address, or an option that does not fit.
     """
     bucket, _, prefix = url.path.removeprefix("//").partition("/")
-    if "@" in bucket:
-        hidden = url.text.replace(bucket.rpartition("@")[0], "…")
+    if "@" in bucket or "@" in url.options.get("endpoint", ""):
+        hidden = re.sub(r"//[^/@]*@", "//…@", url.text)
         raise ConfigError(
             f"store {hidden!r}: credentials do not belong into an address: set AWS_ACCESS_KEY_ID and "
             "AWS_SECRET_ACCESS_KEY, or name a profile with ?profile=NAME"
@@ -89,8 +89,6 @@ def _endpoint(text: str) -> str:
     parts = urlsplit(text)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError("it is not the address of a server: write http://HOST:PORT or https://HOST")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("credentials do not belong into it: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     return f"{parts.scheme}://{parts.netloc}{quote(parts.path.rstrip('/'), safe='/-_.~%')}"
 
 

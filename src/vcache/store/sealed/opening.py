@@ -16,7 +16,7 @@ from vcache.store.sealed.statement import producer_name
 from vcache.store.sealed.store import SealedStore
 
 if TYPE_CHECKING:
-    from vcache.store.url import Options, StoreUrl
+    from vcache.store.address import Options, StoreUrl
 
 __all__ = ["sealing"]
 

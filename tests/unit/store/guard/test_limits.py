@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from vcache.errors import ConfigError
+from vcache.store.address import Options, parse_url
 from vcache.store.guard.limits import OPTIONS, Limits, bare_address, folder_name, read_limits, spool_name
-from vcache.store.url import Options, parse_url
 
 
 def limits_of(query: str) -> Limits:

@@ -4,7 +4,7 @@ import pytest
 
 from vcache.errors import ConfigError
 from vcache.store.redis.address import Address, address_of
-from vcache.store.url import Options, parse_url
+from vcache.store.address import Options, parse_url
 
 
 def read(text: str, **environment: str) -> Address:
