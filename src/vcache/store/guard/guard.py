@@ -100,11 +100,15 @@ class GuardedStore:
     def get(self, key: Key) -> Record | None:
         """The verified record of a key, or None: absent, damaged, or not to be had in time."""
         known = self._known(key)
+        counts = self._counts
         if known is not None:
+            if known.record is None:
+                counts.misses += 1
+            else:
+                counts.hits += 1
             return known.record
         if not self._may_ask(key):
             return None
-        counts = self._counts
         try:
             record = self._calls.ask(lambda: self.inner.get(key))
         except Exception as error:
@@ -126,6 +130,9 @@ class GuardedStore:
                 asked.append(key)
             elif known.record is not None:
                 found[key] = known.record
+                self._counts.hits += 1
+            else:
+                self._counts.misses += 1
         for batch in _batches(asked):
             if not self._may_ask(batch[0], count=len(batch)):
                 continue
@@ -154,12 +161,12 @@ class GuardedStore:
                 lacks.add(key)
         for batch in _batches(asked):
             lacks.update(batch)
-            if not self._may_ask(batch[0], count=len(batch)):
+            if not self._may_ask(batch[0], count=0):
                 continue
             try:
                 absent = self._calls.ask(partial(self._absent_of, batch))
             except Exception as error:
-                self._missed(batch[0], error, count=len(batch))
+                self._missed(batch[0], error, count=0)
                 continue
             lacks.difference_update(batch)
             lacks.update(absent)
@@ -243,15 +250,10 @@ class GuardedStore:
             self._has_resumed = True
             self._outbox.resume()
         if self._outbox.own and (pending := self._outbox.find(key)) is not None:
-            if pending.record is None:
-                self._counts.misses += 1
-            else:
-                self._counts.hits += 1
             return pending
         until_s = self._absent.get(key)
         if until_s is not None:
             if time.monotonic() < until_s:
-                self._counts.misses += 1
                 return Pending("", key, None, 0)
             self._absent.pop(key, None)
         return None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Trouble"]
 
-_DAMAGED_IN_ROW: Final = 3
+_DAMAGED_IN_ROW: Final = 5
 
 _told: set[str] = set()
 """The directories of the remotes of which this process has complained."""
@@ -54,15 +54,17 @@ class Trouble:
         self._damaged = 0
 
     def damaged(self, key: Key, why: str) -> None:
-        """A record was not what it claimed to be. From the third in a row on, each is a fault."""
+        """A record was not what it claimed to be. So many in a row open the breaker."""
         self._counts.corrupt += 1
         self._damaged += 1
         self._report.note("a damaged record", why, key)
         if self._damaged >= _DAMAGED_IN_ROW:
             words = "damaged records, one after the other"
-            self._tell(words)
-            if self._breaker.fail(words):
+            self._counts.faults += 1
+            # At once: the answers themselves came as they should, and each started the count anew.
+            if self._breaker.fail(words, is_slow=True):
                 self._counts.opens += 1
+            self._tell(words)
 
     def distrusted(self, key: Key, why: str) -> None:
         """A record is not to be used, by a policy."""
