@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.servers import S3Server
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.s3 import S3Store, open_url
-from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 
 __all__ = ["InBucket", "bucket_of", "open_store_at"]

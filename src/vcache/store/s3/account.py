@@ -197,7 +197,10 @@ def _asked_of_botocore(session: Any, place: Place, region: str) -> str:
         region_name=region,
         aws_access_key_id="nobody",  # nothing is sent: only the address is of interest
         aws_secret_access_key="nothing",  # noqa: S106
-        config=Config(signature_version="s3v4", s3={"addressing_style": style}),
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": style, "us_east_1_regional_endpoint": "regional"},
+        ),
     )
     url: str = client.generate_presigned_url("get_object", Params={"Bucket": place.bucket, "Key": "x"})
     return url.partition("?")[0].removesuffix("/x")
