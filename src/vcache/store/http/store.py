@@ -70,7 +70,7 @@ class HttpStore:
     """
 
     def __init__(self, site: Site, *, url: str) -> None:
-        self._site = site
+        self.site: Final = site
         self._listing = Listing(site, self._keys_of_long)
         self._is_closed = False
         self._lock = threading.Lock()  # guards the count
@@ -83,23 +83,23 @@ class HttpStore:
         )
 
     def get(self, key: Key) -> Record | None:
-        answer = self._site.ask("GET", name_of(key))
+        answer = self.site.ask("GET", name_of(key))
         if answer.status == 200:
             return self._record(key, answer.body)
         if answer.status in ABSENT:
             return None
-        raise self._site.refusal(answer, "GET")
+        raise self.site.refusal(answer, "GET")
 
     def put(self, key: Key, record: Record) -> None:
-        self._site.put(name_of(key), pack(record))
+        self.site.put(name_of(key), pack(record))
 
     def delete(self, key: Key) -> bool:
-        answer = self._site.ask("DELETE", name_of(key))
+        answer = self.site.ask("DELETE", name_of(key))
         if answer.status in DONE:
             return True
         if answer.status in ABSENT:
             return False
-        raise self._site.refusal(answer, "DELETE")
+        raise self.site.refusal(answer, "DELETE")
 
     def scan(self, prefix: bytes = b"") -> Iterator[Key]:
         self._expect_open()
@@ -111,7 +111,7 @@ class HttpStore:
 
     def close(self) -> None:
         self._is_closed = True
-        self._site.client.close()
+        self.site.client.close()
 
     # -- Batches ---------------------------------------------------------------------------
 
@@ -124,15 +124,15 @@ class HttpStore:
         return found
 
     def _get_batch(self, keys: Sequence[Key]) -> dict[Key, Record]:
-        if len(keys) > 1 and self._site.learn():
+        if len(keys) > 1 and self.site.learn():
             try:
-                answer = self._site.call("POST", "get", _names(keys))
+                answer = self.site.call("POST", "get", _names(keys))
             except TooLong:
                 middle = len(keys) // 2
                 return self._get_batch(keys[:middle]) | self._get_batch(keys[middle:])
             if answer is not None:
                 return self._framed(frozenset(keys), answer.body)
-        answers = self._site.ask_all([Request("GET", name_of(key)) for key in keys])
+        answers = self.site.ask_all([Request("GET", name_of(key)) for key in keys])
         found = {}
         for key, answer in zip(keys, answers, strict=True):
             if answer.status == 200:
@@ -140,7 +140,7 @@ class HttpStore:
                 if record is not None:
                     found[key] = record
             elif answer.status not in ABSENT:
-                raise self._site.refusal(answer, "GET")
+                raise self.site.refusal(answer, "GET")
         return found
 
     def _framed(self, keys: frozenset[Key], body: Buffer) -> dict[Key, Record]:
@@ -164,11 +164,11 @@ class HttpStore:
         self._expect_open()
         for batch in _by_size(records.items()):
             answer = None
-            if len(batch) > 1 and self._site.learn():
+            if len(batch) > 1 and self.site.learn():
                 pieces = tuple(piece for _, record in batch for piece in frame(record))
-                answer = self._site.call("POST", "put", pieces)
+                answer = self.site.call("POST", "put", pieces)
             if answer is None:
-                self._site.put_all([(name_of(key), pack(record)) for key, record in batch])
+                self.site.put_all([(name_of(key), pack(record)) for key, record in batch])
             else:
                 self._expect_taken(answer)
 
@@ -177,8 +177,8 @@ class HttpStore:
         for line in bytes(answer.body).decode("ascii", "replace").splitlines():
             _, _, status = line.partition(" ")
             if status.isascii() and status.isdigit():
-                raise self._site.refusal(Answer(int(status[:3]), (), b""), "PUT in a batch")
-            raise ServerBusy(f"{self._site.where}: no answer to a batch of records: {line!r:.80}")
+                raise self.site.refusal(Answer(int(status[:3]), (), b""), "PUT in a batch")
+            raise ServerBusy(f"{self.site.where}: no answer to a batch of records: {line!r:.80}")
 
     def missing(self, keys: Sequence[Key]) -> set[Key]:
         self._expect_open()
@@ -188,18 +188,18 @@ class HttpStore:
         return missing
 
     def _missing_of(self, keys: Sequence[Key]) -> set[Key]:
-        if self._site.learn():
-            answer = self._site.call("POST", "missing", _names(keys))
+        if self.site.learn():
+            answer = self.site.call("POST", "missing", _names(keys))
             if answer is not None:
                 names = frozenset(bytes(answer.body).decode("ascii", "replace").split())
                 return {key for key in keys if name_of(key) in names}
-        answers = self._site.ask_all([Request("HEAD", name_of(key)) for key in keys])
+        answers = self.site.ask_all([Request("HEAD", name_of(key)) for key in keys])
         missing = set()
         for key, answer in zip(keys, answers, strict=True):
             if answer.status in ABSENT:
                 missing.add(key)
             elif answer.status not in DONE:
-                raise self._site.refusal(answer, "HEAD")
+                raise self.site.refusal(answer, "HEAD")
         return missing
 
     # -- Listing ---------------------------------------------------------------------------
@@ -233,15 +233,15 @@ class HttpStore:
 
     def _heads(self, names: Sequence[str]) -> Iterator[bytes | None]:
         """The verified heads of objects; None of what is gone or damaged."""
-        answers = self._site.ask_all([Request("GET", name, (_HEAD_RANGE,)) for name in names])
+        answers = self.site.ask_all([Request("GET", name, (_HEAD_RANGE,)) for name in names])
         for name, answer in zip(names, answers, strict=True):
             if answer.status in ABSENT:
                 yield None
                 continue
             if answer.status not in {200, 206}:
-                raise self._site.refusal(answer, "GET")
+                raise self.site.refusal(answer, "GET")
             if answer.status == 206 and _is_cut(answer.body):
-                answer = self._site.ask("GET", name)
+                answer = self.site.ask("GET", name)
             try:
                 yield head_of(None, answer.body)
             except DecodeError:
@@ -269,7 +269,7 @@ class HttpStore:
 
     def _expect_open(self) -> None:
         if self._is_closed:
-            raise StoreClosed(f"{self._site.where}: the store was closed")
+            raise StoreClosed(f"{self.site.where}: the store was closed")
 
 
 def _names(keys: Sequence[Key]) -> bytes:
