@@ -10,10 +10,10 @@ import pytest
 
 from tests.servers import nginx, vcache_serve
 from vcache.errors import StoreError
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Listing, Store
 from vcache.store.http import open_url
 from vcache.store.http.store import HttpStore
-from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, ListingTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import named
 

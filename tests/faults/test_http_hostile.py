@@ -18,11 +18,11 @@ from vcache.entry import Entry, Key, Record, make_key
 from vcache.errors import StoreError, StoreUnavailable
 from vcache.hash import digest
 from vcache.kit.deadlines import Within
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Batches, Presence, Store
 from vcache.store.checking import verified
 from vcache.store.http import open_url
 from vcache.store.objects import frame, joined, name_of, pack
-from vcache.store.address import Options, parse_url
 from vcache.testing.records import body_of, make_record, named
 
 KEY, RECORD = named("wanted")

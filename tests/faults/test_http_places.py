@@ -14,9 +14,9 @@ from tests.faults.crew import Child
 from tests.servers import Certificates, RawServer, certificates, nginx, raw_http
 from vcache.entry import make_key
 from vcache.errors import ConfigError, StoreError, StoreFull
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.http import open_url
-from vcache.store.address import Options, parse_url
 from vcache.testing.records import body_of, make_record, named
 
 KEY, RECORD = named("k")

@@ -14,11 +14,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.units import size_bytes
+from vcache.store.address import Options, StoreUrl
 from vcache.store.base import Store
 from vcache.store.http.client import HttpClient
 from vcache.store.http.site import Site
 from vcache.store.objects import MAX_HEAD_BYTES, PREFIX_BYTES
-from vcache.store.address import Options, StoreUrl
 
 __all__ = ["open_url"]
 
