@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Final
 
 from vcache.errors import StoreError
@@ -32,13 +31,12 @@ class Within:
         rate_bytes: the slowest transfer that is waited for, per second: each that many bytes of an
             answer lengthen the time by a second.
         limit_bytes: the longest answer that is waited for.
-        on_answer: called when the length of an answer is known.
 
     Attributes:
         at_s: when it ends, as `time.monotonic` has it. Another thread may look.
     """
 
-    __slots__ = ("_before", "_limit_bytes", "_on_answer", "_rate_bytes", "_seconds", "at_s")
+    __slots__ = ("_before", "_limit_bytes", "_rate_bytes", "_seconds", "at_s")
 
     def __init__(
         self,
@@ -46,12 +44,10 @@ class Within:
         *,
         rate_bytes: float | None = None,
         limit_bytes: int | None = None,
-        on_answer: Callable[[], object] | None = None,
     ) -> None:
         self._seconds = seconds
         self._rate_bytes = rate_bytes
         self._limit_bytes = limit_bytes
-        self._on_answer = on_answer
         self._before: Within | None = None
         self.at_s = time.monotonic() + seconds
 
@@ -65,7 +61,7 @@ class Within:
         _local.current = self._before
 
     def expect(self, size_bytes: int) -> None:
-        """An answer of that length has begun."""
+        """So many bytes of an answer come, or have come."""
         if self._limit_bytes is not None and size_bytes > self._limit_bytes:
             raise StoreError(
                 f"an answer of {size_bytes} bytes is above the limit of {self._limit_bytes}: raise `limit`"
@@ -75,8 +71,6 @@ class Within:
         if self._before is not None:
             self._before.expect(size_bytes)
             self.at_s = min(self.at_s, self._before.at_s)
-        if self._on_answer is not None:
-            self._on_answer()
 
 
 def left_s(default_s: float) -> float:
@@ -90,7 +84,7 @@ def left_s(default_s: float) -> float:
 
 
 def expect(size_bytes: int) -> None:
-    """Say how long an answer is as soon as its beginning tells: `left_s` may be more from then on.
+    """Say how many bytes of an answer come, or have come: `left_s` may be more from then on.
 
     Raises:
         StoreError: it is longer than what the operation takes.

@@ -16,7 +16,7 @@ from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.deadlines import Within, left_s
 from vcache.kit.retry import Backoff
 from vcache.store.guard.limits import Limits
-from vcache.store.guard.threads import Late, Threads
+from vcache.store.guard.threads import Late, Threads, is_over
 
 __all__ = ["Calls", "Stopped", "is_refusal"]
 
@@ -24,8 +24,6 @@ T = TypeVar("T")
 
 _LEAST_SHARE: Final = 0.1
 """Of the deadline, what an operation has at least while others have been waiting for long."""
-_CLOCK_S: Final = 0.01
-"""By how much earlier than the deadline a client may give up: timers count in milliseconds."""
 _PROBE_LEFT_S: Final = 0.25
 _LOST_THREADS: Final = 2
 """So many times as many threads as operations at once, since some may hang for long."""
@@ -108,10 +106,16 @@ class Calls:
 
     def once(self, work: Callable[[], T], seconds: float, *, hedge_s: float | None = None) -> T:
         """What one try gives, without a turn; the breaker is not told."""
-        if self._keeps_time and hedge_s is None:
-            with self._within(seconds):
+        if not self._keeps_time or hedge_s is not None:
+            return self._threads.run(work, lambda: self._within(left_s(seconds)), hedge_s=hedge_s)
+        within = self._within(seconds)
+        try:
+            with within:
                 return work()
-        return self._threads.run(work, lambda: self._within(left_s(seconds)), hedge_s=hedge_s)
+        except (StoreUnavailable, OSError) as error:
+            if is_over(within):
+                raise Late(str(error)) from error
+            raise
 
     def probe(self, work: Callable[[], object]) -> None:
         """Try an operation once, on nobody's time: an answer closes the breaker."""
@@ -137,12 +141,7 @@ class Calls:
 
     def _within(self, seconds: float) -> Within:
         limits = self._limits
-        return Within(
-            seconds, rate_bytes=limits.rate_bytes, limit_bytes=limits.limit_bytes, on_answer=self._heard
-        )
-
-    def _heard(self) -> None:
-        self._silent_since_s = None
+        return Within(seconds, rate_bytes=limits.rate_bytes, limit_bytes=limits.limit_bytes)
 
     def _tried(self, work: Callable[[], T], started_s: float, seconds: float, *, is_read: bool) -> T:
         turns = self._turns
@@ -180,12 +179,11 @@ class Calls:
         if not is_read and is_refusal(error):
             self._breaker.succeed()
             return None
-        left = end_s - time.monotonic()
-        is_late = isinstance(error, Late) or left <= _CLOCK_S
+        is_late = isinstance(error, Late)
         words = str(error) or type(error).__name__
         if self._breaker.fail(words, is_slow=is_late) or is_late or self._breaker.state.is_open:
             return None
         if not (getattr(error, "retryable", False) or isinstance(error, OSError)):
             return None
         wait_s = self._backoff.wait_s(number)
-        return None if wait_s is None or wait_s >= left else wait_s
+        return None if wait_s is None or time.monotonic() + wait_s >= end_s else wait_s

@@ -14,11 +14,12 @@ from typing import Final, TypeVar, cast
 from vcache.errors import StoreUnavailable
 from vcache.kit.deadlines import Within
 
-__all__ = ["Late", "Threads"]
+__all__ = ["Late", "Threads", "is_over"]
 
 T = TypeVar("T")
 
 _IDLE_S: Final = 30.0
+_CLOCK_S: Final = 0.01
 
 _Outcome = tuple[bool, object]
 _Job = tuple[Callable[[], object], Within, "SimpleQueue[_Outcome]"]
@@ -26,6 +27,11 @@ _Job = tuple[Callable[[], object], Within, "SimpleQueue[_Outcome]"]
 
 class Late(StoreUnavailable):
     """An operation missed its deadline."""
+
+
+def is_over(within: Within) -> bool:
+    """Whether a deadline is missed by who gives up at this moment: a client's timers are coarse."""
+    return time.monotonic() >= within.at_s - _CLOCK_S
 
 
 class Threads:
@@ -77,7 +83,10 @@ class Threads:
             if is_done:
                 return cast("T", value)
             if not running:
-                raise cast("BaseException", value)
+                error = cast("BaseException", value)
+                if isinstance(error, (StoreUnavailable, OSError)) and all(map(is_over, deadlines)):
+                    raise Late(str(error)) from error
+                raise error
 
     def _start(self, work: Callable[[], object], within: Within, outcomes: SimpleQueue[_Outcome]) -> Within:
         job = (work, within, outcomes)
