@@ -36,6 +36,7 @@ _HOMES: Final = {
     "diff": "runs",
     "gocacheprog": "gocacheprog",
     "token": "token",
+    "trust": "trust",
     "audit": "audit",
     "push": "transfer",
     "pull": "transfer",

@@ -11,8 +11,8 @@ from vcache.store.redis.address import address_of
 from vcache.store.redis.store import RedisStore
 
 if TYPE_CHECKING:
-    from vcache.store.base import Store
     from vcache.store.address import Options, StoreUrl
+    from vcache.store.base import Store
 
 __all__ = ["open_url"]
 
