@@ -47,6 +47,8 @@ _LINES: Final = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
+Headers = list[tuple[bytes, bytes]]
 Reply = tuple[int, bytes, "Buffer"]
 """Status, header lines (each ended by CRLF, Content-Length among them), body."""
 
@@ -216,8 +218,10 @@ class Connection(asyncio.Protocol):
         while True:
             try:
                 self._parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:  # HTTP/1.1 does: we know no other protocol
+            except HttpParserUpgrade as upgrade:  # an offer: we know no other protocol
                 data = data[upgrade.args[0] :]
+                if self._parsing is not None:
+                    self._parser = _Resumed.parser(self, self._headers)
                 if data:
                     continue
             break
@@ -230,7 +234,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: Headers = []
         self._expects = False
         self._head_bytes = 0
 
@@ -303,6 +307,8 @@ class Connection(asyncio.Protocol):
             turn.take(body)
 
     def on_message_complete(self) -> None:
+        if self._parsing is not None and self._parser.should_upgrade() and _has_body(self._headers):
+            return  # its parser has seen enough, we have not
         turn, self._parsing = self._parsing, None
         if turn is not None:
             turn.end_body()
@@ -438,6 +444,54 @@ class Connection(asyncio.Protocol):
         if not self._is_reading and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()
+
+
+class _Resumed:
+    """Hands a connection what comes after a head that offers another protocol.
+
+    A parser stops there, whether or not a body follows: another one goes on, from a head of our own that
+    says of the body what theirs said, and is not passed along.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._is_ours = True
+
+    @classmethod
+    def parser(cls, connection: Connection, headers: Headers) -> HttpRequestParser:
+        """A parser that goes on with a body."""
+        parser = HttpRequestParser(cls(connection))
+        framing = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] in _FRAMING)
+        parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")
+        return parser
+
+    def on_message_begin(self) -> None:
+        if not self._is_ours:
+            self._connection.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._is_ours:
+            self._connection.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._is_ours:
+            self._connection.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._is_ours:
+            self._is_ours = False
+        else:
+            self._connection.on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._connection.on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._connection.on_message_complete()
+
+
+def _has_body(headers: Headers) -> bool:
+    return any(name in _FRAMING and value != b"0" for name, value in headers)
 
 
 class _Turn:
