@@ -7,13 +7,14 @@ from typing import Final
 from vcache.server.dialect import Answer
 from vcache.server.refused import Refusal, Refused
 
-__all__ = ["CHALLENGE", "READS", "plain"]
+__all__ = ["CHALLENGE", "READS", "is_probe", "plain"]
 
 READS: Final = frozenset({"GET", "HEAD"})
 
 CHALLENGE: Final = ("www-authenticate", 'Basic realm="vcache", charset="UTF-8"')
 """With a 401: clients that send a password only when asked for it send it then (RFC 7617)."""
 
+_PROBE: Final = "/.sccache_check"
 _TEXT: Final = ("content-type", "text/plain; charset=utf-8")
 
 
@@ -23,3 +24,12 @@ def plain(refused: Refused, *, status: int | None = None) -> Answer:
     if refused.kind is Refusal.UNAUTHENTICATED:
         headers.append(CHALLENGE)
     return status or refused.kind.value, headers, f"{refused}\n".encode()
+
+
+def is_probe(refused: Refused, *, path: str) -> bool:
+    """Whether it is sccache's probe that is refused, for want of a token that is known.
+
+    Answered 404 when it is read and 403 when it is written, sccache's server starts, and compiles what it
+    may not look up; answered 401, it does not start and no compilation succeeds.
+    """
+    return refused.kind is Refusal.UNAUTHENTICATED and path.endswith(_PROBE)

@@ -21,12 +21,12 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": lambda content: gzip.compress(content, mtime=0),
     "zstd": lambda content: zstandard.ZstdCompressor(write_checksum=True).compress(content),
 }
-CHECKS = {"gzip": GzipCheck, "zstd": ZstdCheck}
+CHECKS: dict[str, type[GzipCheck | ZstdCheck]] = {"gzip": GzipCheck, "zstd": ZstdCheck}
 FORMATS = sorted(PACK)
 
 
 def look(kind: str, body: bytes, piece: int = 65_536, **options: int) -> GzipCheck | ZstdCheck:
-    check = CHECKS[kind](**options)
+    check: GzipCheck | ZstdCheck = CHECKS[kind](**options)
     for start in range(0, len(body), piece):
         check.update(body[start : start + piece])
     check.finish()

@@ -3,7 +3,8 @@
 sccache asks for a directory before each write (PROPFIND, Depth 0) and climbs up with MKCOL where there is
 none. There are no directories here, only names: each path that ends in "/" is one, and making one
 succeeds. At its start sccache reads `.sccache_check`, which may be absent, and writes it: refused, it goes
-on without writing; any other trouble keeps its server from starting (protocols: 3.d). What a PROPFIND
+on without writing. Any other answer to the read keeps its server from starting, and every compilation
+from succeeding (protocols: 3.d). What a PROPFIND
 asks for is not read: all properties are told.
 """
 
@@ -19,7 +20,7 @@ from vcache.server.exchange import Exchange
 from vcache.server.framing import ZipInspector
 from vcache.server.listing import page_of
 from vcache.server.names import clean_name
-from vcache.server.phrases import READS, plain
+from vcache.server.phrases import READS, is_probe, plain
 from vcache.server.ranges import send_part
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Found
@@ -69,7 +70,9 @@ class Dav:
             await self._file(exchange, clean_name(name))
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
-        """As it is; where the store fails a read is a miss."""
+        """As it is; where the store fails a read is a miss. sccache's probe lets it start."""
+        if is_probe(refused, path=path):
+            return plain(refused, status=404 if method in READS else 403)
         if refused.kind in (Refusal.BROKEN, Refusal.BUSY) and method in READS:
             return plain(refused, status=404)
         return plain(refused)

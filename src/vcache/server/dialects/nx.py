@@ -1,8 +1,8 @@
 """Nx's self-hosted cache: `GET|PUT /v1/cache/<hash>`.
 
 A PUT has to be answered with 200, 403 or 409: anything else is tried six times in 20 s, and then the
-task that succeeded is failed. A GET is 200, 404 or 403. The client waits for an answer for ever. A
-record is never replaced (409). The body is a tar.gz of outputs, `terminalOutput` and `code`
+task that succeeded is failed. A GET is 200 or 404: at anything else, 403 for a wrong token included, no
+task is run. The client waits for an answer for ever. A record is never replaced (409). The body is a tar.gz of outputs, `terminalOutput` and `code`
 (protocols: 3.f; OpenAPI of Nx, 1.0.0).
 """
 
@@ -55,7 +55,7 @@ class Nx:
             raise Refused(Refusal.METHOD, f"{exchange.method} is not part of Nx's protocol")
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
-        """403 for a right, else a miss of a GET, and of a PUT the 409 that Nx takes for "there already"."""
-        if refused.kind in _RIGHTS:
-            return plain(refused, status=403)
-        return plain(refused, status=404 if method in READS else 409)
+        """A GET is a miss; a PUT 403 where a right is missing, else 409: "there already"."""
+        if method in READS:
+            return plain(refused, status=404)
+        return plain(refused, status=403 if refused.kind in _RIGHTS else 409)

@@ -22,7 +22,7 @@ from vcache.server.exchange import Check, Exchange
 from vcache.server.framing import ZipInspector
 from vcache.server.listing import page_of
 from vcache.server.names import flat_name
-from vcache.server.phrases import READS
+from vcache.server.phrases import READS, is_probe
 from vcache.server.ranges import send_part
 from vcache.server.refused import Refusal, Refused
 from vcache.server.sigv4 import UNSIGNED, signed_in
@@ -99,9 +99,9 @@ class S3:
             await _object(exchange, flat_name(f"{bucket}/{key}"), payload)
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
-        """As XML with a code; where the store fails a read is a miss."""
+        """As XML with a code; where the store fails a read is a miss. sccache's probe lets it start."""
         status, code = _CODES[refused.kind]
-        if refused.kind is Refusal.BROKEN and method in READS:
+        if method in READS and (refused.kind is Refusal.BROKEN or is_probe(refused, path=path)):
             status, code = _CODES[Refusal.ABSENT]
         root = ET.Element("Error")
         for tag, text in (("Code", code), ("Message", str(refused)), ("Resource", path)):

@@ -62,7 +62,7 @@ class Asker:
         lines = {"host": "cache.example", **{name.lower(): value for name, value in (headers or {}).items()}}
         if body and "content-length" not in lines:
             lines["content-length"] = str(len(body))
-        scope = {
+        scope: dict[str, object] = {
             "type": "http",
             "method": method,
             "path": unquote(path),

@@ -21,7 +21,7 @@ def listed(reply) -> dict[str, bool]:
     found = {}
     for response in ET.fromstring(reply.body):
         assert response.findtext("{DAV:}propstat/{DAV:}status") == "HTTP/1.1 200 OK"
-        href = response.findtext("{DAV:}href")
+        href = response.findtext("{DAV:}href") or ""
         found[href] = response.find(".//{DAV:}collection") is not None
     return found
 
@@ -136,3 +136,12 @@ def test_a_store_that_fails_is_a_miss(asker) -> None:
         phrase(broken, method="GET", path="/dav/a")[0],
         phrase(broken, method="PUT", path="/dav/a")[0],
     ) == (404, 500)
+
+
+def test_sccache_starts_without_a_token_that_is_known(asker) -> None:
+    """Its probe is absent and may not be written; all else asks for a token."""
+    ask = asker(Dav())
+    ask.caller = Refused(Refusal.UNAUTHENTICATED, "unknown token")
+    assert [ask(method, "/dav/scc/.sccache_check").status for method in ("GET", "PUT")] == [404, 403]
+    reply = ask("GET", "/dav/scc/a")
+    assert (reply.status, reply.headers["www-authenticate"].split()[0]) == (401, "Basic")

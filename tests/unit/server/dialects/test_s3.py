@@ -143,7 +143,7 @@ def test_what_is_signed_otherwise_is_not_let_in(guarded) -> None:
     """Not signed, by nobody known, with another secret, of another path, query or header, or too old."""
     right = signed("GET", "/s3/b/k")
     stale = dict(right, **{"X-Amz-Date": "20200101T000000Z"})
-    wrong = (
+    wrong: tuple[tuple[str, dict[str, str]], ...] = (
         ("/s3/b/k", {}),
         ("/s3/b/k", signed("GET", "/s3/b/k", access="eve")),
         ("/s3/b/k", signed("GET", "/s3/b/k", secret="guessed")),
@@ -239,3 +239,9 @@ def test_every_refusal_has_a_code(ask, kind) -> None:
     status, _, body = ask.dialect.phrase(Refused(kind, "why <&\0>"), method="PUT", path="/s3/b/\x01")
     assert status >= 400
     assert ET.fromstring(body).findtext("Message") == "why <&?>"
+
+
+def test_sccache_starts_without_a_key_that_is_known(guarded) -> None:
+    """Its probe is absent and may not be written; all else is denied."""
+    assert [guarded(method, "/s3/b/.sccache_check").status for method in ("GET", "PUT")] == [404, 403]
+    assert guarded("GET", "/s3/b/a").status == 403

@@ -111,7 +111,7 @@ def tag(key: bytes, artifact: str, team: str, body: bytes) -> str:
 def test_with_the_key_only_signed_artifacts_are_kept(asker) -> None:
     """Signed by this key, for this hash and team, over this body."""
     ask = asker(Turbo(signature_key=KEY))
-    wrong = (
+    wrong: tuple[dict[str, str], ...] = (
         {},
         {"x-artifact-tag": tag(b"another key", HASH, "team_1", BODY)},
         {"x-artifact-tag": tag(KEY, "f" * 16, "team_1", BODY)},
