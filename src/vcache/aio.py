@@ -90,6 +90,10 @@ class AsyncCache:
         """The values of those names that have a usable one."""
         return await _hop(self.cache.get_many, names)
 
+    async def prefetch(self, names: Iterable[str | bytes]) -> int:
+        """Bring near what only far tiers have of some names; see `Cache.prefetch`."""
+        return await _hop(self.cache.prefetch, names)
+
     async def contains(self, name: str | bytes) -> bool:
         """Whether there is a usable value."""
         return await _hop(self.cache.__contains__, name)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from vcache.entry import FOREVER, Encoding, Entry, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreReadOnly, UsageError
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from vcache.serialize import Compression
     from vcache.step import Options, Step
     from vcache.store.base import HeldPath
+    from vcache.store.tiered import TieredStore
     from vcache.upkeep import Progress
 
     Duration = float | int | str | timedelta
@@ -185,20 +186,42 @@ class Cache(KeyedCache):
                 values[name] = value
         return values
 
+    def prefetch(self, names: Iterable[str | bytes]) -> int:
+        """Bring near what only far tiers have of some names, with the files that results stand for.
+
+        One round trip for all of them, and one for the files; later look-ups are answered on this
+        machine. How many records came: 0 where no tier is far.
+        """
+        store = self.store
+        if not getattr(store, "is_far", False):
+            return 0
+        from vcache.transfer import outputs_of  # for who has tiers on other machines
+
+        bring = cast("TieredStore", store).bring
+        try:
+            came = bring([self.key(name) for name in names])
+            outputs = {output for key, record in came.items() for output in outputs_of(key, record)}
+            count = len(came) + (len(bring(list(outputs))) if outputs else 0)
+        except (StoreError, OSError) as error:
+            self._fault(error)
+            return 0
+        self.keep_budget()
+        return count
+
     def __contains__(self, name: str | bytes) -> bool:
         """Whether there is a usable value. Counts as neither hit nor miss."""
         return self.entry_of(self.key(name)) is not None
 
     def __len__(self) -> int:
-        """How many names this namespace holds, usable or not."""
+        """How many names this namespace holds on this machine, usable or not."""
         return sum(1 for _ in self.store.scan(self._all))
 
     def __iter__(self) -> Iterator[str | bytes]:
-        """The names of this namespace, in no order."""
+        """The names of this namespace on this machine, in no order."""
         return (split_key(key)[1] for key in self.store.scan(self._all))
 
     def entries(self) -> Iterator[Entry]:
-        """The entries of this namespace, in no order, without reading their contents."""
+        """The entries of this namespace on this machine, in no order, without reading their contents."""
         return self.entries_under(self._all)
 
     def open(self, name: str | bytes) -> BinaryIO:
@@ -373,19 +396,25 @@ class Cache(KeyedCache):
         return False
 
     def invalidate(self, *, tags: Iterable[str]) -> int:
-        """Forget every entry of this namespace that has one of the tags; how many."""
+        """Forget every entry of this namespace that has one of the tags; how many.
+
+        Entries are looked for on this machine and forgotten in every tier. One that only a far tier has
+        is not found.
+        """
         wanted = _tags(tags)
         return sum(map(self.delete_key, [entry.key for entry in self.entries() if entry.tags & wanted]))
 
     def clear(self) -> int:
         """Forget everything in this namespace and give its space back; how many names.
 
-        With the last namespace goes what the cache noted for itself: output files, recipes, digests.
+        What is forgotten here is forgotten in every tier. With the last namespace goes what the cache
+        noted for itself on this machine: output files, recipes, digests.
         """
         gone = sum(map(self.delete_key, list(self.store.scan(self._all))))
         if all(key.startswith(b".") for key in self.store.scan()):
+            forget = getattr(self.store, "forget", self.delete_key)
             for key in list(self.store.scan()):
-                self.delete_key(key)
+                forget(key)
         self._upkeep.reclaim()
         return gone
 

@@ -24,6 +24,8 @@ class Stats:
     Attributes:
         tiers: what each tier holds, and what happened to it in this process.
         saved_s: the time that the hits' values once took to make.
+        fetched, fetched_bytes: records that far tiers gave, whether they served a hit or something on the
+            way to one, and the bytes of their bodies.
     """
 
     hits: int
@@ -39,6 +41,8 @@ class Stats:
     size_bytes: int
     disk_bytes: int
     tiers: Mapping[str, StoreCounters] = field(default_factory=dict)
+    fetched: int = 0
+    fetched_bytes: int = 0
 
     COUNTED: ClassVar[tuple[str, ...]] = (
         "hits", "misses", "puts", "stale", "expired", "corrupt", "faults", "evicted",

@@ -27,6 +27,8 @@ __all__ = ["Counts", "Upkeep", "first"]
 
 # How many kinds of events are counted, saved time not among them: `Stats.COUNTED`.
 _COUNTED: Final = 8
+# Behind them: saved time, and what far tiers gave: records and bytes.
+_TALLIED: Final = _COUNTED + 3
 _NS: Final = 1_000_000_000
 _FLUSH_EVERY: Final = 1000
 # Beyond this share of its budget a put waits for a collection, so that no writer outruns it.
@@ -82,7 +84,8 @@ class Upkeep:
         self._spare_used_s = spare_used_s
         self._collectable = first(store, Collectable)
         self._ledger = first(store, Ledger)
-        self._flushed = self._flushed_of_store = (0,) * (_COUNTED + 1)
+        self._flushed: tuple[int, ...] = (0,) * _TALLIED
+        self._flushed_of_store: tuple[int, ...] = self._flushed
         self._puts = 0
         # Each tier with a budget of its own keeps it, not only the first.
         self._budgets = [
@@ -133,6 +136,7 @@ class Upkeep:
         totals = self._totals() if self._ledger is None else self._ledger.totals()
         if self._ledger is not None and self._is_read_only():  # which counts nothing for others
             totals = [one + other for one, other in zip(totals, self._totals(), strict=False)]
+        totals = [*totals, *[0] * (_TALLIED - len(totals))]
         counted = dict(zip(Stats.COUNTED, totals, strict=False))
         by_tier: dict[str, StoreCounters] = {}
         for tier in getattr(self._store, "tiers", (self._store,)):
@@ -145,6 +149,8 @@ class Upkeep:
             size_bytes=own.size_bytes,
             disk_bytes=0 if self._collectable is None else self._collectable.disk_bytes(),
             tiers=by_tier,
+            fetched=totals[_COUNTED + 1],
+            fetched_bytes=totals[_COUNTED + 2],
         )
 
     def zero(self) -> None:
@@ -195,12 +201,13 @@ class Upkeep:
         counts = self._counts
         return (
             counts.hits, counts.misses, counts.puts, counts.stale, counts.expired,
-            counts.corrupt, counts.faults, 0, counts.saved_ns,
+            counts.corrupt, counts.faults, 0, counts.saved_ns, 0, 0,
         )  # fmt: skip
 
     def _counted_by_store(self) -> tuple[int, ...]:
         own = self._store.counters()
-        return (0, 0, 0, 0, 0, own.corrupt, own.faults, own.evicted, 0)
+        fetched = (getattr(self._store, name, 0) for name in ("fetched", "fetched_bytes"))
+        return (0, 0, 0, 0, 0, own.corrupt, own.faults, own.evicted, 0, *fetched)
 
     def _is_read_only(self) -> bool:
         info = getattr(self._ledger, "info", None)
@@ -266,12 +273,13 @@ class _Budget:
                 pass
 
     def close(self) -> None:
-        """End the janitor. A process too short for it keeps the budget too."""
-        if self._janitor is None:
-            return
+        """End the janitor. A process too short for it keeps the budget too, also where it only read:
+        what far tiers gave was kept.
+        """
         with contextlib.suppress(StoreError, OSError):
             is_over = self.tier.is_over_budget()
-            self._janitor.close()
+            if self._janitor is not None:
+                self._janitor.close()
             if is_over and satisfies(self.tier, Collectable):
                 self._hire(self.tier).run_once()
 

@@ -114,6 +114,32 @@ def test_settings_may_take_memory_away_and_name_tiers(tmp_path):
         assert cache.directory is not None and cache.directory.name == "other"
 
 
+def test_remotes_come_below_all_others(monkeypatch):
+    """They are behind memory and disk, or the tiers that are named, and are searched in their order."""
+    Path("vcache.toml").write_text('dir = "c"\nremote = ["disk:far", "x=disk:farther"]\n')
+    with Cache() as cache:
+        names = [getattr(tier, "directory", None) for tier in cache.store.tiers]
+        assert [name and name.name for name in names] == [None, "c", "far", "farther"]
+        cache.put("k", 1)
+    for place in ("far", "farther"):
+        with Cache(place) as cache:
+            assert cache.get("k") == 1
+    monkeypatch.setenv("VCACHE_REMOTE", "disk:other")
+    monkeypatch.setenv("VCACHE_TIERS", "mem:1MB")
+    with Cache() as cache:
+        assert [tier.info.name for tier in cache.store.tiers] == ["memory", "disk"]
+
+
+def test_a_remote_may_be_behind_a_flag():
+    """One that is off on this machine is not opened."""
+    Path("vcache.toml").write_text(
+        'dir = "c"\nmemory_bytes = 0\nremote = ["disk:far?flag=try", "disk:on?flag=yes"]\n'
+        "[flags]\ntry = 0\nyes = 100\n"
+    )
+    with Cache() as cache:
+        assert [tier.directory.name for tier in cache.store.tiers] == ["c", "on"]
+
+
 def test_settings_may_forbid_writing():
     """`read_only` opens the directory for reading."""
     with Cache("c") as cache:

@@ -27,6 +27,7 @@ from vcache.fingerprint.manifest import Manifest
 from vcache.fingerprint.outputs import safe_target
 from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
+from vcache.opening import remotes_of
 from vcache.portable import RECIPE, argv_dep, cwd_dep, depfile_dep, out_dep, place_dep, portable_name, set_dep
 
 if TYPE_CHECKING:
@@ -324,8 +325,9 @@ def _opened(settings: Settings, root: Path) -> Cache:
     if settings.is_disabled:
         raise UsageError("caching is disabled by the settings")
     compress = "never" if settings.compress == "none" else settings.compress
+    remotes = remotes_of(settings) if settings.remotes else ()
     if settings.tiers:
-        return Cache(*settings.tiers, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
+        return Cache(*settings.tiers, *remotes, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
     # No memory tier: a compiler asks for a thing once.
     from vcache.store.disk import DiskStore
 
@@ -336,7 +338,7 @@ def _opened(settings: Settings, root: Path) -> Cache:
         max_age_s=settings.max_age_s,
         read_only=settings.is_read_only,
     )
-    return Cache(store, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
+    return Cache(store, *remotes, namespace=settings.namespace, root=root, compress=compress)  # type: ignore[arg-type]  # checked by config
 
 
 def _is_clang(program: str) -> bool:

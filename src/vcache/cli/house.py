@@ -29,8 +29,9 @@ def stats(setup: Setup, *, zero: bool) -> int:
     Counts are of all processes since the directory was made or `--zero`.
 
     --json prints an object: `hits`, `misses`, `ratio` (0 to 1), `puts`, `stale`, `expired`,
-    `corrupt`, `faults`, `evicted`, `saved_s`, `entries`, `size_bytes`, `disk_bytes`, and
-    `tiers`, by name: `entries` and `size_bytes` of each.
+    `corrupt`, `faults`, `evicted`, `saved_s`, `entries`, `size_bytes`, `disk_bytes`,
+    `fetched` and `fetched_bytes` (what remotes gave, in records and bytes), and `tiers`, by name:
+    `entries` and `size_bytes` of each.
     """
     with setup.open_upkeep() as upkeep:
         found = upkeep.stats()
@@ -65,6 +66,8 @@ def _stats_json(found: Stats) -> dict[str, object]:
         "entries": found.entries,
         "size_bytes": found.size_bytes,
         "disk_bytes": found.disk_bytes,
+        "fetched": found.fetched,
+        "fetched_bytes": found.fetched_bytes,
         "tiers": {
             name: {"entries": held.entries, "size_bytes": held.size_bytes}
             for name, held in found.tiers.items()
@@ -83,6 +86,8 @@ def _stats_lines(found: Stats) -> list[tuple[str, str]]:
         ("on disk", format_bytes(found.disk_bytes)),
         ("stored", f"{found.puts:,}"),
     ]
+    if found.fetched:
+        rows.append(("from remotes", f"{found.fetched:,} ({format_bytes(found.fetched_bytes)})"))
     # What should not happen is shown where it did.
     rows += [
         (word, f"{getattr(found, word):,}")

@@ -198,7 +198,7 @@ def _of_runs(
     for run, path in known:
         if run < first:
             continue
-        for line in journal.lines(path, naming='"result"'):
+        for line in journal.lines(path, naming="result"):
             name = line.text("result")
             if name and name not in seen:
                 seen.add(name)

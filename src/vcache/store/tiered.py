@@ -178,6 +178,16 @@ class TieredStore:
             raise _store_error(failed)
         return had
 
+    def forget(self, key: Key) -> None:
+        """Forget a key near: what far tiers have may be of use to others."""
+        self._open_epoch(key)
+        for place in self._deletable:
+            if not is_far(self.tiers[place]):
+                try:
+                    self.tiers[place].delete(key)
+                except (StoreError, OSError) as error:
+                    self._fault(error)
+
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
         """The verified records of those keys that any tier has; each tier is asked for the rest."""
         return self._get_from(0, keys)
@@ -312,7 +322,7 @@ class TieredStore:
         start = self._searched_from if start < 0 else start
         for place in range(start, len(self.tiers) if end is None else end):
             if place == self._far and self.arriving is not None and self.arriving(key):
-                near = self._search(key, end=place)
+                near = self._search(key, 0, place)
                 if near is not None:
                     return near
             try:

@@ -101,21 +101,24 @@ def walked(owners: Sequence[Store]) -> tuple[Store, ...]:
 
 
 def counted(tiers: Sequence[Store], walked: Sequence[Store], *, corrupt: int, faults: int) -> StoreCounters:
-    """What the fullest of the walked tiers holds, and what happened to any that is asked cheaply.
+    """What the fullest of the tiers that are walked or near holds, and what happened to any.
 
     Args:
         corrupt, faults: what the tiered store itself has counted.
     """
-    each = {id(tier): tier.counters() for tier in tiers if not is_far(tier) or not tier.info.is_listed}
-    each.update({id(tier): tier.counters() for tier in walked if id(tier) not in each})
-    held = [each[id(tier)] for tier in tiers if id(tier) in each and (not is_far(tier) or tier in walked)]
+    each = [tier.counters() for tier in tiers]
+    held = [
+        counters
+        for tier, counters in zip(tiers, each, strict=True)
+        if not is_far(tier) or any(tier is one for one in walked)
+    ]
     fullest = max(held, key=lambda counters: counters.entries, default=StoreCounters(0, 0))
     return StoreCounters(
         entries=fullest.entries,
         size_bytes=fullest.size_bytes,
-        corrupt=corrupt + sum(counters.corrupt for counters in each.values()),
-        evicted=sum(counters.evicted for counters in each.values()),
-        faults=faults + sum(counters.faults for counters in each.values()),
+        corrupt=corrupt + sum(counters.corrupt for counters in each),
+        evicted=sum(counters.evicted for counters in each),
+        faults=faults + sum(counters.faults for counters in each),
     )
 
 

@@ -152,8 +152,12 @@ def send(
         is_dry_run: only say what would be moved. Of a far source it says no bytes.
     """
     report, done = Report(), 0
-    for batch in batches(keys):
+    left = batches(keys)
+    while not report.stopped:
         try:
+            batch = next(left, None)
+            if batch is None:
+                break
             missing = sink.missing(batch)
             wanted = [key for key in batch if key in missing]
             report.skipped += len(batch) - len(wanted)
@@ -163,11 +167,10 @@ def send(
                 _send(source, wanted, sink, report)
         except (StoreError, OSError) as error:
             report.stopped = str(error)
+            break
         done += len(batch)
         if progress is not None:
             progress(done, max(done, total))
-        if report.stopped:
-            break
     return report
 
 
@@ -185,6 +188,9 @@ def _send(source: Store, keys: Sequence[Key], sink: Sink, report: Report) -> Non
         place(records, sink, report)
         if report.stopped:
             return
+    if (trouble := _trouble(source)) is not None:
+        report.stopped = trouble  # what did not come may be there all the same
+        return
     for key in left:
         entry = None if is_far(source) else entry_of(source, key)
         if entry is None or not _is_over(entry):
@@ -220,6 +226,12 @@ def _put(records: Mapping[Key, Record], sink: Sink, report: Report) -> None:
             report.moved_bytes += len(record.head) + memoryview(record.body).nbytes
     if len(refused) == len(records) >= _HOPELESS:
         report.stopped = next(iter(refused.values()))
+
+
+def _trouble(source: Store) -> str | None:
+    """Why a guard does not ask its remote now, if so: its answers say nothing then."""
+    told: Callable[[], str | None] | None = getattr(source, "trouble", None)
+    return None if told is None else told()
 
 
 def _groups(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:

@@ -13,8 +13,9 @@ from vcache.cli.app import App
 from vcache.errors import StoreFull
 
 COMMANDS = [
-    "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "cc", "build", "graph", "why", "why-not",
-    "clean", "compdb", "log", "history", "diff", "completion",
+    "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "cc", "build", "graph",
+    "why", "why-not", "clean", "compdb", "log", "history", "diff", "gocacheprog", "token", "trust", "audit",
+    "push", "pull", "export", "import", "serve", "env", "completion",
 ]  # fmt: skip
 
 

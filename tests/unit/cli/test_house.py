@@ -17,7 +17,7 @@ def test_stats_json_has_the_documented_keys(vcache, cache):
     found = json.loads(vcache("--json", "stats").stdout)
     assert list(found) == [
         "hits", "misses", "ratio", "puts", "stale", "expired", "corrupt", "faults", "evicted",
-        "saved_s", "entries", "size_bytes", "disk_bytes", "tiers",
+        "saved_s", "entries", "size_bytes", "disk_bytes", "fetched", "fetched_bytes", "tiers",
     ]  # fmt: skip
     assert (found["hits"], found["misses"], found["ratio"], found["entries"]) == (1, 1, 0.5, 1)
     assert found["tiers"]["disk"]["entries"] == 1
