@@ -14,7 +14,7 @@ TABLE = Path(__file__).parents[2] / "docs" / "reference" / "forge.md"
 # What must be there; the table may hold more.
 PROMISED = {
     "config", "validate", "cache", "kvstore", "checksum", "fs_atomic", "plugin", "migrate", "idgen", "uuid", "cli",
-    "stringx", "mathx", "random", "retry", "eventbus", "taskpool", "prioq", "graph", "metrics", "tracing",
+    "stringx", "mathx", "random", "retry", "eventbus", "taskpool", "prioq", "graph", "metrics", "tracing", "http_client", "pool",
 }  # fmt: skip
 
 
