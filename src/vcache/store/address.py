@@ -15,12 +15,13 @@ from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple
 from vcache.kit.names import nearest
 
-__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url"]
+__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url", "shown"]
 
 _T = TypeVar("_T")
 
 SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*):"
 """What an address begins with; a path alone has none."""
+_LOGIN: Final = r"(//[^/?#:\s]*):[^/?#\s]*@"
 _FLAGS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -34,7 +35,7 @@ class StoreUrl(NamedTuple):
         scheme: which kind of store: "mem", "disk", or a plug-in's.
         path: what follows the colon, percent-decoded; a bare path is taken as it is.
         options: what follows the question mark, percent-decoded.
-        text: the address as it was written, for messages.
+        text: the address as it was written. It may hold a password: messages use `str`.
     """
 
     scheme: str
@@ -43,7 +44,7 @@ class StoreUrl(NamedTuple):
     text: str = ""
 
     def __str__(self) -> str:
-        return self.text
+        return shown(self.text)
 
 
 class Options:
@@ -72,7 +73,13 @@ class Options:
         try:
             return read(text)
         except ValueError as error:
-            raise ConfigError(f"store {self._url.text!r}: option {name}={text!r}: {error}") from error
+            raise ConfigError(f"store {str(self._url)!r}: option {name}={text!r}: {error}") from error
+
+    def rest(self) -> dict[str, str]:
+        """The options that nobody has asked for, for whoever passes them on."""
+        left = {name: text for name, text in self._url.options.items() if name not in self._known}
+        self._known += left
+        return left
 
     def finish(self) -> None:
         """Say that all options have been asked for.
@@ -84,7 +91,7 @@ class Options:
             if name not in self._known:
                 known = ", ".join(sorted(self._known)) or "none"
                 raise ConfigError(
-                    f"store {self._url.text!r}: unknown option {name!r}{hint(name, self._known)} "
+                    f"store {str(self._url)!r}: unknown option {name!r}{hint(name, self._known)} "
                     f"({self._url.scheme} stores know: {known})"
                 )
 
@@ -104,11 +111,18 @@ def parse_url(url: str | Path) -> StoreUrl:
     for part in query.split("&") if query else ():
         name, equals, value = part.partition("=")
         if not equals or not name:
-            raise ConfigError(f"store {url!r}: option {part!r} has no value: write name=value, joined by '&'")
+            raise ConfigError(
+                f"store {shown(url)!r}: option {part!r} has no value: write name=value, joined by '&'"
+            )
         if name in options:
-            raise ConfigError(f"store {url!r}: option {name!r} comes twice: keep one")
+            raise ConfigError(f"store {shown(url)!r}: option {name!r} comes twice: keep one")
         options[name] = _decoded(value)
     return StoreUrl(scheme, _decoded(path) if match else path, options, url)
+
+
+def shown(text: str) -> str:
+    """An address for messages: without its password."""
+    return re.sub(_LOGIN, r"\1:…@", text, count=1)
 
 
 def flag(text: str) -> bool:

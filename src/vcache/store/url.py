@@ -80,15 +80,15 @@ def _open_plugin(url: StoreUrl) -> Store:
     found = plugin.find(plugin.STORES, url.scheme)
     if found is None:
         raise ConfigError(
-            f"store {url.text!r}: unknown scheme {url.scheme!r}{hint(url.scheme, schemes())} "
-            f"(known: {', '.join(schemes())}; a path with a colon is written 'disk:{url.text}')"
+            f"store {str(url)!r}: unknown scheme {url.scheme!r}{hint(url.scheme, schemes())} "
+            f"(known: {', '.join(schemes())}; a path with a colon is written 'disk:{url}')"
         )
     if not callable(found):
-        raise ConfigError(f"store {url.text!r}: the plug-in {url.scheme!r} is {found!r:.80}, not a callable")
+        raise ConfigError(f"store {str(url)!r}: the plug-in {url.scheme!r} is {found!r:.80}, not a callable")
     store = found(url)
     if not satisfies(store, Store):
         raise ConfigError(
-            f"store {url.text!r}: the plug-in {url.scheme!r} opened {store!r:.80}, which lacks operations of "
+            f"store {str(url)!r}: the plug-in {url.scheme!r} opened {store!r:.80}, which lacks operations of "
             "vcache.store.base.Store"
         )
     return store
@@ -104,7 +104,7 @@ def _open_memory(url: StoreUrl, clock: Clock) -> Store:
         max_bytes = size_bytes(url.path) if url.path else DEFAULT_BYTES
         return MemoryStore(max_bytes, max_entries=max_entries, clock=clock)
     except UsageError as error:
-        raise ConfigError(f"store {url.text!r}: {error}") from error
+        raise ConfigError(f"store {str(url)!r}: {error}") from error
 
 
 def _open_disk(url: StoreUrl, clock: Clock) -> Store:
@@ -117,7 +117,7 @@ def _open_disk(url: StoreUrl, clock: Clock) -> Store:
     read_only = options.take("read_only", flag) or False
     options.finish()
     if not url.path:
-        raise ConfigError(f"store {url.text!r} names no directory: write disk:PATH")
+        raise ConfigError(f"store {str(url)!r} names no directory: write disk:PATH")
     return DiskStore(
         os.path.expanduser(url.path),
         max_bytes=max_bytes,

@@ -1,0 +1,43 @@
+"""What an address shows of itself. How it is taken apart: test_url.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from vcache.errors import ConfigError
+from vcache.store.address import Options, parse_url, shown
+from vcache.store.url import open_store
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("redis://:secret@host/0?a=b", "redis://:…@host/0?a=b"),
+        ("https://me:secret@host:80/x@y?q=c@d", "https://me:…@host:80/x@y?q=c@d"),
+        ("redis+unix://me:s@cret@/run/sock", "redis+unix://me:…@/run/sock"),
+        ("https://host:80/x@y", "https://host:80/x@y"),
+        ("disk:a//b:c", "disk:a//b:c"),
+        ("/path/with/a@sign", "/path/with/a@sign"),
+    ],
+)
+def test_a_password_is_not_shown(text: str, expected: str) -> None:
+    """Everything but the password is."""
+    assert shown(text) == expected
+    assert str(parse_url(text)) == expected
+
+
+@pytest.mark.parametrize("query", ["?unknown=1", "?deadline=soon", "?a", "?a=1&a=2"])
+def test_no_mistake_shows_a_password(query: str) -> None:
+    """Whatever is wrong with an address, its password is in no message."""
+    for scheme in ("redis", "https", "s3", "reapi", "redis+unix", "other"):
+        with pytest.raises(ConfigError) as caught:
+            open_store(f"{scheme}://me:hunter2@host/path{query}")
+        assert "hunter2" not in str(caught.value), scheme
+
+
+def test_an_option_that_does_not_fit_is_shown_without_the_password() -> None:
+    """The option's own text is, as it is what was wrong."""
+    options = Options(parse_url("redis://:hunter2@host?n=x"))
+    with pytest.raises(ConfigError, match="n='x'") as caught:
+        options.take("n", int)
+    assert "hunter2" not in str(caught.value)
