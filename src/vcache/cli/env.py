@@ -258,7 +258,8 @@ def _where(url: str, grpc: str, token_env: str) -> Where:
 
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc or "'" in url:
-        raise ConfigError(f"--url {url!r}: write http://HOST:PORT or https://HOST:PORT, without a password")
+        shown = "…@" + url.rpartition("@")[2] if "@" in url else url
+        raise ConfigError(f"--url {shown!r}: write http://HOST:PORT or https://HOST:PORT, without a password")
     if token_env and not (token_env.isascii() and token_env.isidentifier()):
         raise ConfigError(f"--token-env {token_env!r}: give the name of a variable, not a token")
     return Where(url.rstrip("/"), grpc, token_env, os.environ.get(token_env, "") if token_env else "")
