@@ -1,0 +1,165 @@
+"""`vcache serve` against nginx: both are asked by vcache's HTTP tier, which verifies what it gets."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.measure import Scale, take_turns
+from benchmarks.result import Compare, Figure, Row, Spread
+from tests.e2e.native import Wire, an_object
+from tests.servers import VcacheServer, nginx, vcache_serve
+from vcache.entry import Key, Record, make_key
+from vcache.store.address import Options, parse_url
+from vcache.store.base import Store
+from vcache.store.http.opening import open_url
+from vcache.testing.records import body_of, make_record
+
+TITLE = "vcache serve"
+
+_CLIENTS = 64
+_SECONDS = 60
+_SHARED = 200
+
+
+def run(scale: Scale, directory: Path) -> list[Row]:
+    """GETs and PUTs of one client, then many clients at once."""
+    env = {"VCACHE_SERVE_LEASE": "0s"}
+    with (
+        vcache_serve(directory / "store", "--max", "3GB", env=env) as server,
+        nginx(directory / "nginx") as peer,
+        _opened(server.url) as ours,
+        _opened(peer) as theirs,
+    ):
+        return [*_gets(scale, ours, theirs), _puts(scale, ours, theirs), *_mixed(scale, server)]
+
+
+@contextmanager
+def _opened(address: str) -> Iterator[Store]:
+    url = parse_url(address)
+    store = open_url(url, Options(url))
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _gets(scale: Scale, ours: Store, theirs: Store) -> list[Row]:
+    rows = []
+    for label, size_bytes, calls, bound in (
+        ("1 KB", 1000, 300, 2.0), ("1 MB", 1_000_000, 20, 1.5), ("100 MB", 100_000_000, 1, 1.5),
+    ):  # fmt: skip
+        key = make_key(label)
+        record = make_record(key, body_of(size_bytes if not scale.is_smoke else 1000))
+        for store in (ours, theirs):
+            store.put(key, record)
+            assert store.get(key) is not None
+        figures = take_turns(
+            {"vcache": ours.get, "nginx": theirs.get},
+            lambda _, key=key, calls=calls: [key] * scale.pick(calls, 1),  # type: ignore[misc]
+            rounds=scale.rounds,
+        )
+        rows.append(Row(f"GET {label}", Compare.WITHIN, "µs", figures["vcache"], figures["nginx"], bound))
+    return rows
+
+
+def _puts(scale: Scale, ours: Store, theirs: Store) -> Row:
+    def put(store: Store) -> Callable[[tuple[Key, Record]], object]:
+        return lambda item: store.put(item[0], item[1])
+
+    def fresh(number: int) -> Sequence[tuple[Key, Record]]:
+        size_bytes = scale.pick(1_000_000, 1000)
+        keys = [make_key(f"put {number} {turn}") for turn in range(scale.pick(20, 1))]
+        return [(key, make_record(key, random.randbytes(size_bytes))) for key in keys]
+
+    figures = take_turns(
+        {"vcache": put(ours), "nginx": put(theirs)},
+        fresh,
+        rounds=scale.rounds,
+        once=True,
+    )
+    note = "vcache compares the content with its BLAKE3; nginx renames a file"
+    return Row("PUT 1 MB, published", Compare.WITHIN, "µs", figures["vcache"], figures["nginx"], 1.5, note)
+
+
+class _Client:
+    """One of many: nine GETs to one PUT, each answer compared."""
+
+    def __init__(self, number: int, port: int, objects: Sequence[tuple[str, bytes]], end_s: float) -> None:
+        self._number, self._port, self._objects, self._end_s = number, port, objects, end_s
+        self.took_ms: list[float] = []
+        self.wrong = 0
+        self.errors = 0
+
+    def work(self) -> None:
+        dice = random.Random(self._number)
+        with Wire(self._port, timeout_s=30) as wire:
+            turn = 0
+            while time.monotonic() < self._end_s:
+                turn += 1
+                try:
+                    self._ask(wire, dice, turn)
+                except (OSError, ValueError):
+                    self.errors += 1
+                    return
+
+    def _ask(self, wire: Wire, dice: random.Random, turn: int) -> None:
+        name, data = dice.choice(self._objects)
+        is_put = turn % 10 == 0
+        if is_put:
+            name, data = an_object(f"{self._number} {turn}", dice.choice((1000, 10_000, 100_000)))
+        started_s = time.perf_counter()
+        answer = wire.ask("PUT" if is_put else "GET", f"/vcache/{name}", data if is_put else None)
+        self.took_ms.append((time.perf_counter() - started_s) * 1e3)
+        if answer.status != (201 if is_put else 200):
+            self.errors += 1
+        elif not is_put and answer.body != data:
+            self.wrong += 1
+
+
+def _mixed(scale: Scale, server: VcacheServer) -> list[Row]:
+    objects = [an_object(f"shared {n}", (1000, 4000, 20_000, 100_000)[n % 4]) for n in range(_SHARED)]
+    with Wire(server.port) as wire:
+        for name, data in objects:
+            wire.ask("PUT", f"/vcache/{name}", data)
+    seconds = scale.pick(_SECONDS, 1)
+    clients = [
+        _Client(number, server.port, objects, time.monotonic() + seconds) for number in range(_CLIENTS)
+    ]
+    threads = [threading.Thread(target=client.work) for client in clients]
+    for thread in threads:
+        thread.start()
+    time.sleep(seconds / 3)
+    early_mb = _memory_mb(server)
+    for thread in threads:
+        thread.join()
+    late_mb = _memory_mb(server)
+    took_ms = [one for client in clients for one in client.took_ms]
+    spread = Spread.of(took_ms)
+
+    def alone(what: str, unit: str, value: float, bound: float | None) -> Row:
+        return Row(what, Compare.ALONE, unit, Figure("vcache", (value,), spread), None, bound)
+
+    who = f"{_CLIENTS} clients, 90 % GET, 10 % PUT, {seconds} s"
+    return [
+        alone(f"{who}: errors", "", sum(client.errors for client in clients), 0),
+        alone(f"{who}: wrong bytes", "", sum(client.wrong for client in clients), 0),
+        alone(f"{who}: p99", "ms", spread.p99, 100),
+        alone(f"{who}: requests", "op/s", len(took_ms) / seconds, None),
+        Row(
+            f"{who}: memory at the end against after a third", Compare.WITHIN, "MB",
+            Figure("at the end", (late_mb,)), Figure("after a third", (early_mb,)), 1.25,
+        ),
+    ]  # fmt: skip
+
+
+def _memory_mb(server: VcacheServer) -> float:
+    """What the server's process has of its own, mapped files not counted."""
+    for line in Path(f"/proc/{server.process.pid}/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) / 1000
+    raise RuntimeError("the kernel does not say RssAnon")
