@@ -1,0 +1,69 @@
+"""The fsspec tier against the suite that is shipped: a directory, this process's memory, a server of SFTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from tests.servers import SftpServer, sftp_server
+from vcache.store.address import Options, parse_url
+from vcache.store.base import Store
+from vcache.store.fs import open_url
+from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
+
+
+class OnFiles(StoreTests, BatchesTests, PresenceTests):
+    """What is the same for every file system. The class provides a fixture `address`."""
+
+    @pytest.fixture
+    def store(self, address: str) -> Iterator[Store]:
+        url = parse_url(address)
+        store = open_url(url, Options(url))
+        yield store
+        store.close()
+
+
+class Lasting(OnFiles, PersistentTests):
+    """A file system that outlives the process."""
+
+    @pytest.fixture
+    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
+        with ExitStack() as stack:
+
+            def build() -> Store:
+                url = parse_url(address)
+                store = open_url(url, Options(url))
+                stack.callback(store.close)
+                return store
+
+            yield build
+
+
+class TestMemory(OnFiles):
+    @pytest.fixture
+    def address(self) -> str:
+        return f"fs+memory://{uuid4().hex}/cache"
+
+
+class TestLocal(Lasting):
+    @pytest.fixture
+    def address(self, tmp_path: Path) -> str:
+        return f"fs+file://{tmp_path}/a [b] *c/cache"
+
+
+class TestSftp(Lasting):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
+        with sftp_server(tmp_path_factory.mktemp("sftp")) as server:
+            yield server
+
+    @pytest.fixture
+    def address(self, server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> str:
+        monkeypatch.setenv("SFTP_PASSWORD", server.password)
+        options = "password_env=SFTP_PASSWORD&look_for_keys=false&allow_agent=false"
+        return f"fs+sftp://{server.user}@127.0.0.1:{server.port}/{uuid4().hex}/cache?{options}"
