@@ -70,7 +70,7 @@ class GuardedStore:
         self._breaker = Breaker(directory, clock=clock)
         self._calls = Calls(limits, self._breaker, keeps_time=own.keeps_time)
         self._trouble = Trouble(
-            own.url, os.fspath(directory), breaker=self._breaker, counts=self._counts, clock=clock
+            inner, os.fspath(directory), breaker=self._breaker, counts=self._counts, clock=clock
         )
         self._outbox = Outbox(
             inner,
@@ -118,6 +118,7 @@ class GuardedStore:
             return self._checked(key, record)
         counts.misses += 1
         self._lacks(key)
+        self._trouble.look(key)
         return None
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
@@ -147,6 +148,7 @@ class GuardedStore:
                     self._counts.misses += 1
                 elif (record := self._checked(key, had[key])) is not None:
                     found[key] = record
+            self._trouble.look(batch[0])
         return found
 
     def missing(self, keys: Sequence[Key]) -> set[Key]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.entry import Key
 from vcache.kit.breaker import Breaker
 from vcache.kit.clock import Clock
+from vcache.store.base import Store
 from vcache.store.guard.report import Report
 from vcache.store.guard.telemetry import Counts
 
@@ -28,14 +29,22 @@ class Trouble:
     """Where all complaints about one remote go.
 
     Args:
-        url: names it to people.
+        inner: the store of the remote.
         directory: of its state.
 
     Threads: all operations.
     """
 
-    def __init__(self, url: str, directory: str, *, breaker: Breaker, counts: Counts, clock: Clock) -> None:
-        self._url = url
+    def __init__(
+        self, inner: Store, directory: str, *, breaker: Breaker, counts: Counts, clock: Clock
+    ) -> None:
+        self._url = inner.info.url
+        # What a store finds damaged itself is a miss to its caller. It counts, but its `counters` may
+        # take an operation: so the count is read where all network stores keep it.
+        self._keeper: object = inner
+        while (below := getattr(self._keeper, "_inner", None)) is not None:
+            self._keeper = below
+        self._seen: int = getattr(self._keeper, "_corrupt", 0)
         self._directory = directory
         self._breaker = breaker
         self._counts = counts
@@ -65,6 +74,13 @@ class Trouble:
             if self._breaker.fail(words, is_slow=True):
                 self._counts.opens += 1
             self._tell(words)
+
+    def look(self, key: Key) -> None:
+        """Count what the store of the remote has found damaged itself, last of all this key's."""
+        now: int = getattr(self._keeper, "_corrupt", 0)
+        before, self._seen = self._seen, now
+        for _ in range(now - before):
+            self.damaged(key, "it is no record of its key")
 
     def distrusted(self, key: Key, why: str) -> None:
         """A record is not to be used, by a policy."""
