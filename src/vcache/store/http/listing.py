@@ -5,11 +5,12 @@ It must not know what is done with them.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from vcache.entry import Key
-from vcache.errors import DecodeError, StoreError, StoreUnavailable
+from vcache.errors import DecodeError, StoreClosed, StoreError, StoreUnavailable
 from vcache.kit.deadlines import Within
 from vcache.store.http.dav import LIST, names_in
 from vcache.store.http.messages import Answer
@@ -20,6 +21,7 @@ __all__ = ["Listing"]
 
 _FOUND: Final = 207
 _PROBE_S: Final = 2.0
+_SILENCE_S: Final = 60.0
 _LONG_AT_ONCE: Final = 256
 
 Keys = Callable[[Sequence[str]], "Iterator[Key]"]
@@ -36,13 +38,19 @@ class Listing:
         self._site = site
         self._keys_of_long = keys_of_long
         self._is_dav: bool | None = None  # None until it was asked
+        self._silent_until_s = 0.0
 
     def is_there(self) -> bool:
-        """Whether the server lists. It is asked once; one that cannot be reached does not."""
+        """Whether the server lists. It is asked once; one that cannot be reached does not, for a while."""
+        if time.monotonic() < self._silent_until_s:
+            return False
         try:
             with Within(_PROBE_S):
                 return self._site.learn() or self._learn_dav()
+        except StoreClosed:
+            return False
         except StoreError:
+            self._silent_until_s = time.monotonic() + _SILENCE_S
             return False
 
     def keys(self, prefix: bytes) -> Iterator[Key]:
