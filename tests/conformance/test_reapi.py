@@ -12,9 +12,14 @@ import pytest
 
 from tests.servers import buildbox_casd
 from vcache.entry import make_key
-from vcache.store.base import Store
-from vcache.store.reapi import open_url
+from vcache.server.callers import OPEN
+from vcache.server.dialects.reapi import start
+from vcache.server.exchange import Desk, on_thread
+from vcache.server.vault import Vault
 from vcache.store.address import Options, parse_url
+from vcache.store.base import Store
+from vcache.store.disk import DiskStore
+from vcache.store.reapi import open_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import body_of, make_record
 
@@ -102,3 +107,31 @@ class TestBuildbox(OnReapi):
         store.put(key, versions[0])  # two who replace one result at once may have left none
         assert store.get(key) is not None
         assert store.counters().corrupt == 0
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    directory = tmp_path_factory.mktemp("own")
+    disk = DiskStore(directory / "store")
+    (directory / "uploads").mkdir()
+    desk = Desk(Vault(disk), 1 << 30, directory / "uploads", on_thread, lambda *_: None, lambda *_: None)
+    listener = start("127.0.0.1:0", desk, lambda _: OPEN)
+    yield f"reapi://127.0.0.1:{listener.port}"
+    listener.stop(5)
+    disk.close()
+
+
+class TestOwn(OnReapi):
+    """Our own server, names of contents by SHA-256."""
+
+    @pytest.fixture
+    def server(self, own: str) -> str:
+        return f"{own}/inst"
+
+
+class TestOwnByBlake3(OnReapi):
+    """The same by BLAKE3."""
+
+    @pytest.fixture
+    def server(self, own: str) -> str:
+        return f"{own}/other/inst?digest=blake3"

@@ -1,0 +1,233 @@
+"""One call and what comes of it: who asks, what a refusal is to gRPC, what is counted.
+
+It knows gRPC and the desk, and no service.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
+
+import grpc
+
+from vcache.errors import VcacheError
+from vcache.kit.data import dataclass
+from vcache.server.callers import Caller
+from vcache.server.refused import Refusal, Refused
+from vcache.wire import reapi_pb2 as wire
+from vcache.wire.text import from_bytes
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from vcache.server.counts import Slot
+    from vcache.server.exchange import Desk
+    from vcache.server.vault import Found
+
+__all__ = ["Call", "Reception", "Work"]
+
+_log: Final = logging.getLogger("vcache.server")
+
+M = TypeVar("M")
+_METADATA: Final = "build.bazel.remote.execution.v2.requestmetadata-bin"
+_STATUS: Final = {
+    Refusal.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
+    Refusal.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
+    Refusal.FORBIDDEN: grpc.StatusCode.PERMISSION_DENIED,
+    Refusal.ABSENT: grpc.StatusCode.NOT_FOUND,
+    Refusal.METHOD: grpc.StatusCode.UNIMPLEMENTED,
+    Refusal.CONFLICT: grpc.StatusCode.ABORTED,
+    Refusal.PRECONDITION: grpc.StatusCode.FAILED_PRECONDITION,
+    Refusal.TOO_LARGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Refusal.RANGE: grpc.StatusCode.OUT_OF_RANGE,
+    Refusal.BUSY: grpc.StatusCode.UNAVAILABLE,
+    Refusal.BROKEN: grpc.StatusCode.INTERNAL,
+    Refusal.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
+
+class Authenticator(Protocol):
+    """Says who asks; see `vcache.server.auth`."""
+
+    def __call__(self, scope: dict[str, Any]) -> Caller: ...
+
+
+class Call:
+    """One call, as the services see it.
+
+    Attributes:
+        caller: who asks.
+        outcome, in_bytes, out_bytes, saved_ns: what came of it, to be counted.
+    """
+
+    __slots__ = ("_context", "caller", "desk", "in_bytes", "out_bytes", "outcome", "saved_ns")
+
+    def __init__(self, desk: Desk, caller: Caller, context: grpc.ServicerContext) -> None:
+        self.desk, self.caller = desk, caller
+        self._context = context
+        self.outcome = ""
+        self.in_bytes = self.out_bytes = self.saved_ns = 0
+
+    def hit(self, found: Found) -> None:
+        """Count a hit."""
+        self.outcome = "hit"
+        self.saved_ns += found.record.entry().cost_ns
+
+    def require_write(self) -> None:
+        """Refuse a caller that may only read."""
+        if not self.caller.may_write:
+            raise Refused(Refusal.FORBIDDEN, "this token may only read")
+
+    def said(self) -> wire.RequestMetadata:
+        """What the client says of its build; empty where it says nothing."""
+        for name, value in self._context.invocation_metadata():
+            if name == _METADATA and isinstance(value, bytes):
+                try:
+                    return from_bytes(wire.RequestMetadata, value)
+                except ValueError:
+                    break
+        return wire.RequestMetadata()
+
+    def is_going_on(self) -> bool:
+        """Whether the client still waits."""
+        return bool(self._context.is_active())
+
+    def give_up(self) -> None:
+        """End the call from another thread."""
+        self._context.cancel()  # type: ignore[no-untyped-call]
+
+
+Work = Callable[[Any, Call], Any]
+"""What a service does with a request, or an iterator of them; may raise Refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """Takes calls: authenticates, counts, and says refusals.
+
+    Attributes:
+        counts: what is counted; shared with nobody.
+    """
+
+    desk: Desk
+    authenticator: Authenticator
+    counts: Slot
+
+    def unary(
+        self, work: Work, request: type[Message], *, is_open: bool = False
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of a method with one request and one answer."""
+
+        def answer(given: Any, context: grpc.ServicerContext) -> Any:
+            return self._done(work, given, context, is_open=is_open)
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer, request_deserializer=request.FromString, response_serializer=_bytes
+        )
+
+    def upload(self, work: Work, request: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of a method that takes a stream."""
+
+        def answer(given: Iterable[Any], context: grpc.ServicerContext) -> Any:
+            return self._done(work, given, context, is_open=False)
+
+        return grpc.stream_unary_rpc_method_handler(
+            answer, request_deserializer=request.FromString, response_serializer=_bytes
+        )
+
+    def download(self, work: Work, request: type[Message]) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of a method that answers with a stream."""
+
+        def answers(given: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            started_ns = time.perf_counter_ns()
+            call: Call | None = None
+            why: Refused | None = None
+            try:
+                call = self._call(context, is_open=False)
+                yield from work(given, call)
+            except Exception as error:
+                why = _refusal(error)
+            finally:
+                self._account(call, why, started_ns)
+            if why is not None:
+                _abort(context, why)
+
+        return grpc.unary_stream_rpc_method_handler(
+            answers, request_deserializer=request.FromString, response_serializer=_bytes
+        )
+
+    def _done(self, work: Work, given: Any, context: grpc.ServicerContext, *, is_open: bool) -> Any:
+        started_ns = time.perf_counter_ns()
+        call: Call | None = None
+        why: Refused | None = None
+        answer = None
+        try:
+            call = self._call(context, is_open=is_open)
+            answer = work(given, call)
+        except Exception as error:
+            why = _refusal(error)
+        finally:
+            self._account(call, why, started_ns)
+        if why is not None:
+            _abort(context, why)
+        return answer
+
+    def _call(self, context: grpc.ServicerContext, *, is_open: bool) -> Call:
+        """Who calls.
+
+        Raises:
+            Refused: nobody that may, where that matters.
+        """
+        headers = [
+            (b"authorization", value.encode("latin-1") if isinstance(value, str) else value)
+            for name, value in context.invocation_metadata()
+            if name == "authorization"
+        ]
+        try:
+            caller = self.authenticator({"headers": headers})
+            if not caller.may_read:
+                raise Refused(Refusal.UNAUTHENTICATED, "who asks? Send a token as Authorization")
+        except Refused:
+            if not is_open:
+                raise
+            from vcache.server.callers import NOBODY
+
+            caller = NOBODY
+        return Call(self.desk, caller, context)
+
+    def _account(self, call: Call | None, why: Refused | None, started_ns: int) -> None:
+        took_ns = time.perf_counter_ns() - started_ns
+        if why is not None and why.kind is not Refusal.ABSENT:
+            self.counts.refuse(why.kind.value)
+        if call is None:
+            self.counts.took(took_ns)
+            return
+        self.counts.count(
+            call.outcome,
+            in_bytes=call.in_bytes,
+            out_bytes=call.out_bytes,
+            saved_ns=call.saved_ns,
+            took_ns=took_ns,
+        )
+
+
+def _refusal(error: Exception) -> Refused:
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, grpc.RpcError):  # the client's stream broke off
+        return Refused(Refusal.MALFORMED, "the client went away")
+    _log.error("a call failed", exc_info=error)
+    if isinstance(error, VcacheError | OSError):
+        return Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
+    return Refused(Refusal.BROKEN, "an error of the server, which its log tells of")
+
+
+def _abort(context: grpc.ServicerContext, why: Refused) -> NoReturn:
+    context.abort(_STATUS[why.kind], str(why))
+    raise AssertionError("abort returns never")
+
+
+def _bytes(message: Message) -> bytes:
+    return message.SerializeToString()
