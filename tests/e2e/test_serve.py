@@ -273,6 +273,17 @@ class TestNative:
         assert wire.ask("PUT", f"/vcache/{name}", other, {"if-none-match": "*"}).status == 412
         assert wire.ask("GET", f"/vcache/{name}").body == data
 
+    def test_a_part_of_an_object_is_given(self, wire):
+        for size in (1000, 3_000_000):
+            name, data = an_object(f"part of {size}", size)
+            wire.ask("PUT", f"/vcache/{name}", data)
+            for first, last in ((0, 9), (0, 149), (100, 300), (500, 999), (990, 5_000_000)):
+                part = wire.ask("GET", f"/vcache/{name}", None, {"range": f"bytes={first}-{last}"})
+                assert (part.status, part.body) == (206, data[first : last + 1])
+                last = min(last, len(data) - 1)
+                assert part.headers["content-range"] == f"bytes {first}-{last}/{len(data)}"
+            assert wire.ask("GET", f"/vcache/{name}", None, {"range": "bytes=9000000-"}).status == 416
+
     def test_what_is_no_object_of_that_name_is_refused(self, wire):
         name, data = an_object("right")
         other = an_object("wrong")[0]

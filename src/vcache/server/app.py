@@ -84,7 +84,7 @@ class App:
             if answer is None:
                 return None
             outcome, saved_ns, reply = answer
-            out_bytes = len(reply[2])
+            out_bytes = len(reply[2]) + len(reply[3])
             took_ns = time.perf_counter_ns() - started_ns
             slot = self.counts.of(dialect.name)
             slot.count(outcome, in_bytes=0, out_bytes=out_bytes, saved_ns=saved_ns, took_ns=took_ns)

@@ -49,8 +49,8 @@ _LINES: Final = {
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 Headers = list[tuple[bytes, bytes]]
-Reply = tuple[int, bytes, "Buffer"]
-"""Status, header lines (each ended by CRLF, Content-Length among them), body."""
+Reply = tuple[int, bytes, bytes, "Buffer"]
+"""Status, header lines (each ended by CRLF, Content-Length among them), body in two parts."""
 
 
 class Quick(Protocol):
@@ -282,8 +282,10 @@ class Connection(asyncio.Protocol):
                 _log.exception("%s %s failed", scope["method"], text)
                 reply = None
             if reply is not None:
-                status, lines, body = reply
-                self._write(_LINES[status] + gate.lines + lines + b"\r\n", b"" if method == b"HEAD" else body)
+                status, lines, start, body = reply
+                if method == b"HEAD":
+                    start = body = b""
+                self._write(b"".join((_LINES[status], gate.lines, lines, b"\r\n", start)), body)
                 self._parsing = None
                 self._state.total_requests += 1
                 self._be_idle()

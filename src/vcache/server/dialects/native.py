@@ -22,6 +22,7 @@ from vcache.serialize import unpack as unpacked
 from vcache.server.callers import Caller
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Desk, Exchange, Scope
+from vcache.server.ranges import part_of
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Kept, own_prefix
 from vcache.store.objects import frame, frames, key_of, name_of, pack, unpack
@@ -44,7 +45,7 @@ _TEXT: Final = (("content-type", "text/plain; charset=us-ascii"),)
 _BINARY: Final = (("content-type", "application/octet-stream"),)
 _COST: Final = slice(44, 52)  # of a head: what its content took to make
 _KEY_LENGTH: Final = slice(4, 8)
-_MISS: Final = ("miss", 0, (404, b"content-length: 0\r\n", b""))
+_MISS: Final = ("miss", 0, (404, b"content-length: 0\r\n", b"", b""))
 Quickly = tuple[str, int, "Reply"]
 """Outcome, saved nanoseconds, answer."""
 
@@ -77,6 +78,8 @@ class Native:
         name = scope["path"].rpartition(_MARK)[2]
         if not caller.may_read or name[:1] in "-~":
             return None
+        if any(header == b"range" for header, _ in scope["headers"]):
+            return None
         try:
             key = key_of(name)
         except DecodeError:
@@ -94,7 +97,7 @@ class Native:
             len(start) + len(body)  # type: ignore[arg-type]  # near bodies are bytes
         )
         saved_ns = int.from_bytes(head[_COST], "little")
-        return "hit", saved_ns, (200, lines, start + body)
+        return "hit", saved_ns, (200, lines, start, body)
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer a request."""
@@ -126,7 +129,19 @@ class Native:
         exchange.outcome = "hit"
         exchange.saved_ns = int.from_bytes(record.head[_COST], "little")
         start, body = pack(_outside(record, key))
-        await exchange.answer_in_parts(200, (start, body), _BINARY)
+        asked = exchange.header("range")
+        part = None if asked is None else part_of(asked, len(start) + memoryview(body).nbytes)
+        if part is None:
+            await exchange.answer_in_parts(200, (start, body), _BINARY)
+            return
+        cut = len(start)
+        parts = (
+            start[part.start : part.stop],
+            memoryview(body)[max(0, part.start - cut) : max(0, part.stop - cut)],
+        )
+        size = cut + memoryview(body).nbytes
+        words = ("content-range", f"bytes {part.start}-{part.stop - 1}/{size}")
+        await exchange.answer_in_parts(206, parts, (*_BINARY, words))
 
     async def _record(self, caller: Caller, key: Key) -> Record | None:
         vault = self._desk.vault

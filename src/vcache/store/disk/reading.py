@@ -149,7 +149,7 @@ class Reader(Engine):
         return {key: record for key, record in found if record is not None}
 
     def get_near(self, key: Key) -> Record | bool:
-        """As `get`, for whoever must not wait: no file is opened, no large body verified.
+        """As `get`, for whoever must not wait: nothing is read that is not in memory, nothing large.
 
         Returns:
             The record; False where there is none; True where it takes a `get` to know.
@@ -166,9 +166,15 @@ class Reader(Engine):
             body: Buffer = raw.body
             if is_referring(raw):
                 blob = self.find(table, blob_key(raw.head[DIGEST], raw.head[3]), 0)
-                if blob is None or Seal.of(blob[2].body) is not None:
+                if blob is None:
                     return True
-                body = blob[2].body
+                seal = Seal.of(blob[2].body)
+                at_hand = None
+                if seal is not None:
+                    at_hand = self.blobs.read_at_hand(raw.head[DIGEST], raw.head[3], seal)
+                    if at_hand is None:
+                        return True
+                body = blob[2].body if at_hand is None else at_hand
                 if self._writable:
                     table.words[blob[0] + 2] = now
             if self._writable:
