@@ -80,7 +80,7 @@ ALIKE = [
     ("--quiet -C . a", ""),
     ("e", "e"),
     ("bad", ""),
-    ("-j1 -k0 a bad", ""),
+    ("-j1 -k0 bad a b", ""),
     ("-j1 -k2 bad many", ""),
     ("-k0 above worse", ""),
     ("--quiet bad", ""),

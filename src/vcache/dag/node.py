@@ -156,6 +156,7 @@ class Node:
         is_generator: it makes the build file itself; a change of its command alone does not rerun it.
         is_restat: declared so in a ninja file. Cut-off goes by content for every node.
         place: where it was defined, such as "build.ninja:12".
+        order: of those that are as urgent as it is, the lowest starts first.
     """
 
     name: str
@@ -176,6 +177,7 @@ class Node:
     is_generator: bool = False
     is_restat: bool = False
     place: str = ""
+    order: int = 0
 
     def __repr__(self) -> str:
         return f"Node({self.name!r})"

@@ -72,7 +72,7 @@ class Pools:
         if name and name not in self._pools:
             place = f"{task.node.place}: " if task.node.place else ""
             raise GraphError(f"{place}unknown pool {name!r}{did_you_mean(name, self._pools)}")
-        self._run.waiting.push(task, priority=task.priority)
+        self._run.waiting.push(task, priority=task.priority, order=task.node.order)
 
     def pop(self) -> Task | None:
         """The most urgent task that fits now, with its slots taken; None when none does."""
@@ -82,7 +82,9 @@ class Pools:
             task = self._run.waiting.pop()
             account = self._pools.get(task.node.pool)
             if account is not None and not account.has_room(task):
-                account.waiting.push(task, priority=task.priority)  # asked again when the pool has room
+                account.waiting.push(
+                    task, priority=task.priority, order=task.node.order
+                )  # asked again when the pool has room
             elif not self._run.has_room(task):
                 blocked = task  # what is less urgent must not overtake for ever
                 break
@@ -90,7 +92,7 @@ class Pools:
                 found = task
                 break
         if blocked is not None:
-            self._run.waiting.push(blocked, priority=blocked.priority)
+            self._run.waiting.push(blocked, priority=blocked.priority, order=blocked.node.order)
         if found is not None:
             for account in self._accounts(found):
                 account.take(found)
@@ -106,7 +108,7 @@ class Pools:
         account = self._pools.get(task.node.pool)  # type: ignore[assignment]
         if account is not None:
             for waiting in account.waiting.clear():
-                self._run.waiting.push(waiting, priority=waiting.priority)
+                self._run.waiting.push(waiting, priority=waiting.priority, order=waiting.node.order)
 
     def clear(self) -> list[Task]:
         """Take all who wait."""

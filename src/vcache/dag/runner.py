@@ -141,7 +141,7 @@ class Runner:
     # -- the loop ------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        ready = self._wanted.ready
+        ready = self._wanted.in_order()
         self._wanted.tell()  # before the first hit: progress counts towards a total
         while True:
             while ready and not self._stopped_by:

@@ -81,8 +81,8 @@ def _encode_command(command: Command) -> list[object]:
     ]  # fmt: skip
 
 
-def decode_node(record: Buffer) -> Node:
-    """The node that was encoded."""
+def decode_node(record: Buffer, *, order: int = 0) -> Node:
+    """The node that was encoded; its order is its number."""
     (
         name, outs, hidden_outs, ins, hidden_ins, after, checks, work, pool, slots, memory, rule, text,
         flags, place,
@@ -105,6 +105,7 @@ def decode_node(record: Buffer) -> Node:
         is_generator=bool(flags & 2),
         is_restat=bool(flags & 4),
         place=place,
+        order=order,
     )
 
 
@@ -314,7 +315,7 @@ class StoredGraph:
         """A node by its number."""
         known = self._nodes.get(number)
         if known is None:
-            known = decode_node(self._rows[number])
+            known = decode_node(self._rows[number], order=number)
             if number in self._order and known.work is not None:
                 known = _waiting(known)
             self._nodes[number] = known

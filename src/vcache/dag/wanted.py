@@ -92,6 +92,13 @@ class Wanted:
                 waiter.move(State.READY)
                 self.ready.append(waiter)
 
+    def in_order(self) -> deque[Task]:
+        """`ready`, with those that are ready now in the order of their front end."""
+        now = sorted(self.ready, key=lambda task: task.node.order)
+        self.ready.clear()
+        self.ready.extend(now)
+        return self.ready
+
     def stands_for(self, path: str) -> tuple[str, ...]:
         """The files that count where a path is named: a phony name stands for what it names."""
         producer = self._run.graph.producer(path)

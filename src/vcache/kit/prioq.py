@@ -1,4 +1,4 @@
-"""A priority queue: the greatest priority first, and of equals the one that came first.
+"""A priority queue: the greatest priority first, of equals the lowest order, then the one that came first.
 
 It must not know what it holds.
 """
@@ -22,16 +22,16 @@ class PriorityQueue(Generic[T]):
     __slots__ = ("_count", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, T]] = []
+        self._heap: list[tuple[float, int, int, T]] = []
         self._count = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def push(self, item: T, *, priority: float = 0) -> None:
+    def push(self, item: T, *, priority: float = 0, order: int = 0) -> None:
         """Add an item."""
         # The running number keeps the order of equals, and items from being compared.
-        heapq.heappush(self._heap, (-priority, self._count, item))
+        heapq.heappush(self._heap, (-priority, order, self._count, item))
         self._count += 1
 
     def pop(self) -> T:
@@ -40,10 +40,10 @@ class PriorityQueue(Generic[T]):
         Raises:
             IndexError: there is none.
         """
-        return heapq.heappop(self._heap)[2]
+        return heapq.heappop(self._heap)[3]
 
     def clear(self) -> list[T]:
         """Take all, the greatest priority first."""
-        items = [item for _, _, item in sorted(self._heap, key=lambda entry: entry[:2])]
+        items = [item for _, _, _, item in sorted(self._heap, key=lambda entry: entry[:3])]
         self._heap.clear()
         return items

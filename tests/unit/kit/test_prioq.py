@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from vcache.kit.prioq import PriorityQueue
 
 
-@given(st.lists(st.integers(-3, 3)))
-def test_the_greatest_comes_first_and_equals_in_their_order(priorities: list[int]):
-    """As a stable sort would have it."""
-    queue: PriorityQueue[tuple[int, int]] = PriorityQueue()
-    items = [(priority, number) for number, priority in enumerate(priorities)]
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(-2, 2))))
+def test_the_greatest_comes_first_and_equals_in_their_order(wishes: list[tuple[int, int]]):
+    """As a stable sort by priority and order would have it."""
+    queue: PriorityQueue[tuple[int, int, int]] = PriorityQueue()
+    items = [(priority, order, number) for number, (priority, order) in enumerate(wishes)]
     for item in items:
-        queue.push(item, priority=item[0])
+        queue.push(item, priority=item[0], order=item[1])
     assert len(queue) == len(items)
-    assert [queue.pop() for _ in items] == sorted(items, key=lambda item: -item[0])
+    assert [queue.pop() for _ in items] == sorted(items, key=lambda item: (-item[0], item[1]))
 
 
 def test_items_are_never_compared():

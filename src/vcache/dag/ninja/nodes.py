@@ -87,6 +87,7 @@ def make_node(edge: Edge, *, base: str, root: str) -> Node:
         is_generator=is_generator,
         is_restat=bool(expansion.lookup("restat")),
         place=f"{edge.file}:{edge.line}",
+        order=edge.number,
     )
     _EDGE.__set__(node, edge)
     return node

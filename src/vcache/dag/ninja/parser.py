@@ -100,6 +100,7 @@ class _File:
         for path in edge.outs:
             manifest.producers[path] = edge
         edge.file, edge.line = self._name, self._line
+        edge.number = len(manifest.edges)
         manifest.edges.append(edge)
         return True
 
@@ -292,6 +293,7 @@ class _File:
         edge.checks = self._evaluated(edge, checks)
         self._settle_phony(edge)
         self._settle_dyndep(edge)
+        edge.number = len(self._manifest.edges)
         self._manifest.edges.append(edge)
 
     def _evaluated(self, edge: Edge, texts: list[Text]) -> tuple[str, ...]:

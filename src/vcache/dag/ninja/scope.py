@@ -114,12 +114,13 @@ class Edge:
     Attributes:
         own: its variables, as lines that hold no "$", or as a mapping; None for no variables.
         file: the manifest it stands in, and `line` where.
+        number: its place among all edges of the manifest.
         made: the node made of it.
     """
 
     __slots__ = (
-        "after", "checks", "dyndep", "file", "hidden_ins", "hidden_outs", "ins", "line", "made", "outs",
-        "own", "pool", "rule", "scope",
+        "after", "checks", "dyndep", "file", "hidden_ins", "hidden_outs", "ins", "line", "made", "number",
+        "outs", "own", "pool", "rule", "scope",
     )  # fmt: skip
 
     def __init__(self, rule: Rule, scope: Scope, own: str | dict[str, str] | None) -> None:
@@ -127,7 +128,7 @@ class Edge:
         self.scope = scope
         self.own = own
         self.file = ""
-        self.line = 0
+        self.line = self.number = 0
         self.outs: tuple[str, ...] = ()
         self.hidden_outs = 0
         self.ins: tuple[str, ...] = ()
