@@ -46,6 +46,7 @@ class Calls:
 
     Attributes:
         waited_s: what callers have spent waiting, for turns and answers.
+        opens: how often an operation from here has opened the breaker.
 
     Threads: all operations.
     """
@@ -57,6 +58,7 @@ class Calls:
         self._backoff = Backoff(limits.retries, base_s=0.05, most_s=1.0)
         self._silent_since_s: float | None = None
         self.waited_s = 0.0
+        self.opens = 0
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -181,7 +183,9 @@ class Calls:
             return None
         is_late = isinstance(error, Late)
         words = str(error) or type(error).__name__
-        if self._breaker.fail(words, is_slow=is_late) or is_late or self._breaker.state.is_open:
+        has_opened = self._breaker.fail(words, is_slow=is_late)
+        self.opens += has_opened
+        if has_opened or is_late or self._breaker.state.is_open:
             return None
         if not (getattr(error, "retryable", False) or isinstance(error, OSError)):
             return None

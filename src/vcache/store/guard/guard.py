@@ -225,7 +225,9 @@ class GuardedStore:
 
     def telemetry(self) -> Telemetry:
         """All that was counted in this process, for metrics."""
-        return self._counts.snapshot(sent=self._outbox.sent, waited_s=self._calls.waited_s)
+        return self._counts.snapshot(
+            sent=self._outbox.sent, opens=self._calls.opens, waited_s=self._calls.waited_s
+        )
 
     def trouble(self) -> str | None:
         """Why the remote is not asked for now, if so."""

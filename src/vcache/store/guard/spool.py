@@ -95,11 +95,14 @@ class Spool:
         size = sum(memoryview(piece).nbytes for piece in pieces)
         if not self._has_room(size):
             return False
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
         # Of two puts of one key the later has the later name, and is what `own` knows.
         with self._lock:
             name = self._next.text()
-        write_atomic(f"{self.directory}/{name}", pieces, mode=0o600)
+        try:
+            write_atomic(f"{self.directory}/{name}", pieces, mode=0o600)
+        except FileNotFoundError:
+            os.makedirs(self.directory, mode=0o700, exist_ok=True)
+            write_atomic(f"{self.directory}/{name}", pieces, mode=0o600)
         with self._lock:
             self._bytes += max(size, _BLOCK_BYTES)
             if self.own.get(key, "") < name:

@@ -16,7 +16,7 @@ class Telemetry:
         unasked: misses for which the remote was not asked: the breaker was open, or the bandwidth used up.
         read_bytes, sent_bytes: heads and bodies that came and went.
         faults: operations that failed.
-        opens: openings of the breaker that this process met with.
+        opens: how often this process has opened the breaker.
         corrupt: records that were damaged, or another key's.
         refused: records that are not trusted.
         spooled: puts and deletions that were written to the spool.
@@ -54,11 +54,11 @@ class Counts:
         self.faults = self.opens = self.corrupt = self.refused = 0
         self.spooled = self.sent = self.dropped = 0
 
-    def snapshot(self, *, sent: int, waited_s: float) -> Telemetry:
+    def snapshot(self, *, sent: int, opens: int, waited_s: float) -> Telemetry:
         """What was counted so far.
 
         Args:
-            sent: what a sender has counted for itself.
+            sent, opens, waited_s: what others have counted.
         """
         return Telemetry(
             hits=self.hits,
@@ -67,7 +67,7 @@ class Counts:
             read_bytes=self.read_bytes,
             sent_bytes=self.sent_bytes,
             faults=self.faults,
-            opens=self.opens,
+            opens=self.opens + opens,
             corrupt=self.corrupt,
             refused=self.refused,
             spooled=self.spooled,

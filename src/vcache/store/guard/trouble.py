@@ -54,8 +54,6 @@ class Trouble:
     def fault(self, error: Exception) -> None:
         """An operation failed."""
         self._counts.faults += 1
-        if self._breaker.state.is_open:
-            self._counts.opens += 1
         self._tell(words_of(error))
 
     def sound(self) -> None:
