@@ -69,13 +69,20 @@ class Gradle:
 
 def cost_in(head: bytes) -> int:
     """How long the task ran, in ns, as METADATA at the beginning of a tar says; 0 where it does not."""
-    from tarfile import HeaderError, TarInfo
+    from tarfile import XHDTYPE, HeaderError, TarInfo
 
-    try:
-        member = TarInfo.frombuf(head[:_TAR_BLOCK_BYTES], "utf-8", "surrogateescape")
-    except HeaderError:
-        return 0
+    place = 0
+    while True:
+        content = place + _TAR_BLOCK_BYTES
+        try:
+            member = TarInfo.frombuf(head[place:content], "utf-8", "surrogateescape")
+        except HeaderError:
+            return 0
+        if member.type != XHDTYPE:
+            break
+        # Gradle's tars have times in fractions, which take a header of their own before each member.
+        place = content + -(-member.size // _TAR_BLOCK_BYTES) * _TAR_BLOCK_BYTES
     if member.name != "METADATA":
         return 0
-    match = _TIME.search(head[_TAR_BLOCK_BYTES : _TAR_BLOCK_BYTES + member.size])
+    match = _TIME.search(head[content : content + member.size])
     return 0 if match is None else int(match[1]) * 1_000_000

@@ -5,28 +5,31 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.server.dialects.asking import READER
-from tests.unit.server.dialects.bodies import tar_gz
+from tests.unit.server.dialects.bodies import tar, tar_gz
 from vcache.server.dialects.gradle import Gradle, cost_in
 from vcache.server.refused import Refusal, Refused
 
 PATH = "/gradle/0123456789abcdef0123456789abcdef"
 METADATA = b"#Sat Nov 21 18:00:00 UTC 2026\ncreationTime=1\nexecutionTime=1234\ntype=JavaCompile\n"
-BODY = tar_gz({"METADATA": METADATA, "property-destinationDir/A.class": bytes(5000)})
+MEMBERS = {"METADATA": METADATA, "property-destinationDir/A.class": bytes(5000)}
+BODY = tar_gz(MEMBERS)
 
 
-def test_an_artifact_is_given_back_and_its_time_is_known(asker) -> None:
-    """`executionTime` is what a hit saves."""
+@pytest.mark.parametrize("mtime", [0, 1795285788.6549997], ids=["plain", "fractions"])
+def test_an_artifact_is_given_back_and_its_time_is_known(asker, mtime) -> None:
+    """`executionTime` is what a hit saves, whether or not a header with fractions of times is before it."""
+    body = tar_gz(MEMBERS, mtime=mtime)
     ask = asker(Gradle())
     assert ask("GET", PATH).status == 404
-    assert ask("PUT", PATH, BODY, pieces=64).status == 201
-    assert ask("PUT", PATH, BODY).status == 204
+    assert ask("PUT", PATH, body, pieces=64).status == 201
+    assert ask("PUT", PATH, body).status == 204
     reply = ask("GET", PATH)
-    assert (reply.status, reply.body) == (200, BODY)
+    assert (reply.status, reply.body) == (200, body)
     assert reply.headers["content-type"] == "application/vnd.gradle.build-cache-artifact.v1"
     assert ask.entry("gradle", PATH[8:]).cost_ns == 1_234_000_000
 
 
-@pytest.mark.parametrize("head", [b"", b"x" * 512, b"\0" * 600, tar_gz({"METADATA": METADATA})])
+@pytest.mark.parametrize("head", [b"", b"x" * 512, b"\0" * 600, BODY, tar(MEMBERS, mtime=0.5)[:900]])
 def test_a_time_that_is_not_told_is_none(head) -> None:
     """No tar, another one, or one that is still packed."""
     assert cost_in(head) == 0
