@@ -25,6 +25,7 @@ __all__ = [
     "RedisServer",
     "S3Server",
     "Script",
+    "SftpServer",
     "VcacheServer",
     "buildbox_casd",
     "certificates",
@@ -37,6 +38,7 @@ __all__ = [
     "raw_http",
     "redis_server",
     "running",
+    "sftp_server",
     "vcache_serve",
     "wait_until",
 ]
@@ -131,49 +133,33 @@ class SftpServer(NamedTuple):
     root: Path
 
 
+_SFTP = """
+import asyncio, os, sys
+import asyncssh
+
+class OneUser(asyncssh.SSHServer):
+    def password_auth_supported(self):
+        return True
+    def validate_password(self, username, password):
+        return (username, password) == ("tester", "right")
+
+async def main(port, root):
+    server = await asyncssh.listen(
+        "127.0.0.1", port, server_factory=OneUser,
+        server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
+        sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=os.fsencode(root)))
+    await server.wait_closed()
+
+asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
+"""
+
+
 @contextmanager
 def sftp_server(root: Path) -> Iterator[SftpServer]:
-    """A server of SFTP in a thread of this process, for which a directory is all that there is."""
-    import asyncio
-    import threading
-
-    import asyncssh
-
-    class OneUser(asyncssh.SSHServer):
-        def password_auth_supported(self) -> bool:
-            return True
-
-        def validate_password(self, username: str, password: str) -> bool:
-            return (username, password) == ("tester", "right")
-
-    async def listen() -> asyncssh.SSHAcceptor:
-        return await asyncssh.listen(
-            "127.0.0.1",
-            0,
-            server_factory=OneUser,
-            server_host_keys=[asyncssh.generate_private_key("ssh-ed25519")],
-            sftp_factory=lambda channel: asyncssh.SFTPServer(channel, chroot=os.fsencode(root)),
-        )
-
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="sftp", daemon=True)
-    thread.start()
-    listener = asyncio.run_coroutine_threadsafe(listen(), loop).result(_START_S)
-    try:
-        yield SftpServer(listener.get_port(), "tester", "right", root)
-    finally:
-
-        async def end() -> None:
-            listener.close()
-            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in others:
-                task.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(end(), loop).result(_START_S)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_START_S)
-        loop.close()
+    """asyncssh, for which a directory is all that there is."""
+    port = free_port()
+    with running([sys.executable, "-W", "ignore", "-c", _SFTP, str(port), root], port):
+        yield SftpServer(port, "tester", "right", root)
 
 
 # -- S3 -------------------------------------------------------------------------------------------

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from pkgutil import resolve_name
+from typing import ClassVar
 from uuid import uuid4
 
 import pytest
@@ -55,7 +57,12 @@ class TestLocal(Lasting):
         return f"fs+file://{tmp_path}/a [b] *c/cache"
 
 
-class TestSftp(Lasting):
+class OverSsh(Lasting):
+    """A server of SFTP. fsspec takes sshfs for it where that is installed, else paramiko."""
+
+    kind: ClassVar[str]
+    options: ClassVar[str]
+
     @pytest.fixture(scope="class")
     @classmethod
     def server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SftpServer]:
@@ -65,5 +72,17 @@ class TestSftp(Lasting):
     @pytest.fixture
     def address(self, server: SftpServer, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setenv("SFTP_PASSWORD", server.password)
-        options = "password_env=SFTP_PASSWORD&look_for_keys=false&allow_agent=false"
-        return f"fs+sftp://{server.user}@127.0.0.1:{server.port}/{uuid4().hex}/cache?{options}"
+        monkeypatch.setattr("fsspec.get_filesystem_class", lambda _: resolve_name(self.kind))
+        place = f"{server.user}@127.0.0.1:{server.port}/{uuid4().hex}/cache"
+        return f"fs+sftp://{place}?password_env=SFTP_PASSWORD&{self.options}"
+
+
+class TestParamiko(OverSsh):
+    kind = "fsspec.implementations.sftp:SFTPFileSystem"
+    options = "look_for_keys=false&allow_agent=false"
+
+
+@pytest.mark.slow
+class TestSshfs(OverSsh):
+    kind = "sshfs:SSHFileSystem"
+    options = "max_sessions=8"

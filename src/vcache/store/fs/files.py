@@ -29,6 +29,7 @@ T = TypeVar("T")
 _INSTANCES: Final = 8
 _WAIT_S: Final = 60.0
 _FEW: Final = 4
+_TRIES: Final = 4
 # A PUT makes an object visible as a whole, and there is no rename that is not a copy.
 _OBJECT_STORES: Final = frozenset(
     "abfs abfss adl az gcs gs memory oci ocilake oss r2 s3 s3a tos wasb wasbs".split()
@@ -117,9 +118,7 @@ class Files:
     def close(self) -> None:
         """End all connections. May be called again."""
         self._pool.close()
-        shared, self._shared = self._shared, None
-        if shared is not None and shared[0] == os.getpid():
-            _end(shared[1])
+        self._shared = None  # an asynchronous one ends what it has in its own loop, when it is collected
 
     def _written(self, fs: Any, path: str, content: bytes) -> None:
         if self.publishing is Publishing.PUT:
@@ -136,15 +135,14 @@ class Files:
 
     def _fill(self, fs: Any, path: str, content: bytes) -> None:
         """Write a file; its directory is made when that turns out to be absent."""
-        try:
-            _put(fs, path, content)
-        except FileNotFoundError:
-            directory = path.rpartition("/")[0]
+        for _ in range(_TRIES):
             try:
-                fs.makedirs(directory, exist_ok=True)
-            except OSError:  # another process made it meanwhile, or the next line says what is wrong
-                pass
-            _put(fs, path, content)
+                return _put(fs, path, content)
+            except FileNotFoundError:
+                # Who makes the same directories at the same time makes this fail half way.
+                with suppress(OSError):
+                    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        return _put(fs, path, content)
 
     def _each(self, work: Callable[[A], T], things: Sequence[A]) -> list[T]:
         if len(things) <= _FEW or self._mount.protocol in _LOCAL:
@@ -178,6 +176,10 @@ class Files:
     def _give(self, fs: Any, *, is_sound: bool) -> None:
         if not self._is_async:
             self._pool.give(fs, is_sound=is_sound)
+        elif not is_sound:
+            shared = self._shared
+            if shared is not None and shared[1] is fs:
+                self._shared = None
 
     def _one(self) -> Any:
         shared = self._shared
@@ -267,7 +269,7 @@ def _absent(work: Callable[[], T]) -> T | None:
 
 
 def _end(fs: Any) -> None:
-    """Close the connections that a file system of fsspec has; most have none of their own."""
+    """Close the connections that a synchronous file system has; most have none of their own."""
     for name in ("ftp", "client"):
         close = getattr(getattr(fs, name, None), "close", None)
         if close is not None:
