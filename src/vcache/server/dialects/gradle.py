@@ -78,6 +78,8 @@ def cost_in(head: bytes) -> int:
             member = TarInfo.frombuf(head[place:content], "utf-8", "surrogateescape")
         except HeaderError:
             return 0
+        if member.size < 0:  # which one of the two ways to write a size allows
+            return 0
         if member.type != XHDTYPE:
             break
         # Gradle's tars have times in fractions, which take a header of their own before each member.

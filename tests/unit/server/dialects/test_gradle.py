@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tarfile
+
 import pytest
 
 from tests.unit.server.dialects.asking import READER
@@ -33,6 +35,13 @@ def test_an_artifact_is_given_back_and_its_time_is_known(asker, mtime) -> None:
 def test_a_time_that_is_not_told_is_none(head) -> None:
     """No tar, another one, or one that is still packed."""
     assert cost_in(head) == 0
+
+
+def test_a_header_with_a_negative_length_ends_the_search() -> None:
+    """It would lead back to itself for ever."""
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, -512
+    assert cost_in(header.tobuf(tarfile.GNU_FORMAT) * 3) == 0
 
 
 def test_a_task_without_metadata_costs_nothing(asker) -> None:
