@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crew import Child
-from tests.servers import Certificates, RawServer, certificates, nginx, raw_http
+from tests.servers import Certificates, RawRequest, RawServer, certificates, nginx, raw_http
 from vcache.entry import make_key
 from vcache.errors import ConfigError, StoreError, StoreFull
 from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.http import open_url
+from vcache.store.http.client import Answer, HttpClient, Request
 from vcache.testing.records import body_of, make_record, named
 
 KEY, RECORD = named("k")
@@ -133,8 +136,8 @@ def test_a_forked_child_leaves_the_connections_of_its_parent(secure: str, papers
 def test_a_forked_child_makes_its_own_connections() -> None:
     """No two processes ever speak on one connection."""
 
-    def script(connection: object, request: object) -> bool:
-        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")  # type: ignore[attr-defined]
+    def script(connection: socket.socket, request: RawRequest) -> bool:
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         return True
 
     server: RawServer
@@ -168,6 +171,38 @@ def test_a_killed_child_does_not_hold_the_parent_up(secure: str, papers: Certifi
         assert record.body == RECORD.body
 
 
+# -- signals -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_many", [False, True])
+def test_an_interrupt_is_one(is_many: bool) -> None:
+    """Ctrl-C in the middle of an answer is raised at once, and the client is of use afterwards."""
+
+    def script(connection: socket.socket, request: RawRequest) -> bool:
+        if request.line.startswith("HEAD"):
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+            return True
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        os.kill(os.getpid(), signal.SIGINT)
+        while True:
+            connection.sendall(bytes(100))
+            time.sleep(0.01)  # the answer is still coming when the signal does
+
+    with raw_http(script) as server:
+        client = HttpClient(server.address, timeout_s=30)
+        started_s = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            if is_many:
+                client.many([Request("GET", "/"), Request("GET", "/")])
+            else:
+                client.request("GET", "/")
+        assert time.monotonic() - started_s < 10
+        assert client.request("HEAD", "/").status == 404
+        (answer,) = client.many([Request("HEAD", "/")])
+        assert isinstance(answer, Answer)
+        client.close()
+
+
 # -- limits --------------------------------------------------------------------------------
 
 
@@ -198,8 +233,8 @@ def test_a_server_that_ends_is_found_out_and_found_again(tmp_path: Path) -> None
 def test_a_connection_that_was_closed_meanwhile_is_replaced() -> None:
     """A server that ends idle connections is asked again over a new one, without an error."""
 
-    def script(connection: object, request: object) -> bool:
-        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")  # type: ignore[attr-defined]
+    def script(connection: socket.socket, request: RawRequest) -> bool:
+        connection.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         return False  # without having said so
 
     with raw_http(script) as server, opened(server.address) as store:
