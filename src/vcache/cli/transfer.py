@@ -97,6 +97,7 @@ def pull(
 
     with setup.open(has_remotes=False) as cache, _remote(setup, remote, writes=False) as store:
         _require_writable(cache)
+        faults = store.counters().faults
         if not (store.info.is_listed or since):
             raise UsageError(
                 f"{store.info.url} cannot list what it holds: say what to fetch with --since RUN"
@@ -105,6 +106,9 @@ def pull(
         sink = StoreSink(cache.store, after=cache.keep_budget)
         with _bar(setup, "fetching") as step:
             report = send(store, keys, sink, total=total, is_dry_run=dry_run, progress=step)
+        if store.counters().faults > faults and not report.stopped:
+            # What it did not tell of looks as if it were not there.
+            report.stopped = f"{store.info.url} failed now and then: start again for what is missing"
     return _tell(setup, report, "would fetch" if dry_run else "fetched")
 
 

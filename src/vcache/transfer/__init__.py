@@ -7,8 +7,8 @@ and commands.
 from __future__ import annotations
 
 from vcache.transfer.archive import Writer, receive
-from vcache.transfer.choosing import everything, outputs_of, tagged, with_referents
-from vcache.transfer.moving import Lost, Pace, Report, StoreSink, send
+from vcache.transfer.choosing import Pace, everything, outputs_of, tagged, with_referents
+from vcache.transfer.moving import Lost, Report, StoreSink, send
 
 __all__ = [
     "Lost",

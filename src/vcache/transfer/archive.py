@@ -19,8 +19,8 @@ from vcache.store.base import Store
 from vcache.store.checking import verified
 from vcache.store.objects import frame, unpack
 from vcache.store.tiers import entry_of, missing_in
-from vcache.transfer.choosing import OUTPUTS, PRIVATE
-from vcache.transfer.moving import BATCH_BYTES, BATCH_KEYS, Lost, Progress, Report, StoreSink, place
+from vcache.transfer.choosing import BATCH_BYTES, BATCH_KEYS, OUTPUTS, PRIVATE
+from vcache.transfer.moving import Lost, Progress, Report, StoreSink, place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

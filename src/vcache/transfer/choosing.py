@@ -5,7 +5,7 @@ It knows how a result tells its outputs, and nothing of where records go.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from vcache import serialize
@@ -18,12 +18,16 @@ from vcache.store.checking import verified
 from vcache.store.tiers import entries_of, get_each, is_far
 
 __all__ = [
+    "BATCH_BYTES",
+    "BATCH_KEYS",
     "OUTPUTS",
     "PRIVATE",
+    "Pace",
     "batches",
     "entries",
     "everything",
     "got",
+    "in_turns",
     "outputs_of",
     "tagged",
     "with_referents",
@@ -33,7 +37,10 @@ OUTPUTS: Final = make_key(b"", namespace=".outputs")
 PRIVATE: Final = b".digests\0"
 """What a stat signature tells of a file of this machine: true nowhere else, and not to be believed."""
 _BEGINS: Final = b"\xa5value"  # a mapping of few, the first of which is that
-_BATCH_KEYS: Final = 1000
+BATCH_KEYS: Final = 1000
+BATCH_BYTES: Final = 16 << 20
+"""What is held at once."""
+_FIRST_KEYS: Final = 16  # of a store that does not say how large things are
 _DIGEST_BYTES: Final = 32
 _NO_FILE: Final = 0o1000  # from here on a mode says that it is a link or a directory
 
@@ -59,9 +66,9 @@ def tagged(source: Store, *, namespace: str | None, tags: Collection[str] = ()) 
     prefix = b"" if namespace is None else make_key("", namespace=namespace)[:-1]
     if not wanted:
         return (key for key in source.scan(prefix) if key[:1] != b".")
-    return (
-        entry.key for entry in entries_of(source, prefix) if entry.key[:1] != b"." and entry.tags & wanted
-    )
+    keys = (key for key in source.scan(prefix) if key[:1] != b".")
+    found = _entries_in_turns(source, keys) if is_far(source) else entries_of(source, prefix)
+    return (entry.key for entry in found if entry.key[:1] != b"." and entry.tags & wanted)
 
 
 def with_referents(source: Store, results: Iterable[Key]) -> list[Key]:
@@ -138,8 +145,46 @@ def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
         if key.startswith(PRIVATE):
             continue
         batch.append(key)
-        if len(batch) == _BATCH_KEYS:
+        if len(batch) == BATCH_KEYS:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+class Pace:
+    """How many records to ask for at once of who does not say how large they are.
+
+    Args:
+        most_bytes: what a batch is to hold at most, if the next records are as large as the last.
+
+    Attributes:
+        size: that number.
+    """
+
+    def __init__(self, most_bytes: int = BATCH_BYTES, *, first: int = _FIRST_KEYS) -> None:
+        self._most_bytes, self.size = most_bytes, first
+
+    def saw(self, records: Mapping[Key, Record]) -> int:
+        """Learn from a batch; the bytes of its bodies."""
+        n_bytes = sum(memoryview(record.body).nbytes for record in records.values())
+        fitting = self._most_bytes * max(len(records), 1) // (n_bytes + 1)
+        self.size = max(min(fitting, BATCH_KEYS, self.size * 8), 1)
+        return n_bytes
+
+
+def in_turns(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
+    """The records of keys, as many at once as the last ones let expect to fit."""
+    at, pace = 0, Pace()
+    while at < len(keys):
+        asked = keys[at : at + pace.size]
+        group = got(source, asked)
+        yield group
+        at += len(asked)
+        pace.saw(group)
+
+
+def _entries_in_turns(source: Store, keys: Iterable[Key]) -> Iterator[Entry]:
+    for batch in batches(keys):
+        for records in in_turns(source, batch):
+            yield from (record.entry() for record in records.values())

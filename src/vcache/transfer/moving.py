@@ -14,13 +14,10 @@ from vcache.errors import DecodeError, StoreClosed, StoreError
 from vcache.kit.data import NamedTuple, dataclass, field
 from vcache.store.base import Listing, Store
 from vcache.store.tiers import entry_of, is_far, lent, missing_in, put_each
-from vcache.transfer.choosing import batches, entries, got, outputs_of
+from vcache.transfer.choosing import BATCH_BYTES, batches, entries, got, in_turns, outputs_of
 
 __all__ = [
-    "BATCH_BYTES",
-    "BATCH_KEYS",
     "Lost",
-    "Pace",
     "Progress",
     "Report",
     "Sink",
@@ -30,11 +27,7 @@ __all__ = [
     "send",
 ]
 
-BATCH_KEYS: Final = 1000
-BATCH_BYTES: Final = 16 << 20
-"""What is held at once."""
 _LARGE_BYTES: Final = 1 << 20
-_FIRST_KEYS: Final = 16  # of a store that does not say how large things are
 _HOPELESS: Final = 3
 
 Progress = Callable[[int, int], None]
@@ -237,7 +230,7 @@ def _trouble(source: Store) -> str | None:
 def _groups(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
     """The records of keys, as many at once as may be held."""
     if is_far(source) or not isinstance(source, Listing):
-        yield from _groups_unmeasured(source, keys)
+        yield from in_turns(source, keys)
         return
     group: list[Key] = []
     held_bytes = 0
@@ -257,37 +250,6 @@ def _groups(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
             group, held_bytes = [], 0
     if group:
         yield got(source, group)
-
-
-def _groups_unmeasured(source: Store, keys: Sequence[Key]) -> Iterator[dict[Key, Record]]:
-    at, pace = 0, Pace()
-    while at < len(keys):
-        asked = keys[at : at + pace.size]
-        group = got(source, asked)
-        yield group
-        at += len(asked)
-        pace.saw(group)
-
-
-class Pace:
-    """How many records to ask for at once of who does not say how large they are.
-
-    Args:
-        most_bytes: what a batch is to hold at most, if the next records are as large as the last.
-
-    Attributes:
-        size: that number.
-    """
-
-    def __init__(self, most_bytes: int = BATCH_BYTES, *, first: int = _FIRST_KEYS) -> None:
-        self._most_bytes, self.size = most_bytes, first
-
-    def saw(self, records: Mapping[Key, Record]) -> int:
-        """Learn from a batch; the bytes of its bodies."""
-        n_bytes = sum(memoryview(record.body).nbytes for record in records.values())
-        fitting = self._most_bytes * max(len(records), 1) // (n_bytes + 1)
-        self.size = max(min(fitting, BATCH_KEYS, self.size * 8), 1)
-        return n_bytes
 
 
 def _is_over(entry: Entry) -> bool:

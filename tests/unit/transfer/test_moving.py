@@ -15,13 +15,27 @@ from vcache.store.disk import DiskStore
 from vcache.store.memory import MemoryStore
 from vcache.testing import FaultyStore, make_record
 from vcache.transfer import StoreSink, everything, outputs_of, send, tagged, with_referents
-from vcache.transfer.moving import BATCH_KEYS
+from vcache.transfer.choosing import BATCH_KEYS
 
 DOWN = StoreUnavailable("down")
 
 
 def far(**claims: bool) -> FaultyStore:
     return FaultyStore(MemoryStore(), **{"is_trusted": False, "is_shared": True, **claims})  # type: ignore[arg-type]
+
+
+class Batching(FaultyStore):
+    """A far store that gives many records for the price of one."""
+
+    def __init__(self) -> None:
+        super().__init__(MemoryStore(), is_trusted=False)
+
+    def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+        self._enter("get_many")
+        return {key: record for key in keys if (record := self.inner.get(key)) is not None}
+
+    def put_many(self, records: Mapping[Key, Record]) -> None:
+        raise AssertionError
 
 
 def content(store: Store) -> dict[Key, bytes]:
@@ -283,3 +297,29 @@ def test_a_sink_that_cannot_be_asked_ends_it() -> None:
     source.put(make_key("a"), make_record(make_key("a")))
     report = send(source, everything(source), Deaf(MemoryStore()))
     assert (report.moved, report.stopped) == (0, "down")
+
+
+def test_labels_of_a_far_store_are_read_in_batches() -> None:
+    """Who looks for a label there pays a few round trips, not one for each entry."""
+    source = Batching()
+    for number in range(1000):
+        tags = frozenset({"red"}) if number % 10 == 0 else frozenset()
+        source.inner.put(make_key(str(number)), make_record(make_key(str(number)), tags=tags))
+    assert len(list(tagged(source, namespace=None, tags=["red"]))) == 100
+    assert (source.calls["get_many"], source.calls["get"]) == (3, 0)
+
+
+def test_a_source_that_is_not_asked_any_more_ends_it() -> None:
+    """What did not come through no fault of its own is not called gone."""
+
+    class Troubled(Batching):
+        def trouble(self) -> str | None:
+            return "it does not answer"
+
+        def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
+            return {}
+
+    source = Troubled()
+    source.inner.put(make_key("a"), make_record(make_key("a")))
+    report = send(source, everything(source), StoreSink(MemoryStore()))
+    assert (report.lost, report.stopped) == ([], "it does not answer")
