@@ -155,4 +155,5 @@ class Site:
         return ["/" + "/".join(parts[:count]) + "/" for count in range(len(parts), 0, -1)] + ["/"]
 
     def _note(self, answer: Answer) -> None:
-        self._is_own = answer.headers.get("server", "").startswith("vcache/")
+        if answer.status < 500:  # otherwise it may be who stands before the server
+            self._is_own = answer.headers.get("server", "").startswith("vcache/")
