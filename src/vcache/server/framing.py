@@ -1,8 +1,8 @@
 """Whether a body is whole, by the framing that its client gives it: gzip, Zstandard, zip.
 
 A truncated or damaged artifact that is kept breaks every later build. What is inside is unpacked to
-nowhere, in steps: nothing is believed of it, and no more than a bound is looked at. What lies beyond the
-bound, as in a bomb, is taken as it is: nobody here unpacks it. It must not know dialects.
+nowhere, in steps: nothing is believed of it, and no more of it is looked at than 100 times what came and a
+little. What lies beyond, as in a bomb, is taken as it is: nobody here unpacks it. It must not know dialects.
 """
 
 from __future__ import annotations
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 __all__ = ["GzipCheck", "ZipInspector", "ZstdCheck"]
 
-_BOUND_BYTES: Final = 1 << 30
+# Work is bounded by what was sent: sources and objects compress to a tenth, never to a hundredth.
+_MOST_TIMES: Final = 100
+_SLACK_BYTES: Final = 64 << 20
 _STEP_BYTES: Final = 256 << 10
 _WITH_GZIP_HEADER: Final = 16 + zlib.MAX_WBITS
 _ZIP_END: Final = b"PK\5\6"
 _ZIP_END_BYTES: Final = 22  # without the comment
 _ZIP_START: Final = b"PK\3\4"
 _ENCRYPTED: Final = 1
+_MOST_COMMENT_BYTES: Final = 65_535
+_MOST_DIRECTORY_BYTES: Final = 4 << 20  # 60,000 members: each takes 20 µs and 500 bytes here
 
 
 class _BoundReachedError(Exception):
@@ -39,14 +43,14 @@ class _Unpacking:
 
     Args:
         head_bytes: how much of the beginning of the content is kept in `head`.
-        bound_bytes: how much content is unpacked at most.
+        slack_bytes: how much content is unpacked at most, beside 100 times what came.
     """
 
     __slots__ = ("_bound_bytes", "_head_bytes", "_is_done", "head", "seen_bytes")
     format = ""
 
-    def __init__(self, *, head_bytes: int = 0, bound_bytes: int = _BOUND_BYTES) -> None:
-        self._head_bytes, self._bound_bytes = head_bytes, bound_bytes
+    def __init__(self, *, head_bytes: int = 0, slack_bytes: int = _SLACK_BYTES) -> None:
+        self._head_bytes, self._bound_bytes = head_bytes, slack_bytes
         self._is_done = False
         self.head = b""
         self.seen_bytes = 0
@@ -60,7 +64,9 @@ class _Unpacking:
         if self._is_done:
             return
         try:
-            self._step(memoryview(chunk))
+            data = memoryview(chunk)
+            self._bound_bytes += _MOST_TIMES * data.nbytes
+            self._step(data)
         except _BoundReachedError:
             self._is_done = True
         except (ValueError, zlib.error) as error:
@@ -95,8 +101,8 @@ class GzipCheck(_Unpacking):
     __slots__ = ("_member",)
     format = "gzip"
 
-    def __init__(self, *, head_bytes: int = 0, bound_bytes: int = _BOUND_BYTES) -> None:
-        super().__init__(head_bytes=head_bytes, bound_bytes=bound_bytes)
+    def __init__(self, *, head_bytes: int = 0, slack_bytes: int = _SLACK_BYTES) -> None:
+        super().__init__(head_bytes=head_bytes, slack_bytes=slack_bytes)
         self._member: zlib._Decompress | None = None
 
     def _step(self, data: memoryview) -> None:
@@ -119,10 +125,10 @@ class ZstdCheck(_Unpacking):
     __slots__ = ("_steps",)
     format = "zstd"
 
-    def __init__(self, *, head_bytes: int = 0, bound_bytes: int = _BOUND_BYTES) -> None:
+    def __init__(self, *, head_bytes: int = 0, slack_bytes: int = _SLACK_BYTES) -> None:
         from vcache.serialize.foreign import ZstdSteps
 
-        super().__init__(head_bytes=head_bytes, bound_bytes=bound_bytes)
+        super().__init__(head_bytes=head_bytes, slack_bytes=slack_bytes)
         self._steps: ZstdSteps = ZstdSteps(self._take)
 
     def _step(self, data: memoryview) -> None:
@@ -138,10 +144,10 @@ class ZipInspector:
     What does not begin like a zip is none of its business.
     """
 
-    __slots__ = ("_bound_bytes",)
+    __slots__ = ("_slack_bytes",)
 
-    def __init__(self, *, bound_bytes: int = _BOUND_BYTES) -> None:
-        self._bound_bytes = bound_bytes
+    def __init__(self, *, slack_bytes: int = _SLACK_BYTES) -> None:
+        self._slack_bytes = slack_bytes
 
     def inspect(self, content: bytes | Path) -> None:
         """Look at all members.
@@ -160,24 +166,34 @@ class ZipInspector:
     def _look(self, file: IO[bytes]) -> None:
         import zipfile  # 4 ms, for who takes zips in
 
+        size = file.seek(0, io.SEEK_END)
+        if _directory_bytes(file, size) > _MOST_DIRECTORY_BYTES:
+            return
         try:
-            archive = zipfile.ZipFile(file)
+            with zipfile.ZipFile(file) as archive:
+                members = archive.infolist()
+                starts = [member.header_offset for member in members]
+                if starts and min(starts):
+                    raise ValueError("something is before it")
+                left = self._slack_bytes + _MOST_TIMES * size
+                for member in members:
+                    left -= member.file_size
+                    known = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                    if known and left >= 0 and not member.flag_bits & _ENCRYPTED:
+                        with archive.open(member) as inside:
+                            while inside.read(_STEP_BYTES):
+                                pass
         except zipfile.BadZipFile as error:
             raise ValueError(str(error)) from error
-        with archive:
-            members = archive.infolist()
-            file.seek(-_ZIP_END_BYTES - len(archive.comment), io.SEEK_END)
-            if file.read(len(_ZIP_END)) != _ZIP_END or (members and min(m.header_offset for m in members)):
-                raise ValueError("there is something before or behind it")
-            left = self._bound_bytes
-            for member in members:
-                left -= member.file_size
-                readable = member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-                if left < 0 or not readable or member.flag_bits & _ENCRYPTED:
-                    continue
-                with archive.open(member) as inside:
-                    try:
-                        while inside.read(_STEP_BYTES):
-                            pass
-                    except zipfile.BadZipFile as error:
-                        raise ValueError(str(error)) from error
+
+
+def _directory_bytes(file: IO[bytes], size: int) -> int:
+    """How long the directory of a zip is, as its end says, which has to be the end of the file."""
+    file.seek(max(0, size - _ZIP_END_BYTES - _MOST_COMMENT_BYTES))
+    tail = file.read()
+    start = tail.rfind(_ZIP_END)
+    end = tail[start : start + _ZIP_END_BYTES] if start >= 0 else b""
+    comment_bytes = len(tail) - start - _ZIP_END_BYTES
+    if len(end) < _ZIP_END_BYTES or int.from_bytes(end[20:22], "little") != comment_bytes:
+        raise ValueError("its end is missing, or something is behind it")
+    return int.from_bytes(end[12:16], "little")
