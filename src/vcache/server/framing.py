@@ -173,7 +173,7 @@ class ZipInspector:
             with zipfile.ZipFile(file) as archive:
                 members = archive.infolist()
                 starts = [member.header_offset for member in members]
-                if starts and min(starts):
+                if starts and min(starts) != 0:
                     raise ValueError("something is before it")
                 left = self._slack_bytes + _MOST_TIMES * size
                 for member in members:
