@@ -35,6 +35,7 @@ DEFAULT: Final = "default"
 _PREFIX: Final = "VCACHE_"
 # Read by `load` itself, before there are settings.
 _CONFIG_VARIABLE: Final = "VCACHE_CONFIG"
+_OF_A_SERVER: Final = "VCACHE_SERVE_"
 # Known, but no settings of a cache: looking for near names takes `difflib`, 1 ms.
 _ELSEWHERE: Final = ("VCACHE_ROOT", "VCACHE_CC_LOG", "VCACHE_CC_SHORT")
 PROJECT_FILES: Final = ("vcache.toml", "vcache.json", "vcache.ini", "vcache.yaml", "vcache.yml")
@@ -250,7 +251,7 @@ def _environment_layer(
         if name in known:
             if text:  # an empty variable is an unset one: CI systems cannot unset
                 raw[known[name]] = text
-        elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE:
+        elif name.startswith(_PREFIX) and name != _CONFIG_VARIABLE and not name.startswith(_OF_A_SERVER):
             if name not in _ELSEWHERE:
                 _refuse_slip(name, text)
             ignored.append(name)

@@ -25,6 +25,10 @@ __all__ = ["METRICS", "Described", "Family", "Metrics", "exposition"]
 _TIMES: Final = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _SHORT_TIMES: Final = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 
+_REQUEST_TIMES: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Described:
@@ -80,6 +84,7 @@ METRICS: Final = {
         Described("gauge", "vcache_server_running", "Requests under way.", ("dialect",)),
         Described(
             "histogram", "vcache_server_duration_seconds", "How long a request took.", ("dialect",),
+            bounds=_REQUEST_TIMES,
         ),
         Described("gauge", "vcache_server_connections", "Open connections."),
         Described("gauge", "vcache_tier_entries", "Entries of a tier.", ("tier",)),

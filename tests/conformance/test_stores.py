@@ -16,6 +16,7 @@ from vcache.testing import (
     CollectableTests,
     FaultyStore,
     ListingTests,
+    PresenceTests,
     StoreTests,
     VerifiableTests,
     WatchedTests,
@@ -30,11 +31,11 @@ class TestMemory(StoreTests, BatchesTests, ListingTests):
         store.close()
 
 
-class TestDisk(OnDisk, WatchedTests, CollectableTests, VerifiableTests):
+class TestDisk(OnDisk, PresenceTests, WatchedTests, CollectableTests, VerifiableTests):
     pass
 
 
-class TestDiskOfSmallSegments(OnDisk, WatchedTests, CollectableTests, VerifiableTests):
+class TestDiskOfSmallSegments(OnDisk, PresenceTests, WatchedTests, CollectableTests, VerifiableTests):
     """Many segments instead of one."""
 
     def build(self, directory: Path) -> Store:

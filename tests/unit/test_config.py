@@ -304,3 +304,9 @@ def test_state_lies_where_the_cache_does(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert state_dir() == tmp_path / "cache"
     monkeypatch.setenv("VCACHE_DIR", "")
     assert state_dir() == default_dir()
+
+
+def test_the_variables_of_a_server_are_none_of_a_cache(tmp_path: Path) -> None:
+    """VCACHE_SERVE_… is passed over, without a guess at what was meant"""
+    found = load({}, cwd=tmp_path, environ={"VCACHE_SERVE_DIR": "x", "HOME": str(tmp_path)})
+    assert found.ignored == ()

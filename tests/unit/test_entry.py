@@ -7,8 +7,20 @@ import struct
 
 import pytest
 
-from vcache.entry import FIXED, MAX_KEY_BYTES, Dep, Encoding, Entry, Flag, Record, make_key, split_key
+from vcache.entry import (
+    FIXED,
+    MAX_KEY_BYTES,
+    Dep,
+    Encoding,
+    Entry,
+    Flag,
+    Record,
+    make_key,
+    rekeyed,
+    split_key,
+)
 from vcache.errors import DecodeError, UsageError
+from vcache.kit.data import replace
 
 FULL = Entry(
     key=make_key("name", namespace="ns"),
@@ -132,3 +144,20 @@ def test_entries_are_frozen():
     """Nobody changes an entry under another one."""
     with pytest.raises(dataclasses.FrozenInstanceError):
         FULL.size_bytes = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("other", [b"\0sother", b"@ns/\0sname", b"x" * 5000, b""])
+def test_a_head_under_another_key_is_that_of_the_same_entry_there(other):
+    """rekeyed() changes the key and nothing else"""
+    entry = Entry(
+        make_key("name"), b"d" * 32, 5, codec="pickle", created_ns=1, cost_ns=7, tags=frozenset({"a", "b"}),
+        deps=(Dep("file", "x", b"i"),), meta={"type": "t"},
+    )  # fmt: skip
+    assert rekeyed(entry.encode(), other) == replace(entry, key=other).encode()
+    assert rekeyed(rekeyed(entry.encode(), other), entry.key) == entry.encode()
+
+
+@pytest.mark.parametrize("cut", [0, 10, 95, 100])
+def test_a_head_that_ends_too_soon_has_no_other_key(cut):
+    with pytest.raises(DecodeError):
+        rekeyed(Entry(make_key("n" * 50), b"d" * 32, 5).encode()[:cut], b"k")

@@ -9,25 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final
 
+from vcache.metrics import METRICS
+
 __all__ = ["BOUNDS_S", "Counts", "Slot"]
 
-BOUNDS_S: Final = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    10.0,
-)
+BOUNDS_S: Final = METRICS["vcache_server_duration_seconds"].bounds
 """Upper ends of the buckets of latencies."""
 _BOUNDS_NS: Final = [round(bound * 1e9) for bound in BOUNDS_S]
 

@@ -469,10 +469,10 @@ def _limits(settings: ServeSettings) -> Any:
 
 
 def _grpc(settings: ServeSettings, room: _Room) -> GrpcServer:
-    from importlib import import_module
+    from vcache.server.dialects import reapi
 
     assert settings.grpc is not None
-    server: GrpcServer = import_module("vcache.server.dialects.reapi").start(
+    server: GrpcServer = reapi.start(
         str(settings.grpc),
         room.desk,
         room.authenticator,

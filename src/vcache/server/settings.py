@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -23,7 +24,6 @@ __all__ = ["KEYS", "Address", "NamespaceRule", "ServeSettings", "describe", "loa
 
 _PREFIX: Final = "VCACHE_SERVE_"
 _LEVELS: Final = ("debug", "info", "warning", "error")
-_LOOPBACK: Final = ("127.", "::1", "localhost")
 AccessLog = Literal["off", "sampled", "all"]
 
 
@@ -36,7 +36,12 @@ class Address(NamedTuple):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host.startswith(_LOOPBACK)
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False  # a name: whoever answers for it may say anything
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
