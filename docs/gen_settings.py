@@ -21,7 +21,9 @@ _PAGE: Final = """\
 They hold for the `vcache` command and for `Cache()`. A cache that names its place, such as `Cache("DIR")`, has
 decided and heeds `VCACHE_DISABLE` alone; it keeps to 20 GB. What is given in the call, such as `namespace=`, goes
 before a setting. `memory_bytes` is for `Cache()`: the command has no memory tier. `flags` are
-checked and shown, and change nothing. Without `dir` it is the user's own cache directory, such as `~/.cache/vcache`.
+checked and shown, and change nothing but which tiers and remotes with `?flag=NAME` are used. `remote` takes a list of
+addresses, each perhaps behind `name=`, or a table of addresses by name; they come below all other tiers, and
+[`vcache push`](../how-to/push-and-pull.md) takes their names. Without `dir` it is the user's own cache directory, such as `~/.cache/vcache`.
 
 ## Where settings stand
 
