@@ -11,7 +11,7 @@ from vcache.errors import ConfigError
 from vcache.server.api.openapi import BASE, OPERATIONS, describe
 from vcache.server.api.problems import problem
 from vcache.server.api.resources import Office, Resources
-from vcache.server.api.values import PATH, Values
+from vcache.server.api.values import METHODS, PATH, Values
 from vcache.server.callers import Role
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Desk, Exchange
@@ -66,7 +66,10 @@ class Rest:
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
         """As a problem in JSON."""
-        return problem(refused)
+        status, headers, body = problem(refused)
+        if refused.kind is Refusal.METHOD:
+            headers = [*headers, ("allow", METHODS)]
+        return status, headers, body
 
 
 def _starlette(resources: Resources, description: dict[str, object]) -> Starlette:

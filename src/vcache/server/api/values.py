@@ -18,9 +18,10 @@ from vcache.server.ranges import send_part
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Found, Kept, own_prefix
 
-__all__ = ["PATH", "Values", "key_of", "type_of"]
+__all__ = ["METHODS", "PATH", "Values", "key_of", "type_of"]
 
 PATH: Final = "/api/v1/values/"
+METHODS: Final = "GET, HEAD, PUT, DELETE"
 _ANY: Final = "*"
 _MOST_BYTES: Final = 256 << 20
 """Longer values come by the tiers' own dialect, which takes records as their clients packed them."""
@@ -52,7 +53,7 @@ class Values:
         elif method == "DELETE":
             await self._forget(exchange, key)
         else:
-            raise Refused(Refusal.METHOD, f"{method} is none of GET, HEAD, PUT, DELETE")
+            raise Refused(Refusal.METHOD, f"{method} is none of {METHODS}")
 
     async def _give(self, exchange: Exchange, key: Key) -> None:
         found = await self._desk.run(self._found, key)
