@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -45,8 +46,18 @@ def page() -> str:
     for name in cli.list_commands(root):
         command = cli.get_command(root, name)
         assert command is not None
-        parts.append(_section(click.Context(command, info_name=name, parent=root), command))
+        parts += _sections(click.Context(command, info_name=name, parent=root), command)
     return "\n".join(parts)
+
+
+def _sections(context: click.Context, command: click.Command) -> Iterator[str]:
+    """A command, and those that it is a group of."""
+    yield _section(context, command)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            assert below is not None
+            yield _section(click.Context(below, info_name=name, parent=context), below)
 
 
 def _section(context: click.Context, command: click.Command) -> str:
