@@ -9,15 +9,21 @@ from pathlib import Path
 import pytest
 
 from tests.servers import RedisServer, redis_server
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.redis import open_url
-from vcache.store.address import Options, parse_url
+from vcache.store.sealed import sealing
+from vcache.store.sealed.keys import private_text, secret_text, write_secret
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 
 
 def opened(address: str) -> Store:
+    """The store at an address, sealed where it says so, and without a guard."""
     url = parse_url(address)
-    return open_url(url, Options(url))
+    options = Options(url)
+    seal = sealing(url, options)
+    store = open_url(url, options)
+    return store if seal is None else seal(store)
 
 
 @pytest.fixture(scope="class")
@@ -72,3 +78,17 @@ class TestTls(OnRedis):
 
     def address(self, server: RedisServer, prefix: str) -> str:
         return f"rediss://localhost:{server.port}/1?ca={server.ca}&prefix={prefix}"
+
+
+class TestSealed(OnRedis):
+    """Signed and encrypted, under two keys."""
+
+    @pytest.fixture(autouse=True)
+    def keys(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        write_secret("ci.key", private_text("ci", b"1" * 32))
+        write_secret("new.key", secret_text(b"2" * 32))
+        write_secret("old.key", secret_text(b"3" * 32))
+
+    def address(self, server: RedisServer, prefix: str) -> str:
+        return f"{super().address(server, prefix)}&sign=ci.key&encrypt=new.key&encrypt_old=old.key"
