@@ -28,7 +28,8 @@ __all__ = ["Finding", "doctor", "file_system"]
 
 _LIBRARIES: Final = (
     "blake3", "xxhash", "lz4", "zstandard", "msgpack", "anyio", "click", "rich", "platformdirs",
-    "numpy", "pyarrow", "pyyaml",
+    "numpy", "pyarrow", "pyyaml", "pycurl", "boto3", "redis", "fsspec", "grpcio", "protobuf", "cryptography",
+    "uvicorn", "starlette",
 )  # fmt: skip
 _NETWORK: Final = frozenset(
     {
@@ -125,6 +126,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "variables", f"{', '.join(settings.ignored)}: no setting of this name")
     if settings.tiers:
         yield Finding("note", "tiers", f"{' '.join(settings.tiers)}: looked at is {settings.dir}")
+    yield from _remotes()
     directory = settings.dir
     if not directory.exists():
         yield _missing(directory)
@@ -139,6 +141,25 @@ def _examine(settings: Settings) -> Iterator[Finding]:
             yield check(directory)
         except OSError as error:
             yield Finding("bad", "directory", f"{error.filename or directory}: {error.strerror}")
+
+
+def _remotes() -> Iterator[Finding]:
+    """How each remote that was ever asked from here fares, and what it was refused for."""
+    from vcache.config import state_dir
+    from vcache.store.guard.report import remotes
+
+    for remote in remotes(state_dir() / "remotes"):
+        what = f"remote {remote.address or remote.directory.name}"
+        if remote.breaker.is_open:
+            yield Finding("note", what, f"is left alone for now: {remote.breaker.why}")
+        elif remote.waiting:
+            waiting = f"{remote.waiting} ({format_bytes(remote.waiting_bytes)})"
+            yield Finding("note", what, f"{waiting} wait to be sent; the next command that uses it goes on")
+        else:
+            yield Finding("ok", what, "is asked")
+        for refusal in remote.refusals:
+            ago = format_duration((time.time_ns() - refusal.at_ns) / 1e9)
+            yield Finding("note", what, f"{refusal.what} {ago} ago: {refusal.why}")
 
 
 def _missing(directory: Path) -> Finding:

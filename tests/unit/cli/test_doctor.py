@@ -130,3 +130,19 @@ def test_a_mount_point_may_have_any_bytes():
 def test_no_mounts_known():
     """Without a table there is no answer, and no failure"""
     assert file_system(Path("/x"), "") == ("", "")
+
+
+def test_a_remote_that_fails_is_shown(vcache, cache, monkeypatch):
+    """What keeps a remote from being asked, and what it refused, is said; it keeps no cache from serving."""
+    from tests.servers import free_port
+
+    cache.close()
+    address = f"http://127.0.0.1:{free_port()}/base"
+    monkeypatch.setenv("VCACHE_REMOTE", address)
+    vcache("get", "nothing")
+    found = json.loads(vcache("doctor", "--json").stdout)
+    told = [finding for finding in found["findings"] if finding["what"].startswith("remote ")]
+    assert [finding["level"] for finding in told] == ["note", "note"]
+    assert "left alone for now" in told[0]["detail"]
+    assert "connect" in told[1]["detail"]
+    assert found["is_healthy"]
