@@ -21,7 +21,7 @@ def audit() -> None:
 
 @audit.command(short_help="Show the latest changes.")
 @click.option("--limit", "-n", type=click.IntRange(1), default=20, show_default=True, help="How many.")
-@shared_options(json=True)
+@shared_options(json=True, taken=("-n",))
 @click.pass_obj
 def show(setup: Setup, limit: int) -> int:
     """Show the latest changes, the last one last."""
