@@ -44,6 +44,7 @@ async def test_verbs_do_what_the_synchronous_ones_do(cache):
     assert await cache.put_many({"x": 1, "y": 2})
     assert (await cache.stats()).puts == 4
     assert await cache.verify()
+    assert await cache.prefetch(["x"]) == 0, "nothing is far"
     assert (await cache.gc(dry_run=True)).kept_entries >= 2
     assert await cache.clear() == 2
 

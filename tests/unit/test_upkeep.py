@@ -8,6 +8,7 @@ import time
 import pytest
 
 from vcache import Cache
+from vcache.entry import make_key
 from vcache.errors import UsageError
 from vcache.janitor import Janitor
 from vcache.policy import Limits
@@ -15,6 +16,7 @@ from vcache.store.base import Budgeted, Collectable, Ledger, Verifiable
 from vcache.store.disk import DiskStore
 from vcache.store.memory import MemoryStore
 from vcache.store.tiered import TieredStore
+from vcache.testing import FaultyStore, make_record
 from vcache.upkeep import Counts, Upkeep, first
 
 
@@ -158,3 +160,50 @@ def test_an_examination_says_how_far_it_is(tmp_path):
         report = cache.verify(progress=lambda *step: seen.append(step))
         assert report.examined == 200
         assert seen == [("verify", n, 200) for n in (64, 128, 192)]
+
+
+def far_tier() -> FaultyStore:
+    return FaultyStore(MemoryStore(), name="remote", is_trusted=False, is_shared=True, is_persistent=True)
+
+
+def test_what_far_tiers_gave_is_counted_for_all_processes(disk):
+    """Records and bytes that came over a network add up in the directory."""
+    far = far_tier()
+    for name in ("a", "b"):
+        far.inner.put(make_key(name), make_record(make_key(name), b"12345"))
+    tiers = TieredStore([disk, far])
+    upkeep = Upkeep(tiers, Counts())
+    tiers.get(make_key("a"))
+    tiers.get_many([make_key("a"), make_key("b"), make_key("c")])
+    found = upkeep.stats()
+    assert (found.fetched, found.fetched_bytes) == (2, 10)
+    other = Upkeep(disk, Counts()).stats()
+    assert (other.fetched, other.fetched_bytes) == (2, 10)
+    upkeep.zero()
+    assert upkeep.stats().fetched == 0
+
+
+def test_a_process_that_only_reads_from_afar_keeps_the_budget(tmp_path):
+    """What it fetched is kept near, and is not more than may be kept when it ends."""
+    far = far_tier()
+    keys = [make_key(str(number)) for number in range(40)]
+    for number, key in enumerate(keys):
+        far.inner.put(key, make_record(key, bytes([number]) * 100_000))
+    disk = DiskStore(tmp_path / "near", max_bytes=1_000_000)
+    with Cache(disk, far) as cache:
+        assert len(cache.get_many(str(number) for number in range(40))) == 40
+    reopened = DiskStore(tmp_path / "near")
+    assert reopened.disk_bytes() <= 1_100_000
+    reopened.close()
+
+
+def test_clearing_a_namespace_leaves_others_what_they_need(tmp_path):
+    """Names are forgotten everywhere; files and notes, which other machines' results refer to, only here."""
+    far = far_tier()
+    note = make_key(b"x", namespace=".outputs")
+    with Cache(DiskStore(tmp_path / "near"), far) as cache:
+        cache.put("name", 1)
+        cache.put_key(note, b"file")
+        assert cache.clear() == 1
+        assert list(cache.store.scan()) == []
+        assert list(far.inner.scan()) == [note]
