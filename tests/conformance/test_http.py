@@ -125,12 +125,28 @@ class TestPlain(OnHttp):
         assert store.entry(key) == record.entry()
 
 
-class TestBazelLayout(StoreTests, BatchesTests, PresenceTests, PersistentTests):
-    """Records as action results of a cache that Bazel would use."""
+class OnBazel(StoreTests, BatchesTests, PresenceTests, PersistentTests):
+    """Records as action results of a cache that Bazel would use. A class provides `server`: its address."""
 
     @pytest.fixture
-    def address(self, plain: str) -> str:
-        return f"{plain}/bazel/{next(_numbers)}?layout=bazel"
+    def address(self, server: str) -> str:
+        return f"{server}/bazel/{next(_numbers)}?layout=bazel"
 
     store = OnHttp.store
     reopen = OnHttp.reopen
+
+
+class TestBazelLayout(OnBazel):
+    """A server of PUT and GET, as many build farms have."""
+
+    @pytest.fixture
+    def server(self, plain: str) -> str:
+        return plain
+
+
+class TestBazelLayoutOnOwnServer(OnBazel):
+    """`vcache serve`, which reads action results, and serves those whose pieces are all there."""
+
+    @pytest.fixture
+    def server(self, own: str) -> str:
+        return own
