@@ -85,7 +85,7 @@ def _edited(command: Sequence[str], place: Path, environ: Mapping[str, str], num
 
 def _hits(scale: Scale, place: Path, vcache: str, environ: Mapping[str, str]) -> list[Row]:
     steps = scale.pick(400, 3)
-    _write_project(place, steps)
+    write_project(place, steps)
     build = [vcache, "build", "-f", "build.ninja"]
     flags = _flags("0")
     run_ms(build, place, environ)
@@ -120,14 +120,19 @@ def _hits(scale: Scale, place: Path, vcache: str, environ: Mapping[str, str]) ->
     ]  # fmt: skip
 
 
-def _write_project(place: Path, steps: int) -> None:
+def write_project(place: Path, steps: int, *, launcher: str = "") -> None:
+    """A C project of many sources that include ten headers each, built by ninja.
+
+    Args:
+        launcher: what stands before the compiler.
+    """
     for name in ("src", "include", "obj"):
         (place / name).mkdir(parents=True)
     for number in range(_HEADERS):
         (place / f"include/h{number}.h").write_text(f"#define H{number} {number}\nint of_h{number}(int);\n")
     includes = "".join(f'#include "h{number}.h"\n' for number in range(_HEADERS))
     lines = [
-        f"rule cc\n  command = gcc {' '.join(_flags('$name'))}\n  depfile = $out.d\n  deps = gcc\n",
+        f"rule cc\n  command = {launcher}gcc {' '.join(_flags('$name'))}\n  depfile = $out.d\n  deps = gcc\n",
     ]
     for number in range(steps):
         (place / f"src/f{number}.c").write_text(f"{includes}int f{number}(void) {{ return {number}; }}\n")
