@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.errors import StoreError, StoreUnavailable
 from vcache.hash import sha256
 from vcache.kit.data import NamedTuple
+from vcache.kit.deadlines import left_s
 from vcache.store.http.messages import Answer, TooLong
 from vcache.store.s3.faults import code_of
 from vcache.store.s3.sign import NO_CONTENT, query_of
@@ -235,11 +236,11 @@ def _put_together(wire: Wire, name: str, upload_id: str, etags: Sequence[str], *
 
 
 def _abort(wire: Wire, name: str, upload_id: str) -> None:
-    """Remove the parts, also where the deadline of this thread's operation has passed."""
+    """Remove the parts, also where the deadline of this thread's operation has passed: then nobody waits."""
     call = Call("DELETE", name, query=query_of({"uploadId": upload_id}))
     thread = threading.Thread(target=wire.many, args=([call],), name="vcache-s3-abort", daemon=True)
     thread.start()
-    thread.join(_ABORT_S)
+    thread.join(left_s(_ABORT_S))
 
 
 def _element(answer: Answer, name: bytes) -> str:
