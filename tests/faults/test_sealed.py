@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.servers import redis_server
 from vcache.entry import Encoding, Entry, Key, Record, make_key
 from vcache.hash import digest
 from vcache.store.memory import MemoryStore
 from vcache.store.sealed.crypto import Cipher, Signer, Verifier
-from vcache.store.sealed.envelope import CODEC, Contents, Mark, Outside
+from vcache.store.sealed.envelope import CODEC, NONCE_BYTES, Contents, Mark, Outside
+from vcache.store.sealed.keys import private_text, write_secret
 from vcache.store.sealed.parts import part
 from vcache.store.sealed.sealer import HIDDEN, Identity, Sealer
 from vcache.store.sealed.statement import Statement, namespace_of
 from vcache.store.sealed.store import SealedStore
-from vcache.store.sealed.trust import Policy, Producer
+from vcache.store.sealed.trust import Policy, Producer, public_text
+from vcache.store.url import open_store
 from vcache.testing.records import make_record
 
 NOW_NS = 1_800_000_000 * 10**9
@@ -409,6 +415,27 @@ def test_equal_records_look_different_each_time() -> None:
     assert len(seen) == 2000
 
 
+def test_processes_do_not_share_nonces() -> None:
+    """Children of one process draw nonces of their own, though they begin with the same memory."""
+    cipher = Cipher(b"k" * 32)
+    cipher.new_nonce()
+    seen = [_nonces_of_a_child(cipher) for _ in range(4)] + [{cipher.new_nonce() for _ in range(100)}]
+    assert len(set.union(*seen)) == 500
+
+
+def _nonces_of_a_child(cipher: Cipher) -> set[bytes]:
+    receiving, sending = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.write(sending, b"".join(cipher.new_nonce() for _ in range(100)))
+        os._exit(0)
+    os.close(sending)
+    with open(receiving, "rb") as stream:
+        data = stream.read()
+    os.waitpid(pid, 0)
+    return {data[at : at + NONCE_BYTES] for at in range(0, len(data), NONCE_BYTES)}
+
+
 @pytest.mark.parametrize("is_aes", [False, True])
 def test_a_hidden_record_cannot_stand_for_another(is_aes: bool) -> None:
     """The server can exchange what lies under two names: both are refused."""
@@ -511,6 +538,31 @@ def test_refusals_are_kept_and_taken(site: Site) -> None:
     taken = site.store.take_refusals()
     assert len(taken) == 1000
     assert site.store.take_refusals() == []
+
+
+def test_the_guard_writes_refusals_down(tmp_path: Path) -> None:
+    """Through the address of a tier: a miss, the reason in its report, and not a fault of the remote."""
+    public = public_text(SIGNERS["ci"].public)
+    (tmp_path / "policy.toml").write_text(f'[keys.ci]\npublic = "{public}"\nnamespaces = ["*"]\n')
+    write_secret(str(tmp_path / "ci.key"), private_text("ci", bytes([1]) * 32))
+    with redis_server(tmp_path / "server") as server:
+        address = f"redis+unix://{server.socket}?state={tmp_path / 'state'}&write=through"
+        stores = {
+            query: open_store(address + query)
+            for query in ("", f"&sign={tmp_path / 'ci.key'}", f"&trust={tmp_path / 'policy.toml'}")
+        }
+        mallory, ci, reader = stores.values()
+        try:
+            mallory.put(KEY, RECORD)
+            assert reader.get(KEY) is None
+            other = make_key("other")
+            ci.put(other, make_record(other))
+            assert reader.get(other) is not None
+        finally:
+            for store in stores.values():
+                store.close()
+    (report,) = (tmp_path / "state").glob("*/report.jsonl")
+    assert [json.loads(line)["why"] for line in report.read_text().splitlines()] == ["unsigned"]
 
 
 def test_what_was_refused_counts_as_missing_until_it_is_replaced(site: Site) -> None:
