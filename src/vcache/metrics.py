@@ -86,6 +86,10 @@ METRICS: Final = {
             "histogram", "vcache_server_duration_seconds", "How long a request took.", ("dialect",),
             bounds=_REQUEST_TIMES,
         ),
+        Described(
+            "counter", "vcache_server_told", "What clients told of what they found, here or on their own disk.",
+            ("dialect", "source", "event"),
+        ),
         Described("gauge", "vcache_server_connections", "Open connections."),
         Described("gauge", "vcache_tier_entries", "Entries of a tier.", ("tier",)),
         Described("gauge", "vcache_tier_bytes", "Content of a tier.", ("tier",)),

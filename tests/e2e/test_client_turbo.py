@@ -17,6 +17,7 @@ from tests.e2e.served import (
     asked,
     clean_environ,
     guarded,
+    metrics,
     new_token,
     pointed,
     ran,
@@ -165,9 +166,31 @@ def test_a_server_that_dies_costs_hits_and_nothing_else(tmp_path: Path, reposito
 
 
 def test_events_reach_the_server(tmp_path: Path, repository: Repository) -> None:
-    """Beside artifacts turbo tells what it found: each of those calls is answered, none refused."""
+    """Beside artifacts turbo tells what it found, which is counted by its own word."""
     with vcache_serve(tmp_path / "cache") as server:
-        repository.build(pointed("turbo", server))
-        counted = asked(server, "turbo")
-        assert counted["other"] >= 2
-        assert not any(status.isdigit() for status in counted)
+        for _ in range(2):
+            repository.build(pointed("turbo", server))
+        assert not any(status.isdigit() for status in asked(server, "turbo"))
+        told = [line for line in metrics(server).splitlines() if line.startswith("vcache_server_told_total")]
+    for event, count in (("HIT", 2), ("MISS", 2)):
+        assert (
+            f'vcache_server_told_total{{dialect="turbo",event="{event}",source="REMOTE"}} {count}.0' in told
+        )
+
+
+def test_a_server_that_has_the_key_keeps_only_what_is_signed(tmp_path: Path) -> None:
+    """What a client without it, or with another one, made is not kept; its build succeeds."""
+    key = tmp_path / "turbo.key"
+    key.write_text(f"{KEY}\n")
+    with vcache_serve(tmp_path / "cache", env={"VCACHE_SERVE_TURBO_KEY": str(key)}) as server:
+        plain, signed = (
+            Repository(tmp_path / "plain", {}),
+            Repository(tmp_path / "signed", {"signature": True}),
+        )
+        settings = pointed("turbo", server)
+        plain.build(settings)
+        signed.build(settings | {"TURBO_REMOTE_CACHE_SIGNATURE_KEY": "another key of enough characters"})
+        assert asked(server, "turbo")["put"] == 0
+        right = settings | {"TURBO_REMOTE_CACHE_SIGNATURE_KEY": KEY}
+        assert [signed.build(right)[0] for _ in range(2)] == [0, 2]
+        assert asked(server, "turbo")["put"] == 2

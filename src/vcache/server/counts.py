@@ -72,6 +72,8 @@ class Counts:
 
     def __init__(self) -> None:
         self.slots: dict[str, Slot] = {}
+        self.told: dict[tuple[str, str, str], int] = {}
+        """What clients told, by dialect, source and event."""
 
     def of(self, dialect: str) -> Slot:
         """The numbers of a dialect."""
@@ -79,6 +81,11 @@ class Counts:
         if slot is None:
             slot = self.slots[dialect] = Slot()
         return slot
+
+    def tell(self, dialect: str, source: str, event: str) -> None:
+        """A client found something or not, by its own word."""
+        key = (dialect, source, event)
+        self.told[key] = self.told.get(key, 0) + 1
 
     def sums(self) -> tuple[int, int, int, int]:
         """Hits, misses, puts and saved nanoseconds of all."""

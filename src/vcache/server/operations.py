@@ -101,6 +101,9 @@ class Operations:
             METRICS["vcache_server_duration_seconds"],
             histograms=[((name,), BOUNDS_S, tuple(slot.buckets), slot.took_ns / _NS) for name, slot in slots],
         )
+        yield _family(
+            "vcache_server_told", [(key, count) for key, count in sorted(self._counts.told.items())]
+        )
         yield _family("vcache_server_connections", [((), self._connections())])
         yield from self._tiers()
 

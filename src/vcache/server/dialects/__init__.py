@@ -6,14 +6,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vcache.server.auth import Authenticator
+    from vcache.server.counts import Counts
     from vcache.server.dialect import Dialect
     from vcache.server.exchange import Desk
 
 __all__ = ["all_dialects"]
 
 
-def all_dialects(desk: Desk, authenticator: Authenticator) -> tuple[Dialect, ...]:
-    """Every HTTP dialect, in the order in which they are asked for a path: docs/design/server.md."""
+def all_dialects(
+    desk: Desk, authenticator: Authenticator, *, counts: Counts | None = None, turbo_key: bytes | None = None
+) -> tuple[Dialect, ...]:
+    """Every HTTP dialect, in the order in which they are asked for a path: docs/design/server.md.
+
+    Args:
+        counts: where what clients tell is counted.
+        turbo_key: with which Turborepo's artifacts have to be signed.
+    """
+    from functools import partial
+
     from vcache.server.dialects.bazel import Bazel
     from vcache.server.dialects.ccache import Ccache
     from vcache.server.dialects.dav import Dav
@@ -25,5 +35,5 @@ def all_dialects(desk: Desk, authenticator: Authenticator) -> tuple[Dialect, ...
     from vcache.server.dialects.turbo import Turbo
 
     return (
-        Native(desk), Ccache(), Dav(), S3(authenticator.signer), Turbo(), Nx(), Gradle(), Maven(), Bazel(),
+        Native(desk), Ccache(), Dav(), S3(authenticator.signer), Turbo(signature_key=turbo_key, tell=None if counts is None else partial(counts.tell, "turbo")), Nx(), Gradle(), Maven(), Bazel(),
     )  # fmt: skip

@@ -15,8 +15,7 @@ import base64
 import hmac
 import json
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from vcache.server.dialect import Answer
@@ -105,16 +104,16 @@ class Turbo:
     Args:
         signature_key: of the team's TURBO_REMOTE_CACHE_SIGNATURE_KEY; with it an artifact that is not
             signed, or by another key, is not kept.
-
-    Attributes:
-        events: what clients told of their hits and misses, by source and event; "REMOTE HIT".
+        tell: is told of hits and misses that clients tell of, by source (LOCAL, REMOTE) and event.
     """
 
     name = "turbo"
 
-    def __init__(self, *, signature_key: bytes | None = None) -> None:
+    def __init__(
+        self, *, signature_key: bytes | None = None, tell: Callable[[str, str], object] | None = None
+    ) -> None:
         self._key = signature_key
-        self.events: Counter[str] = Counter()
+        self._tell = tell
 
     def claims(self, path: str) -> bool:
         """Whether a path is Turborepo's."""
@@ -187,8 +186,8 @@ class Turbo:
         events = await _posted(exchange)
         for event in events if isinstance(events, list) else ():
             what = (event.get("source"), event.get("event")) if isinstance(event, dict) else ()
-            if what in _EVENTS:
-                self.events[" ".join(what)] += 1
+            if what in _EVENTS and self._tell is not None:
+                self._tell(*what)
         await _json(exchange, 200, {})
 
     async def _query(self, exchange: Exchange) -> None:
