@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import gen_api
+import gen_server_settings
 import gen_settings
 from pages import ROOT, broken_links, pages
 from snippets import failure, has_snippets
@@ -27,6 +28,7 @@ COMMAND_PAGE: Final = ROOT / "docs/gen_cli.py"
 GENERATED: Final[Mapping[str, Callable[[], str]]] = {
     **gen_api.PAGES,
     "docs/reference/settings.md": gen_settings.settings,
+    "docs/reference/server-settings.md": gen_server_settings.settings,
 }
 
 

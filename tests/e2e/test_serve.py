@@ -212,7 +212,7 @@ class TestLogs:
             assert wire.ask("PUT", f"/vcache/{name}", data, bearer).status == 201
             assert wire.ask("GET", f"/vcache/{name}?a=b", None, bearer).status == 200
             assert wire.ask("GET", f"/vcache/{name}").status == 401
-            written = server.log.read_text()
+        written = server.log.read_text()
         lines = [json.loads(line) for line in written.splitlines()]
         assert [(line["method"], line["status"], line["outcome"]) for line in lines] == [
             ("PUT", 201, "put"), ("GET", 200, "hit"), ("GET", 401, ""),

@@ -63,7 +63,7 @@ class TestSlow:
         assert wire.is_closed()
         with Wire(server.port) as other:
             assert other.ask("GET", f"/vcache/{name}").status == 404
-        assert not list((server.directory / "uploads").iterdir())
+        assert not list((server.directory / "server" / "uploads").iterdir())
 
     def test_a_body_that_comes_steadily_is_waited_for(self, wire):
         name, data = an_object("steady", 60_000)
@@ -199,7 +199,7 @@ class TestConfused:
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         with Wire(server.port) as other:
             assert other.ask("GET", f"/vcache/{name}").status == 404
-        wait_until(lambda: not list((server.directory / "uploads").iterdir()), "nothing is left")
+        wait_until(lambda: not list((server.directory / "server" / "uploads").iterdir()), "nothing is left")
 
 
 def _connections(port: int) -> int:

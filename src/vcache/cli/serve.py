@@ -24,8 +24,15 @@ __all__ = ["serve"]
 @click.option("--store", metavar="URLS", help="Tiers, fastest first, in place of a directory.")
 @click.option("--max", metavar="SIZE", help="What the directory may take, such as 20GB.")
 @click.option("--max-age", metavar="TIME", help="What was not used for so long goes, such as 30d.")
-@click.option("--tokens", metavar="FILE", type=click.Path(dir_okay=False), help="Who may do what.")
-@click.option("--open", "open_", is_flag=True, default=None, help="Without tokens, also beyond loopback.")
+@click.option(
+    "--tokens",
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Who may do what; else those of the directory.",
+)
+@click.option(
+    "--open", "open_", is_flag=True, default=None, help="Nobody needs a token, also beyond loopback."
+)
 @click.option("--insecure", is_flag=True, default=None, help="Without TLS, also beyond loopback.")
 @click.option("--tls-cert", metavar="FILE", type=click.Path(dir_okay=False), help="PEM certificate chain.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(dir_okay=False), help="Its PEM private key.")
@@ -39,7 +46,8 @@ __all__ = ["serve"]
 def serve(setup: Setup, /, *, config: str | None, open_: bool | None, **flags: str | bool | None) -> int:
     """Serve one directory to every build tool, until told to stop.
 
-    On loopback, without tokens, anybody may read and write. Every flag is a setting, which a file
+    Where `vcache token new` made tokens, callers need one; without any, on loopback, anybody may read and
+    write. Every flag is a setting, which a file
     and the environment (VCACHE_SERVE_LISTEN, …) can say as well. SIGHUP reads the file anew, SIGTERM
     finishes what is under way and ends.
 

@@ -34,7 +34,7 @@ from vcache.server.dialects import all_dialects
 from vcache.server.exchange import Desk
 from vcache.server.operations import Operations
 from vcache.server.quotas import Quotas
-from vcache.server.settings import Address, ServeSettings, without_live
+from vcache.server.settings import OFFICE, Address, ServeSettings, without_live
 from vcache.server.tokens import TokenFile
 from vcache.server.vault import Kept, Vault
 from vcache.store.base import Store
@@ -122,7 +122,8 @@ class _Room:
         self.pool = ThreadPoolExecutor(settings.threads, "vcache-store")
         stack.callback(self.pool.shutdown)
         self.uploads = _uploads(self.directory, stack)
-        self.tokens = None if settings.tokens is None else TokenFile(settings.tokens)
+        tokens = settings.token_file()
+        self.tokens = None if tokens is None else TokenFile(tokens)
         self.authenticator = Authenticator(
             None if self.tokens is None else self.tokens.rows(),
             master=b"" if self.tokens is None else self.tokens.master(),
@@ -131,7 +132,7 @@ class _Room:
         self.quotas = Quotas(self.store, _quotas(settings))
         self.audit: AuditLog | None = None
         if settings.is_audited and self.directory is not None and not self.store.info.is_read_only:
-            self.audit = AuditLog(self.directory / "audit.jsonl")
+            self.audit = AuditLog(self.directory / OFFICE / "audit.jsonl")
             stack.callback(self.audit.close)
         self.deadline_s = settings.deadline_s
         self.desk = Desk(
@@ -201,7 +202,10 @@ class _House:
         self._tls = _tls(settings)
         self._log = AccessLog(settings.access_log)
         operations = Operations(room.counts, self._trouble, room.vault, self._n_connections)
-        dialects = (operations, *all_dialects(room.desk, room.authenticator), *self._rest())
+        spoken = all_dialects(
+            room.desk, room.authenticator, counts=room.counts, turbo_key=_turbo_key(settings)
+        )
+        dialects = (operations, *spoken, *self._rest())
         self._app = App(room.desk, dialects, room.authenticator, counts=room.counts, log=self._log)
         self._gate = _gate(self._app, settings)
 
@@ -289,11 +293,12 @@ class _House:
             old = self._settings
             if without_live(settings) != without_live(old):
                 raise ConfigError(f"{_changed(old, settings)} needs a restart")
-            if (settings.tokens is None) != (old.tokens is None) or (settings.tls_cert is None) != (
-                old.tls_cert is None
-            ):
-                raise ConfigError("to begin or end asking for tokens or TLS needs a restart")
-            tokens = None if settings.tokens is None else TokenFile(settings.tokens)
+            path = settings.token_file()
+            if (path is None) != self._room.authenticator.is_open:
+                raise ConfigError("to begin or to end asking for tokens needs a restart")
+            if (settings.tls_cert is None) != (old.tls_cert is None):
+                raise ConfigError("to begin or to end TLS needs a restart")
+            tokens = None if path is None else TokenFile(path)
             rows = None if tokens is None else tokens.rows()
             if self._tls is not None:
                 _tls(settings)  # what cannot be loaded must not be half loaded
@@ -302,6 +307,7 @@ class _House:
             _log.error("the settings were not reloaded, what held before holds on: %s", error)
             return
         room = self._room
+        room.tokens = tokens
         room.authenticator.reload(rows, builders_only=_builders_only(settings))
         room.quotas.reload(_quotas(settings))
         room.desk.limit_bytes = settings.limit_bytes
@@ -353,7 +359,7 @@ class _House:
             return {"dropped_entries": report.dropped_entries, "freed_bytes": report.freed_bytes}
 
         office = Office(
-            room.vault, room.tokens, room.quotas, directory / "audit.jsonl", note, reload, collect
+            room.vault, room.tokens, room.quotas, directory / OFFICE / "audit.jsonl", note, reload, collect
         )
         return (Rest(room.desk, office, version=version("vcache")),)
 
@@ -406,12 +412,25 @@ def _opened(settings: ServeSettings) -> Store:
     )
 
 
+def _turbo_key(settings: ServeSettings) -> bytes | None:
+    """The key of Turborepo's signatures, as it stands in TURBO_REMOTE_CACHE_SIGNATURE_KEY of clients."""
+    if settings.turbo_key is None:
+        return None
+    try:
+        key = settings.turbo_key.read_bytes().strip()
+    except OSError as error:
+        raise ConfigError(f"turbo_key {settings.turbo_key}: cannot be read: {error}") from error
+    if not key:
+        raise ConfigError(f"turbo_key {settings.turbo_key}: holds no key")
+    return key
+
+
 def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:
     """Where long bodies wait: beside the blobs, so that they can become some."""
     if directory is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vcache-serve-")))
-    uploads = directory / "uploads"
-    uploads.mkdir(exist_ok=True)
+    uploads = directory / OFFICE / "uploads"
+    uploads.mkdir(parents=True, exist_ok=True)
     oldest_s = time.time() - _ABANDONED_S
     for left in uploads.iterdir():
         with contextlib.suppress(OSError):

@@ -20,8 +20,19 @@ from vcache.kit.tables import parse_table
 from vcache.kit.units import seconds, size_bytes
 from vcache.server.callers import NAMESPACE
 
-__all__ = ["KEYS", "Address", "NamespaceRule", "ServeSettings", "describe", "load_serve", "without_live"]
+__all__ = [
+    "KEYS",
+    "OFFICE",
+    "Address",
+    "NamespaceRule",
+    "ServeSettings",
+    "describe",
+    "load_serve",
+    "without_live",
+]
 
+OFFICE: Final = "server"
+"""The directory within a store's own where a server keeps its tokens, its audit log and uploads."""
 _PREFIX: Final = "VCACHE_SERVE_"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 AccessLog = Literal["off", "sampled", "all"]
@@ -91,13 +102,24 @@ class ServeSettings:
     access_log: AccessLog = "off"
     log_level: str = "warning"
     is_audited: bool = True
+    turbo_key: Path | None = None
+
+    def token_file(self) -> Path | None:
+        """The file of the tokens; None where nobody needs one."""
+        if self.tokens is not None:
+            return self.tokens
+        usual = self.dir / OFFICE / "tokens.json"
+        return usual if not self.is_open and self.store is None and usual.exists() else None
 
     def check(self) -> None:
         """Refuse what would be reachable by more people than was meant.
 
         Raises:
-            ConfigError: beyond loopback without TLS or tokens, or half a key pair.
+            ConfigError: beyond loopback without TLS or tokens, half a key pair, or tokens that
+                nobody would need.
         """
+        if self.tokens is not None and self.is_open:
+            raise ConfigError(f"tokens = {str(self.tokens)!r} and open = true: nobody would need one")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ConfigError("TLS needs both a certificate and its key: give tls_cert and tls_key")
         for address in (self.listen, self.grpc):
@@ -108,10 +130,10 @@ class ServeSettings:
                     f"{address} can be reached from other machines, and tokens would cross the network in "
                     "the clear: give tls_cert and tls_key, or insecure = true (--insecure) behind a proxy"
                 )
-            if self.tokens is None and not self.is_open:
+            if self.token_file() is None and not self.is_open:
                 raise ConfigError(
-                    f"{address} can be reached from other machines, and nobody needs a token: give tokens, "
-                    "or open = true (--open) to let anybody read and write"
+                    f"{address} can be reached from other machines, and nobody needs a token: make one with "
+                    "`vcache token new`, or open = true (--open) to let anybody read and write"
                 )
 
 
@@ -320,8 +342,13 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "max": _Spec("max_bytes", _optional(_bytes), "what the directory may take"),
         "max_age": _Spec("max_age_s", _optional(_duration), "what was not used for so long goes"),
         "max_entries": _Spec("max_entries", _optional(_count), "how many entries may be kept"),
-        "tokens": _Spec("tokens", _path, "file of the tokens; without it nobody needs one", is_live=True),
-        "open": _Spec("is_open", _bool, "without tokens, also beyond loopback"),
+        "tokens": _Spec(
+            "tokens",
+            _path,
+            "file of the tokens; else `server/tokens.json` in `dir`, if it is there",
+            is_live=True,
+        ),
+        "open": _Spec("is_open", _bool, "nobody needs a token, also beyond loopback"),
         "insecure": _Spec("is_insecure", _bool, "without TLS, also beyond loopback"),
         "tls_cert": _Spec("tls_cert", _path, "PEM file of the certificate chain", is_live=True),
         "tls_key": _Spec("tls_key", _path, "PEM file of the private key", is_live=True),
@@ -349,7 +376,10 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
             "access_log", _one_of("off", "sampled", "all"), "JSON lines of requests on stderr", is_live=True
         ),
         "log_level": _Spec("log_level", _one_of(*_LEVELS), "what is worth a line on stderr", is_live=True),
-        "audit": _Spec("is_audited", _bool, "keep <dir>/audit.jsonl"),
+        "audit": _Spec("is_audited", _bool, "keep the log of changes, `server/audit.jsonl` in `dir`"),
+        "turbo_key": _Spec(
+            "turbo_key", _path, "file of the key with which Turborepo's artifacts have to be signed"
+        ),
     }
 )
 """Every setting by its name in files and flags; VCACHE_SERVE_ and upper case in the environment."""

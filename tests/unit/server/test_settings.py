@@ -117,10 +117,11 @@ FAR = Address("0.0.0.0", 80)
     [
         (ServeSettings(listen=FAR), "tls_cert"),
         (ServeSettings(grpc=FAR), "tls_cert"),
-        (ServeSettings(listen=FAR, is_insecure=True), "--open"),
-        (ServeSettings(listen=FAR, tls_cert=Path("c"), tls_key=Path("k")), "tokens"),
+        (ServeSettings(listen=FAR, is_insecure=True, dir=Path("no")), "--open"),
+        (ServeSettings(listen=FAR, tls_cert=Path("c"), tls_key=Path("k"), dir=Path("no")), "token"),
         (ServeSettings(tls_cert=Path("c")), "tls_key"),
         (ServeSettings(tls_key=Path("k")), "tls_cert"),
+        (ServeSettings(tokens=Path("t"), is_open=True), "nobody"),
     ],
 )
 def test_what_would_be_open_to_more_than_was_meant_is_refused(settings, words):
@@ -149,3 +150,14 @@ def test_what_can_change_is_left_out_of_the_comparison(tmp_path):
     one, two = ServeSettings(dir=tmp_path), ServeSettings(dir=tmp_path, limit_bytes=5, access_log="all")
     assert without_live(one) == without_live(two)
     assert without_live(one) != without_live(ServeSettings(dir=tmp_path, threads=99))
+
+
+def test_the_tokens_of_the_directory_hold_unless_it_is_open(tmp_path):
+    usual = tmp_path / "server" / "tokens.json"
+    assert ServeSettings(dir=tmp_path).token_file() is None
+    usual.parent.mkdir()
+    usual.write_text("{}")
+    assert ServeSettings(dir=tmp_path).token_file() == usual
+    assert ServeSettings(dir=tmp_path, is_open=True).token_file() is None
+    assert ServeSettings(dir=tmp_path, tokens=tmp_path / "t").token_file() == tmp_path / "t"
+    ServeSettings(dir=tmp_path, listen=FAR, is_insecure=True).check()
