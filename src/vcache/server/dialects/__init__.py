@@ -34,6 +34,8 @@ def all_dialects(
     from vcache.server.dialects.s3 import S3
     from vcache.server.dialects.turbo import Turbo
 
+    tell = None if counts is None else partial(counts.tell, "turbo")
     return (
-        Native(desk), Ccache(), Dav(), S3(authenticator.signer), Turbo(signature_key=turbo_key, tell=None if counts is None else partial(counts.tell, "turbo")), Nx(), Gradle(), Maven(), Bazel(),
+        Native(desk), Ccache(), Dav(), S3(authenticator.signer), Turbo(signature_key=turbo_key, tell=tell),
+        Nx(), Gradle(), Maven(), Bazel(),
     )  # fmt: skip
