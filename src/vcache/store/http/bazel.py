@@ -150,10 +150,7 @@ class BazelStore:
 
     def _got(self, names: Sequence[str]) -> list[Answer | None]:
         """The answers to GETs; None of what is absent."""
-        if len(names) == 1:
-            answers = [self._site.ask("GET", names[0])]
-        else:
-            answers = self._site.ask_all([Request("GET", name) for name in names])
+        answers = self._site.ask_all([Request("GET", name) for name in names])
         for answer in answers:
             if answer.status != 200 and answer.status not in ABSENT:
                 raise self._site.refusal(answer, "GET")
