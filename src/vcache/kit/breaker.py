@@ -167,18 +167,14 @@ class Breaker:
             yield is_due
         finally:
             self._probe.release()
+            if isinstance(self._probe, LockFile):
+                self._probe.close()  # the next time is far off
 
     def after_fork_in_child(self) -> None:
         """In a forked child: forget locks that threads which are not there may have held."""
         self._lock = threading.Lock()
         if not isinstance(self._probe, LockFile):
             self._probe = threading.Lock()
-
-    def close(self) -> None:
-        """Give the descriptor of the lock back."""
-        if isinstance(self._probe, LockFile):
-            with contextlib.suppress(StoreError, OSError):
-                self._probe.close()
 
     def _opened(self, state: BreakerState, faults: int, why: str) -> BreakerState:
         try:

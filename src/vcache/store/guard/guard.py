@@ -241,7 +241,6 @@ class GuardedStore:
         self._is_closed = True
         self._outbox.close()
         self._calls.close()
-        self._breaker.close()
         self.inner.close()
 
     # -- inside: what is known without asking --------------------------------------------------

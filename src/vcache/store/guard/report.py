@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
 from typing import Final
 
 from vcache.kit.breaker import BreakerState, read_state
@@ -129,10 +130,7 @@ def _remote(directory: Path) -> Remote:
         for entry in _files(folder)
         if not entry.name.startswith(".")
     ]
-    try:
-        address = (directory / _ADDRESS).read_text("utf-8", "replace").strip()
-    except OSError:
-        address = ""
+    address = _content(directory / _ADDRESS).decode("utf-8", "replace").strip()
     breaker = read_state(str(directory / "breaker")) or BreakerState()
     return Remote(directory, address, breaker, len(waiting), sum(waiting), _refusals(directory / _FILE))
 
@@ -145,15 +143,26 @@ def _files(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
+def _content(path: Path) -> bytes:
+    """The end of a small file; nothing where there is none. A pipe of that name holds nobody up."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        found = os.fstat(fd)
+        return (
+            os.pread(fd, _MOST_BYTES, max(0, found.st_size - _MOST_BYTES)) if S_ISREG(found.st_mode) else b""
+        )
+    finally:
+        os.close(fd)
+
+
 def _refusals(path: Path, most: int = 20) -> tuple[Refusal, ...]:
     import json
 
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
-        return ()
     found = []
-    for line in lines[-most:]:
+    for line in _content(path).splitlines()[-most:]:
         with contextlib.suppress(ValueError, KeyError, TypeError):  # a line that a crash cut off
             row = json.loads(line)
             key = bytes.fromhex(row["key"])

@@ -123,7 +123,7 @@ class Spool:
         """A file of the spool; None where it was sent meanwhile, or is damaged and now removed."""
         path = f"{self.directory}/{name}"
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_at_once) as file:
                 data = file.read()
         except OSError:
             return None
@@ -193,6 +193,11 @@ class Spool:
         with self._lock:
             if self.own.get(key) == name:
                 del self.own[key]
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A descriptor, also of a pipe that somebody has put there."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _time_ns(name: str) -> int:
