@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.servers import VcacheServer, vcache_serve
-from vcache.store.disk import DiskStore
 
 _SAMPLE = re.compile(r'vcache_server_requests_total\{dialect="(\w+)",outcome="(\w+)"\} (\S+)')
 _REFUSED = re.compile(r'vcache_server_refused_total\{dialect="(\w+)",status="(\d+)"\} (\S+)')
@@ -65,7 +64,6 @@ def guarded(directory: Path, **env: str) -> Iterator[VcacheServer]:
 
 def new_token(directory: Path, namespace: str, role: str) -> dict[str, str]:
     """A token and its S3 keys, for a server that is not yet started."""
-    DiskStore(directory).close()
     command = [sys.executable, "-m", "vcache", "--dir", os.fspath(directory), "token", "new", namespace]
     out = subprocess.check_output([*command, "--role", role, "--s3", "--json"])
     told: dict[str, str] = json.loads(out)

@@ -43,7 +43,10 @@ def new(setup: Setup, space: str, role: str, expires: str | None, note: str, *, 
     """Make a token for NAMESPACE and print it. It is shown once: only its hash is kept."""
     from vcache.server.callers import Role
     from vcache.server.tokens import signing_secret
+    from vcache.store.disk import DiskStore
 
+    # With nothing but tokens in it the directory would be taken for somebody else's.
+    DiskStore(setup.settings().dir).close()
     tokens = _tokens(setup)
     expires_ns = 0 if expires is None else time.time_ns() + int(seconds(expires) * 1e9)
     row, text = tokens.add(Role[role.upper()], space, expires_ns=expires_ns, note=note)
