@@ -71,7 +71,7 @@ class Desk:
         directory: where long bodies wait to be published; on the file system of the store.
         run: runs what blocks on a thread.
         admit: called before a body is read, with the caller and its length where it is known; may refuse.
-        note: told of each change: the caller, action, dialect, realm, name and what was kept.
+        note: told of each change, on the thread that made it: the caller, action, dialect, realm, name and what was kept.
     """
 
     vault: Vault
@@ -230,9 +230,11 @@ class Exchange:
             if inspector is not None:
                 inspector.inspect(content)
             cost = cost_ns if isinstance(cost_ns, int) else cost_ns()
-            return self.desk.vault.put(
+            kept = self.desk.vault.put(
                 self.caller.namespace, realm, name, content, meta=meta, cost_ns=cost, tags=tags
             )
+            self.desk.note(self.caller, "put", self.dialect, realm, name, kept)
+            return kept
 
         try:
             kept: Kept = await self.desk.run(publish)
@@ -240,7 +242,6 @@ class Exchange:
             if isinstance(content, Path):
                 content.unlink(missing_ok=True)
         self.outcome = "put"
-        self.desk.note(self.caller, "put", self.dialect, realm, name, kept)
         return kept
 
     def require_write(self) -> None:
@@ -275,11 +276,14 @@ class Exchange:
             Refused: no right, or the store fails.
         """
         self.require_write()
-        is_gone: bool = await self.desk.run(
-            lambda: self.desk.vault.delete(self.caller.namespace, realm, name)
-        )
-        if is_gone:
-            self.desk.note(self.caller, "delete", self.dialect, realm, name, None)
+
+        def forget() -> bool:
+            is_gone = self.desk.vault.delete(self.caller.namespace, realm, name)
+            if is_gone:
+                self.desk.note(self.caller, "delete", self.dialect, realm, name, None)
+            return is_gone
+
+        is_gone: bool = await self.desk.run(forget)
         return is_gone
 
     # -- the answer ------------------------------------------------------------------------

@@ -130,6 +130,7 @@ class _Room:
             builders_only=_builders_only(settings),
         )
         self.quotas = Quotas(self.store, _quotas(settings))
+        self._count_namespaces()
         self.audit: AuditLog | None = None
         if settings.is_audited and self.directory is not None and not self.store.info.is_read_only:
             self.audit = AuditLog(self.directory / OFFICE / "audit.jsonl")
@@ -149,6 +150,13 @@ class _Room:
         if not self.vault.is_local:
             work, arguments = partial(_within, self.deadline_s, work, *arguments), ()
         return asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
+
+    def _count_namespaces(self) -> None:
+        """Know before the first PUT what namespaces hold: the event loop must not wait for a walk."""
+        rows = {} if self.tokens is None else self.tokens.rows()
+        for namespace in {row.namespace for row in rows.values()} | {""}:
+            if self.quotas.limit_of(namespace) is not None:
+                self.quotas.recount(namespace)
 
     def flush(self) -> None:
         """Add what was counted to the totals that `vcache stats` shows."""

@@ -151,18 +151,19 @@ class Native:
     async def _put(self, exchange: Exchange, name: str) -> None:
         content = await exchange.body(self._desk.limit_bytes)
 
-        def publish() -> tuple[bool, Kept]:
+        def publish() -> bool:
             with _Mapped(content) as data:
                 record = _checked(_named(name), data, name)
-                return self._publish(exchange, record, name)
+                is_new, kept = self._publish(exchange, record, name)
+            self._desk.note(exchange.caller, "put", self.name, "", name, kept)
+            return is_new
 
         try:
-            is_new, kept = await self._desk.run(publish)
+            is_new: bool = await self._desk.run(publish)
         finally:
             if isinstance(content, Path):
                 content.unlink(missing_ok=True)
         exchange.outcome = "put"
-        self._desk.note(exchange.caller, "put", self.name, "", name, kept)
         await exchange.answer(201 if is_new else 204)
 
     def _publish(self, exchange: Exchange, record: Record, name: str) -> tuple[bool, Kept]:
@@ -185,13 +186,15 @@ class Native:
     async def _delete(self, exchange: Exchange, name: str) -> None:
         exchange.require_write()
         key = await self._key(exchange, name)
-        if key is not None:
-            key = own_prefix(exchange.caller.namespace) + key
-            if await self._desk.run(self._desk.vault.delete_key, key):
+
+        def forget() -> bool:
+            is_gone = self._desk.vault.delete_key(own_prefix(exchange.caller.namespace) + (key or b""))
+            if is_gone:
                 self._desk.note(exchange.caller, "delete", self.name, "", name, None)
-                await exchange.answer(204)
-                return
-        await exchange.answer(404)
+            return is_gone
+
+        is_gone = key is not None and await self._desk.run(forget)
+        await exchange.answer(204 if is_gone else 404)
 
     async def _key(self, exchange: Exchange, name: str) -> Key | None:
         """The key of a name, without the namespace; None for the name of a long one that is not there."""
