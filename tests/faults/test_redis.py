@@ -105,12 +105,22 @@ def test_a_missing_and_a_wrong_password_are_told_apart(
 
 
 def test_a_user_without_rights_is_told_which(server: RedisServer, admin: redis.Redis) -> None:
-    """What an ACL forbids is said with what the tier needs."""
-    admin.acl_setuser("guest", enabled=True, passwords=["+pw"], keys=["*"], commands=["+mget", "+select"])
-    store = opened(f"redis://guest:pw@127.0.0.1:{server.port}/0")
+    """What an ACL forbids is said with what the tier needs, and that is enough for all of it."""
+    address = f"redis://guest:pw@127.0.0.1:{server.port}/1"
+    admin.acl_setuser(
+        "guest", enabled=True, passwords=["+pw"], keys=["vcache:*"], commands=["+mget", "+select"]
+    )
+    store = opened(address)
     assert store.get(KEY) is None
-    with pytest.raises(StoreError, match="allow it GET, MGET, SET"):
+    with pytest.raises(StoreError, match="allow it MGET, SET, DEL, TOUCH, STRLEN, SCAN and DBSIZE"):
         store.put(KEY, RECORD)
+    admin.acl_setuser("guest", commands=["+set", "+del", "+touch", "+strlen", "+scan", "+dbsize"])
+    store.put_many({KEY: RECORD})  # type: ignore[attr-defined]
+    assert set(store.get_many([KEY])) == {KEY}  # type: ignore[attr-defined]
+    assert store.missing([KEY, make_key("absent")]) == {make_key("absent")}  # type: ignore[attr-defined]
+    assert list(store.scan()) == [KEY]
+    assert store.counters().entries == 1
+    assert store.delete(KEY)
     store.close()
 
 

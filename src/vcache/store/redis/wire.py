@@ -44,7 +44,7 @@ _REMEDIES: Final = (
     ("CROSSSLOT", StoreError, "it is one of a cluster, which this tier cannot use: give a server or proxy of all keys"),
     ("NOAUTH", StoreError, "it wants a password: redis://:PASSWORD@… or password_env=VARIABLE"),
     ("WRONGPASS", StoreError, "it knows no such user and password"),
-    ("NOPERM", StoreError, "the user may not do this: allow it GET, MGET, SET, DEL, TOUCH, STRLEN, SCAN and DBSIZE"),
+    ("NOPERM", StoreError, "the user may not do this: allow it MGET, SET, DEL, TOUCH, STRLEN, SCAN and DBSIZE"),
     ("DENIED", StoreError, "it is in protected mode: set a password, or allow this machine"),
     ("ERR DB index", StoreError, "it has no such database: give another /db"),
     ("ERR invalid DB", StoreError, "it has no such database: give another /db"),
