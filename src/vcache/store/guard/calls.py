@@ -5,7 +5,6 @@ It must not know what the operation is for.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +46,7 @@ class Calls:
     Attributes:
         waited_s: what callers have spent waiting, for turns and answers.
         opens: how often an operation from here has opened the breaker.
+        answers: how many operations were answered, if only by a refusal.
 
     Threads: all operations.
     """
@@ -58,7 +58,7 @@ class Calls:
         self._backoff = Backoff(limits.retries, base_s=0.05, most_s=1.0)
         self._silent_since_s: float | None = None
         self.waited_s = 0.0
-        self.opens = 0
+        self.opens = self.answers = 0
         self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
@@ -135,11 +135,21 @@ class Calls:
 
     def _try_again(self, work: Callable[[], object]) -> None:
         with self._breaker.probing() as is_mine:
-            if not is_mine:
-                return
-            with contextlib.suppress(Exception):  # as it was: `probing` has opened the breaker anew
-                self.once(work, self._limits.deadline_s)
-                self._breaker.succeed()
+            if is_mine:
+                self.answered(work)
+
+    def answered(self, work: Callable[[], object]) -> bool:
+        """Whether one try is answered, by whoever holds `Breaker.probing`; that closes the breaker."""
+        try:
+            self.once(work, self._limits.deadline_s)
+        except Exception:  # as it was: `probing` has opened the breaker anew
+            return False
+        self._answer()
+        return True
+
+    def _answer(self) -> None:
+        self.answers += 1
+        self._breaker.succeed()
 
     def _within(self, seconds: float) -> Within:
         limits = self._limits
@@ -168,7 +178,7 @@ class Calls:
                     if wait_s is None:
                         raise
                 else:
-                    self._breaker.succeed()
+                    self._answer()
                     return result
                 time.sleep(wait_s)
         finally:
@@ -179,7 +189,7 @@ class Calls:
         if is_read and isinstance(error, DecodeError):
             return None  # an answer came, and what is wrong with it is judged where its key is known
         if not is_read and is_refusal(error):
-            self._breaker.succeed()
+            self._answer()
             return None
         is_late = isinstance(error, Late)
         words = str(error) or type(error).__name__

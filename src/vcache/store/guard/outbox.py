@@ -14,7 +14,7 @@ from vcache.errors import StoreError, StoreUnavailable
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.clock import Clock
 from vcache.kit.ratelimit import TokenBucket
-from vcache.store.base import Batches, Store, satisfies
+from vcache.store.base import Batches, Presence, Store, satisfies
 from vcache.store.guard.calls import Calls
 from vcache.store.guard.limits import Limits
 from vcache.store.guard.report import write_address
@@ -73,6 +73,8 @@ class Outbox:
             breaker,
             f"{directory}/{folder.replace('spool', 'sending', 1)}",
             send=self._send,
+            ask=self._ask,
+            answers=lambda: calls.answers,
             dropped=self._refused,
             failed=trouble.fault,
         )
@@ -179,6 +181,12 @@ class Outbox:
             if pending.record is None:
                 self._calls.tell(partial(inner.delete, pending.key))
         self._counts.sent_bytes += size
+
+    def _ask(self, key: Key) -> bool:
+        inner = self._inner
+        if satisfies(inner, Presence):
+            return self._calls.answered(partial(inner.missing, [key]))
+        return self._calls.answered(partial(inner.get, key))
 
     def _through(self, work: Callable[[], T]) -> T:
         """What an operation gives that somebody waits for; a remote that is down is not asked."""

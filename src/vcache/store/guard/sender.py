@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from vcache.entry import Key
 from vcache.errors import StoreClosed, StoreError
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.fs_atomic import LockFile
@@ -25,6 +26,7 @@ _AGAIN_S: Final = 1.0
 _IDLE_S: Final = 10.0
 """How long a thread stays that has nothing to send."""
 _LOOK_S: Final = 0.05
+_STRIKES: Final = 3
 
 
 class Sender:
@@ -32,6 +34,8 @@ class Sender:
 
     Args:
         send: brings files to the remote. Raises what the remote says.
+        ask: whether the remote answers when it is asked about a key, which closes the breaker.
+        answers: how many operations of this process the remote has answered so far.
         dropped: told of a file that the remote has refused for good, and why.
         failed: told of what keeps files waiting.
 
@@ -48,6 +52,8 @@ class Sender:
         lock_path: str,
         *,
         send: Callable[[Sequence[Pending]], None],
+        ask: Callable[[Key], bool],
+        answers: Callable[[], int],
         dropped: Callable[[Pending, Exception], None],
         failed: Callable[[Exception], None],
     ) -> None:
@@ -55,6 +61,8 @@ class Sender:
         self._spool = spool
         self._breaker = breaker
         self._send_files = send
+        self._ask = ask
+        self._answers = answers
         self._dropped = dropped
         self._failed = failed
         self._sending = LockFile(lock_path)
@@ -68,6 +76,8 @@ class Sender:
         self._is_idle = True
         self._is_elsewhere = False
         self._is_stopped = False
+        self._is_careful = False  # these two are the thread's own
+        self._answered = 0
 
     def wake(self) -> None:
         """Something waits to be sent."""
@@ -150,17 +160,20 @@ class Sender:
             verdict = self._breaker.verdict()
             if verdict is Verdict.STOP:
                 return _AGAIN_S
-            if verdict is Verdict.GO:
-                batch, read = self._batch(names[at:])
-                if not self._send(batch):
-                    return _AGAIN_S
-            else:
-                with self._breaker.probing() as is_mine:
-                    batch, read = self._batch(names[at : at + 1])
-                    if not is_mine or not self._send(batch):
-                        return _AGAIN_S
+            if verdict is Verdict.PROBE and not self._probe(names[at]):
+                return _AGAIN_S
+            # After a failure one by one: a file that the remote cannot bear must not hold up the others.
+            batch, read = self._batch(names[at : at + 1] if self._is_careful else names[at:])
+            if not self._send(batch):
+                return _AGAIN_S
             at += read
         return 0.0  # look again: more may have come
+
+    def _probe(self, name: str) -> bool:
+        """Whether the remote answers a question. A put might be what it cannot bear."""
+        with self._breaker.probing() as is_mine:
+            pending = self._spool.read(name)
+            return is_mine and (pending is None or self._ask(pending.key))
 
     def _batch(self, names: Sequence[str]) -> tuple[list[Pending], int]:
         """The files to send next, of each key the newest, and how many names they stand for."""
@@ -194,12 +207,23 @@ class Sender:
             if not is_refusal(error):
                 if not isinstance(error, Stopped):
                     self._failed(error)
+                    self._suspect(batch, error)
                 return False
             if len(batch) > 1:  # one of them: find out which
                 return all(self._send([each]) for each in batch)
             self._dropped(batch[0], error)
         else:
             self.sent += len(batch)
+            self._is_careful = False
         for pending in batch:
             self._spool.remove(pending)
         return True
+
+    def _suspect(self, batch: Sequence[Pending], error: Exception) -> None:
+        """A file that fails again and again while the remote answers others is given up."""
+        answers, before = self._answers(), self._answered
+        self._answered = answers
+        self._is_careful = True
+        if len(batch) == 1 and answers > before and self._spool.strike(batch[0]) >= _STRIKES:
+            self._dropped(batch[0], error)
+            self._spool.remove(batch[0])

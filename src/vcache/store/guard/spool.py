@@ -32,6 +32,7 @@ _BLOCK_BYTES: Final = 4096  # what the smallest file takes
 _RESCAN_S: Final = 5.0
 _RESCAN_FULL_S: Final = 1.0
 _ABANDONED_S: Final = 3600.0
+_MOST_STRIKES: Final = 1000  # a time of 1970: no file was written then
 _MS: Final = 1_000_000
 # Times above are not believed: one of them would put the names of all later files behind it.
 _AHEAD_NS: Final = 400 * 86_400 * 1_000_000_000
@@ -141,6 +142,19 @@ class Spool:
             with self._lock:
                 self._bytes = max(0, self._bytes - max(pending.size_bytes, _BLOCK_BYTES))
         self._forget(pending.key, pending.name)
+
+    def strike(self, pending: Pending) -> int:
+        """Note that sending a file has failed where other operations did not; how often that was so.
+
+        Kept as the time of the file: processes that live too short to try twice count together.
+        """
+        path = f"{self.directory}/{pending.name}"
+        with contextlib.suppress(OSError):
+            before_s = int(os.stat(path).st_mtime)
+            strikes = before_s + 1 if before_s < _MOST_STRIKES else 1
+            os.utime(path, (strikes, strikes))
+            return strikes
+        return 0
 
     def discard(self, key: Key) -> None:
         """Forget what this process has put of a key."""

@@ -171,9 +171,44 @@ def is_probed(store: GuardedStore, remote: Remote, before: int) -> bool:
     return remote.calls["get"] == before + 1
 
 
+def test_a_record_that_a_remote_cannot_bear_is_given_up(tmp_path: Path) -> None:
+    """A put that fails each time, while all else is answered, holds up neither reads nor other puts for ever."""
+    clock = FakeClock()
+    bad = named("bad")[0]
+
+    class Frail(Remote):
+        def put(self, key: Key, record: Record) -> None:
+            if key == bad:
+                self.calls["bad"] += 1
+                raise StoreUnavailable("500")
+            super().put(key, record)
+
+        def put_many(self, records: dict[Key, Record]) -> None:  # type: ignore[override]
+            if bad in records:
+                raise StoreUnavailable("500")
+            super().put_many(records)
+
+    frail = Frail()
+    MemoryStore.put(frail, KEY, RECORD)
+    with guard_of(frail, tmp_path, clock, retries=0, deadline_s=5.0) as store:
+        store.put(*named("bad"))
+        for number in range(5):
+            store.put(*named(str(number)))
+
+        def is_over() -> bool:
+            clock.advance(20)
+            assert store.get(KEY) is None or body_of_get(store) in (None, RECORD.body)
+            return not os.listdir(tmp_path / "remote" / "spool")
+
+        until(is_over, 30)
+        assert store.telemetry().dropped == 1
+        assert {key for _, key in frail.order} == {named(str(number))[0] for number in range(5)}
+        assert remotes(tmp_path)[0].refusals[-1].key == bad
+
+
 def look_up(store: GuardedStore, worker: int, count: int) -> None:
     """As one of several that begin at different times."""
-    time.sleep(0.05 * worker)
+    time.sleep(0.11 * worker)
     for number in range(count):
         assert store.get(make_key(f"{worker}/{number}")) is None
 
@@ -184,7 +219,7 @@ def test_a_remote_that_hangs_costs_one_deadline(tmp_path: Path, keeps_time: bool
     for workers in (1, 8):
         remote = Remote(keeps_time=keeps_time)
         remote.hang()
-        with guard_of(remote, tmp_path / str(workers), deadline_s=0.4) as store:
+        with guard_of(remote, tmp_path / str(workers), deadline_s=1.0) as store:
             start_s = time.monotonic()
             threads = [
                 threading.Thread(target=look_up, args=(store, worker, 1000 // workers))
@@ -195,7 +230,7 @@ def test_a_remote_that_hangs_costs_one_deadline(tmp_path: Path, keeps_time: bool
             for thread in threads:
                 thread.join()
             took_s = time.monotonic() - start_s
-            assert 0.35 < took_s < 0.65, took_s
+            assert 0.9 < took_s < 1.5, took_s
             assert sum(remote.calls.values()) <= workers
 
 
