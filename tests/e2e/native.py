@@ -104,10 +104,13 @@ class Wire:
                 return body
 
     def _exactly(self, size: int) -> bytes:
-        while len(self._rest) < size:
-            self._more()
-        data, self._rest = self._rest[:size], self._rest[size:]
-        return data
+        data, self._rest = bytearray(self._rest[:size]), self._rest[size:]
+        while len(data) < size:
+            piece = self.socket.recv(min(1 << 20, size - len(data)))
+            if not piece:
+                raise ConnectionError("the server closed the connection")
+            data += piece
+        return bytes(data)
 
     def _more(self) -> None:
         data = self.socket.recv(1 << 20)

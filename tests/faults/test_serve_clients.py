@@ -7,6 +7,7 @@ import os
 import resource
 import socket
 import struct
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -238,6 +239,33 @@ class TestManyConnections:
             assert wires[0].is_closed()
             assert wires[50].ask("GET", "/readyz").status == 200
             assert wires[1].ask("GET", "/readyz").status == 200
+
+    def test_large_transfers_do_not_hold_up_small_ones(self, tmp_path):
+        """While 100 MB go in and out, small GETs are answered in time."""
+        large, large_data = an_object("large", 100_000_000)
+        small, small_data = an_object("small")
+        with vcache_serve(tmp_path / "store") as server, Wire(server.port) as wire:
+            assert wire.ask("PUT", f"/vcache/{small}", small_data).status == 201
+            is_over = threading.Event()
+
+            def move() -> None:
+                with Wire(server.port, timeout_s=60) as mover:
+                    try:
+                        for _ in range(2):
+                            assert mover.ask("PUT", f"/vcache/{large}", large_data).status in (201, 204)
+                            assert mover.ask("GET", f"/vcache/{large}").body == large_data
+                    finally:
+                        is_over.set()
+
+            took_s = []
+            with ThreadPoolExecutor(1) as pool:
+                moved = pool.submit(move)
+                while not is_over.is_set():
+                    started_s = time.perf_counter()
+                    assert wire.ask("GET", f"/vcache/{small}").body == small_data
+                    took_s.append(time.perf_counter() - started_s)
+                moved.result()
+        assert sorted(took_s)[int(len(took_s) * 0.99)] < 0.1
 
     def test_64_clients_get_and_put_without_an_error(self, tmp_path):
         """Nine GETs to one PUT, all at once: every byte is right."""
