@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST_BYTES", "PART_BYTES", "Object", "Piece", "beginnings", "downloaded", "pieces", "upload"]
 
-FIRST_BYTES: Final = 8 << 20
+FIRST_BYTES: Final = 32 << 20
 """What is asked for at first of an object whose size is not known."""
 
 PART_BYTES: Final = 16 << 20
