@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_remote_build import delaying
+from tests.e2e.test_remote_build import Machine, delaying
 from tests.servers import VcacheServer, vcache_serve, wait_until
 from vcache import Cache
 from vcache.store.disk import DiskStore
@@ -115,6 +115,27 @@ def test_only_what_has_a_label(tmp_path: Path, server: VcacheServer) -> None:
     one.run("push", server.url)
     assert two.run("pull", "--tag", "blue", server.url)["moved"] == 30
     assert len(three.content()) == 0
+
+
+def test_only_what_a_run_used(tmp_path: Path) -> None:
+    """What the last run made or took goes with all that another machine needs to take it too, and no more."""
+    one, two = Machine(tmp_path / "one", ""), Machine(tmp_path / "two", "")
+    rule = "rule copy\n  command = cat $in h > $out && echo $out: $in h > $out.d\n  depfile = $out.d\n  deps = gcc\n"
+    for machine in (one, two):
+        text = (machine.tree / "build.ninja").read_text()
+        (machine.tree / "build.ninja").write_text(rule + text.partition("$out\n")[2])
+        (machine.tree / "h").write_text("old")
+    one.build()
+    (one.tree / "h").write_text("new")
+    one.build()
+    there = f"disk:{tmp_path / 'there'}"
+    assert '"moved": 80' in one.vcache("push", "--json", "--since=-1", there).stdout
+    assert '"moved": 60' in one.vcache("push", "--json", "--since=-2", there).stdout, "its lists are the same"
+    assert '"moved": 0' in one.vcache("push", "--json", "--since=-2", there).stdout
+    assert two.vcache("pull", there).returncode == 0
+    (two.tree / "h").write_text("new")
+    assert "20 from the cache" in two.build().stdout
+    assert (two.tree / "o1").read_text() == "content 1new"
 
 
 def test_a_file_carries_a_cache_over_an_air_gap(tmp_path: Path) -> None:

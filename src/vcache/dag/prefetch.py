@@ -6,7 +6,6 @@ nodes. Key sets are normative in docs/design/network.md.
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import struct
 import sys
@@ -14,7 +13,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
-from vcache.entry import Key, make_key
+from vcache.entry import Key, Record, make_key
 from vcache.errors import DecodeError, StoreError
 from vcache.hash import digest
 from vcache.kit.logs import logger
@@ -40,6 +39,12 @@ _LARGE_BYTES: Final = 1 << 20  # a larger output is worth a round trip of its ow
 _BATCH_BYTES: Final = 4 << 20
 _FIRST_KEYS: Final = 128
 _LAST_WAIT_S: Final = 1.0
+# So many questions are asked one by one: after a few edits there is nothing to fetch that anybody needs.
+_FEW = 6
+# A run that looked at a part of the nodes, and asked for so few new keys, or such a part of those known, does
+# not write all of them again. Whoever misses them asks for all, and writes the set anew.
+_FEW_NEW = 30
+_FEW_SHARE: Final = 20
 
 
 def set_name(file: str, goals: Sequence[str]) -> str:
@@ -92,6 +97,9 @@ class Ahead:
     Attributes:
         fetched, fetched_bytes: how much came.
 
+    It begins with the first question to a far tier but a few: a build that finds all near, or makes
+    what nobody has made, fetches nothing.
+
     Threads: `start`, `finish` and `close` in one. A look-up in any thread that needs what is being
     fetched waits for it instead of asking too.
     """
@@ -103,16 +111,16 @@ class Ahead:
         self._places: dict[Key, int] = {}
         self._changed = threading.Condition()
         # What lies before `_done` was fetched, what lies before `_next` is on its way.
-        self._is_planned = self._is_stopped = False
+        self._is_planned = self._is_stopped = self._has_known = False
+        self._n_questions = 0
         self._done = self._next = 0
         self._thread = threading.Thread(target=self._run, name="vcache-prefetch", daemon=True)
         self.fetched = self.fetched_bytes = 0
 
     def start(self) -> None:
-        """Begin."""
+        """Listen to what is asked for."""
         self._cache.asked = self._note
         self._tiers.arriving = self._is_arriving
-        self._thread.start()
 
     def close(self) -> None:
         """Fetch no more. May be called again, and from signal handlers."""
@@ -128,12 +136,22 @@ class Ahead:
             is_whole: all nodes were asked for, so that what is not among it serves nobody any more.
         """
         self.close()
-        self._thread.join(_LAST_WAIT_S)
+        if self._thread.ident is not None:
+            self._thread.join(_LAST_WAIT_S)
+        if not is_whole and len(self._asked) <= _FEW_NEW:
+            return
+        if not self._has_known:
+            # The one here tells whether there is anything to note; what is far, to what to add it.
+            self._known = self._read(self._near.get(self._key))
+            if self._asked.keys() <= frozenset(self._known):
+                return
+            self._learn()
         known = frozenset(self._known)
         if known.issuperset(self._asked):
             return
         keys = self._with_outputs()
-        if known.issuperset(keys):
+        n_new = sum(key not in known for key in keys)
+        if not n_new or (not is_whole and n_new <= max(_FEW_NEW, len(known) // _FEW_SHARE)):
             return
         if not is_whole:
             keys = list(dict.fromkeys((*self._known, *keys)))
@@ -171,6 +189,11 @@ class Ahead:
         if threading.current_thread() is self._thread:
             return False
         with self._changed:
+            self._n_questions += 1
+            if self._n_questions <= _FEW or self._is_stopped:
+                return key in self._places and self._places[key] < self._done
+            if self._thread.ident is None:
+                self._thread.start()
             self._changed.wait_for(lambda: self._is_planned or self._is_stopped)
             place = self._places.get(key)
             if place is None or place >= self._next:
@@ -191,11 +214,7 @@ class Ahead:
 
     def _plan(self) -> None:
         """Learn what the last build asked for, and what of it is not here."""
-        # Another machine's may be newer than the one here, which serves where that cannot be had.
-        record = self._tiers.fetch(self._key) or self._near.get(self._key)
-        if record is not None:
-            with contextlib.suppress(DecodeError):
-                self._known = keys_of(bytes(Valuables.content(record, record.entry())))
+        self._learn()
         wanted = [key for key in self._known if not key.startswith(_NOT_FETCHED)]
         lacking = [key for key in dict.fromkeys(wanted) if entry_of(self._near, key) is None]
         with self._changed:
@@ -203,6 +222,18 @@ class Ahead:
             self._next = min(_FIRST_KEYS, len(lacking))
             self._is_planned = True
             self._changed.notify_all()
+
+    def _learn(self) -> None:
+        """The set of the last build. Another machine's may be newer than the one here."""
+        self._known = self._read(self._tiers.fetch(self._key) or self._near.get(self._key))
+        self._has_known = True
+
+    @staticmethod
+    def _read(record: Record | None) -> list[Key]:
+        try:
+            return [] if record is None else keys_of(bytes(Valuables.content(record, record.entry())))
+        except DecodeError:
+            return []  # another program's
 
     def _fetch(self) -> None:
         keys, pace = list(self._places), Pace(_BATCH_BYTES, first=_FIRST_KEYS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vcache.cache import Cache
-from vcache.dag import events
+from vcache.dag import events, prefetch
 from vcache.dag.prefetch import Ahead, ahead_of, keys_of, packed, set_name
 from vcache.dag.session import Build, Options
 from vcache.entry import Key, Record, make_key
@@ -60,6 +61,13 @@ class Ear:
     def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.Noted):
             self.notes.append(event.text)
+
+
+@pytest.fixture(autouse=True)
+def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The builds here are small: nothing is too little to be fetched ahead, or to be noted."""
+    monkeypatch.setattr(prefetch, "_FEW", 0)
+    monkeypatch.setattr(prefetch, "_FEW_NEW", 0)
 
 
 @pytest.fixture
@@ -144,7 +152,7 @@ def test_another_checkout_fetches_all_at_once(checkout: Callable[[str], Checkout
 
 
 def test_what_is_here_is_not_fetched(checkout: Callable[[str], Checkout]) -> None:
-    """A warm cache asks for the set only, and writes it no second time."""
+    """A warm cache asks for nothing, not even the set, and writes it no second time."""
     one = checkout("one")
     one.build()
     for path in one.place.glob("*.o"):
@@ -152,7 +160,34 @@ def test_what_is_here_is_not_fetched(checkout: Callable[[str], Checkout]) -> Non
     one.build()
     assert one.far.calls["get_many"] == 0
     assert one.far.calls["put"] == 0
-    assert kinds(one.far.asked) == [".keysets"]
+    assert one.far.asked == []
+
+
+def test_a_few_edits_fetch_and_note_nothing(
+    checkout: Callable[[str], Checkout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a changed file asks for is asked for by itself: the rest of the build is up to date."""
+    one = checkout("one")
+    one.build()
+    monkeypatch.setattr(prefetch, "_FEW", 6)
+    monkeypatch.setattr(prefetch, "_FEW_NEW", 30)
+    shutil.rmtree(one.near.directory)
+    (one.place / "a.c").write_text("changed")
+    assert one.build().n_run == 1
+    assert ".keysets" not in kinds(one.far.asked)
+    assert one.far.calls["get_many"] == 0
+
+
+def test_the_first_questions_are_asked_one_by_one(
+    checkout: Callable[[str], Checkout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the rest comes together."""
+    checkout("one").build()
+    monkeypatch.setattr(prefetch, "_FEW", 2)
+    two = checkout("two")
+    assert two.build().n_hit == 2
+    assert kinds(two.far.asked) == ["", ".keysets", ".seen"]
+    assert any("fetched 4 entries ahead" in note for note in two.ear.notes)
 
 
 def test_a_changed_source_adds_to_the_set(checkout: Callable[[str], Checkout]) -> None:
@@ -247,6 +282,12 @@ def ahead(tmp_path: Path, far: Far) -> Iterator[Ahead]:
         found.close()
 
 
+def begin(ahead: Ahead) -> None:
+    """Ask for something that nobody has."""
+    ahead.start()
+    assert ahead._tiers.get(make_key("nobody's")) is None
+
+
 def test_who_needs_a_key_on_its_way_waits(ahead: Ahead, far: Far) -> None:
     """A look-up of what is being fetched ends with the batch, and asks nobody."""
     has_begun, may_go_on = threading.Event(), threading.Event()
@@ -256,7 +297,7 @@ def test_who_needs_a_key_on_its_way_waits(ahead: Ahead, far: Far) -> None:
         assert may_go_on.wait(30)
 
     far.before = held
-    ahead.start()
+    begin(ahead)
     assert has_begun.wait(30)
     found: list[object] = []
     asking = threading.Thread(target=lambda: found.append(ahead._tiers.get(make_key("5"))))
@@ -281,7 +322,7 @@ def test_who_waits_is_let_go_when_it_is_stopped(ahead: Ahead, far: Far) -> None:
         may_go_on.wait(30)
 
     far.before = held
-    ahead.start()
+    begin(ahead)
     assert has_begun.wait(30)
     asking = threading.Thread(target=lambda: ahead._is_arriving(make_key("5")))
     asking.start()
@@ -294,7 +335,7 @@ def test_who_waits_is_let_go_when_it_is_stopped(ahead: Ahead, far: Far) -> None:
 
 def test_batches_grow_while_what_comes_is_small(ahead: Ahead, far: Far) -> None:
     """A thousand small keys are two batches; all of them are near then."""
-    ahead.start()
+    begin(ahead)
     ahead._thread.join(30)
     assert (ahead.fetched, far.calls["get_many"]) == (1000, 2)
     assert ahead._near.get(make_key("999")) is not None
@@ -308,7 +349,7 @@ def test_private_notes_are_never_fetched(tmp_path: Path, far: Far) -> None:
         cache.put_key(make_key(set_name("f", ()), namespace=".keysets"), packed([key]))
         found = ahead_of(cache, "f", ())
         assert found is not None
-        found.start()
+        begin(found)
         found._thread.join(30)
         assert found.fetched == 0
         found.close()
