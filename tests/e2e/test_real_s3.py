@@ -61,10 +61,10 @@ def store(address: str) -> Iterator[S3Store]:
     store.close()
 
 
-def body_in(store: S3Store, key: bytes) -> object:
+def body_in(store: S3Store, key: bytes) -> bytes:
     record = store.get(key)
     assert record is not None
-    return record.body
+    return bytes(record.body)
 
 
 def test_its_conditions_are_found_and_used(store, client, request):
