@@ -138,7 +138,6 @@ def test_without_its_server_nx_fails(tmp_path: Path, workspace: Workspace) -> No
     assert workspace.build({}).status == 0
 
 
-@pytest.mark.slow
 def test_a_server_that_dies_fails_the_task_that_was_to_be_stored(
     tmp_path: Path, workspace: Workspace
 ) -> None:
