@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vcache.config import Settings
     from vcache.serialize import Compression
 
-__all__ = ["Ground", "Place", "ground", "remotes_of"]
+__all__ = ["Ground", "Place", "ground", "remotes_of", "tried"]
 
 Place = str | os.PathLike[str] | Store
 
@@ -86,7 +86,7 @@ def _packing(compress: str) -> Compression:
 
 def remotes_of(settings: Settings) -> list[Place]:
     """The addresses of the tiers on other machines that this one is to use, nearest first."""
-    return [url for url in map(partial(_tried, settings), settings.remotes.values()) if url is not None]
+    return [url for url in map(partial(tried, settings), settings.remotes.values()) if url is not None]
 
 
 def _configured(settings: Settings) -> list[Place]:
@@ -95,7 +95,9 @@ def _configured(settings: Settings) -> list[Place]:
 
 def _near(settings: Settings) -> list[Place]:
     if settings.tiers:
-        tiers = [tier for tier in map(partial(_tried, settings), settings.tiers) if tier is not None]
+        tiers: list[Place] = [
+            tier for tier in map(partial(tried, settings), settings.tiers) if tier is not None
+        ]
         if not tiers:
             raise ConfigError(
                 f"all tiers of {settings.tiers} are behind flags that are off here: add one without"
@@ -111,7 +113,7 @@ def _near(settings: Settings) -> list[Place]:
     return [f"mem:{settings.memory_bytes}", disk] if settings.memory_bytes else [disk]
 
 
-def _tried(settings: Settings, address: str) -> Place | None:
+def tried(settings: Settings, address: str) -> str | None:
     """A tier's address; None where its option `flag` names one that is off on this machine."""
     from vcache.store.address import parse_url
 

@@ -221,9 +221,13 @@ def _remote(setup: Setup, word: str | None, *, writes: bool) -> Iterator[Store]:
     Raises:
         UsageError: there is none of that name.
     """
+    from vcache.opening import tried
     from vcache.store.url import open_store
 
-    address = _address(setup.settings(), word)
+    settings = setup.settings()
+    address = tried(settings, _address(settings, word))
+    if address is None:
+        raise UsageError(f"{word}: its address is behind a flag that is off here")
     store = open_store(_through(address) if writes else address)
     if writes and store.info.is_read_only:
         store.close()

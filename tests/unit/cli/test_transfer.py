@@ -89,6 +89,16 @@ def test_a_remote_has_a_name(vcache, far, monkeypatch):
     assert (result.exit_code, "which REMOTE" in result.stderr) == (2, True)
 
 
+def test_a_remote_may_be_behind_a_flag(vcache, far, monkeypatch):
+    """One that is on is used, one that is off is named"""
+    put(vcache, "a")
+    monkeypatch.setenv("VCACHE_FLAGS", "on=100 off=0")
+    monkeypatch.setenv("VCACHE_REMOTE", f"one={far}?flag=off two={far}?flag=on")
+    assert "flag that is off" in vcache("push", "one").stderr
+    assert vcache("push", "two").exit_code == 0
+    assert names(far) == ["a"]
+
+
 def test_a_remote_that_takes_nothing_is_refused(vcache, far):
     """A read-only address is no place to bring things to"""
     put(vcache, "a")

@@ -625,10 +625,13 @@ def test_a_far_entry_is_fetched_once_with_its_content(disk: DiskStore) -> None:
 
 
 @pytest.mark.parametrize("comes", [True, False])
-def test_who_asks_for_a_key_on_its_way_waits_for_it(disk: DiskStore, *, comes: bool) -> None:
+@pytest.mark.parametrize("has_memory", [True, False])
+def test_who_asks_for_a_key_on_its_way_waits_for_it(
+    disk: DiskStore, *, comes: bool, has_memory: bool
+) -> None:
     """A far tier is asked for a key only if it is not brought near meanwhile."""
     far, asked = Remote(), []
-    store = TieredStore([MemoryStore(), disk, far])
+    store = TieredStore([*([MemoryStore()] if has_memory else []), disk, far])
     far.inner.put(KEY, RECORD)
 
     def arriving(key: Key) -> bool:
@@ -657,3 +660,46 @@ def test_a_file_goes_to_a_far_tier_as_a_view(disk: DiskStore, tmp_path: Path) ->
     source.write_bytes(bytes(1 << 20))
     TieredStore([disk, Noting()]).put_file(Entry(KEY, bytes(32), 0), source)
     assert bodies == [memoryview]
+
+
+def test_keys_are_brought_near_and_only_those_that_are_not(disk: DiskStore) -> None:
+    """A far tier is asked once, for what no near tier that lasts has; `fetch` asks it in any case."""
+    far, other = Remote(), make_key("other")
+    store = TieredStore([MemoryStore(), disk, far])
+    for key in (KEY, other):
+        far.inner.put(key, make_record(key, b"far"))
+    disk.put(KEY, RECORD)
+    assert set(store.bring([KEY, other, make_key("no")])) == {other}
+    assert far.calls["get_many"] == 1
+    assert store.bring([KEY, other]) == {}
+    assert found(store) == ("disk", b"content")
+    fetched = store.fetch(KEY)
+    assert fetched is not None
+    assert bytes(fetched.body) == b"far"
+    assert found(store) == ("disk", b"far")
+
+
+def test_what_is_forgotten_near_stays_far(disk: DiskStore) -> None:
+    """`forget` leaves other machines what they have; `delete` does not."""
+    far = Remote()
+    store = TieredStore([MemoryStore(), disk, far])
+    store.put(KEY, RECORD)
+    store.get(KEY)
+    store.forget(KEY)
+    assert (disk.get(KEY), far.inner.get(KEY) is None) == (None, False)
+    assert store.delete(KEY)
+    assert far.inner.get(KEY) is None
+
+
+def test_nothing_is_written_past_a_read_only_directory(tmp_path: Path) -> None:
+    """A far tier below it is read, and not filled with what the directory would hide."""
+    DiskStore(tmp_path / "c").close()
+    near, far = DiskStore(tmp_path / "c", read_only=True), Remote()
+    store = TieredStore([MemoryStore(), near, far])
+    far.inner.put(KEY, RECORD)
+    assert store.info.is_read_only
+    assert found(store) == ("remote", b"content")
+    with pytest.raises(StoreReadOnly):
+        store.put(make_key("new"), make_record(make_key("new")))
+    assert far.calls["put"] == 0
+    store.close()
