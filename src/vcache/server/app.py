@@ -19,7 +19,7 @@ from vcache.server.exchange import Desk, Exchange, Receive, Scope, Send
 from vcache.server.refused import Refusal, Refused
 
 if TYPE_CHECKING:
-    from vcache.server.wire import Reply
+    from vcache.server.gate import Reply
 
 __all__ = ["App", "Asgi", "Authenticate", "Mount"]
 

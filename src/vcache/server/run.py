@@ -32,6 +32,7 @@ from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.dialects import all_dialects
 from vcache.server.exchange import Desk
+from vcache.server.gate import Gate, Limits
 from vcache.server.operations import Operations
 from vcache.server.quotas import Quotas
 from vcache.server.settings import OFFICE, Address, ServeSettings, without_live
@@ -45,7 +46,6 @@ from vcache.upkeep import Upkeep
 if TYPE_CHECKING:
     import ssl
 
-    from vcache.server.wire import Gate
 
 __all__ = ["Announced", "serve"]
 
@@ -241,7 +241,7 @@ class _House:
 
         config = uvicorn.Config(
             self._app,
-            http=self._gate.connection,  # type: ignore[arg-type]  # it makes protocols, as a class does
+            http=self._connection,  # type: ignore[arg-type]  # it makes protocols, as a class does
             loop="uvloop",
             ws="none",
             lifespan="off",
@@ -256,6 +256,12 @@ class _House:
         config.ssl = self._tls
         self._server = Server(config)
         self._server.run(sockets=[self._listener])
+
+    def _connection(self, *, server_state: Any, **_: object) -> asyncio.Protocol:
+        """A protocol for a new connection, as uvicorn asks for one."""
+        from vcache.server.connection import Connection  # httptools is of the extra
+
+        return Connection(self._gate, server_state)
 
     def _begin(self, server: Any) -> None:
         loop = asyncio.get_running_loop()
@@ -478,14 +484,10 @@ def _tls(settings: ServeSettings) -> ssl.SSLContext | None:
 
 
 def _gate(app: App, settings: ServeSettings) -> Gate:
-    from vcache.server.wire import Gate
-
     return Gate(app, app.quick, _limits(settings), server=f"vcache/{version('vcache')}")
 
 
-def _limits(settings: ServeSettings) -> Any:
-    from vcache.server.wire import Limits
-
+def _limits(settings: ServeSettings) -> Limits:
     return Limits(
         connections=settings.connections,
         idle_s=settings.idle_s,

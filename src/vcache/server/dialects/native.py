@@ -30,7 +30,7 @@ from vcache.store.objects import frame, frames, key_of, name_of, pack, unpack
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from vcache.server.wire import Reply
+    from vcache.server.gate import Reply
 
 __all__ = ["Native"]
 
