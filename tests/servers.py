@@ -155,9 +155,9 @@ asyncio.run(main(int(sys.argv[1]), sys.argv[2]))
 
 
 @contextmanager
-def sftp_server(root: Path) -> Iterator[SftpServer]:
+def sftp_server(root: Path, *, port: int = 0) -> Iterator[SftpServer]:
     """asyncssh, for which a directory is all that there is."""
-    port = free_port()
+    port = port or free_port()
     with running([sys.executable, "-W", "ignore", "-c", _SFTP, str(port), root], port):
         yield SftpServer(port, "tester", "right", root)
 

@@ -74,7 +74,7 @@ class OverSsh(Lasting):
         monkeypatch.setenv("SFTP_PASSWORD", server.password)
         monkeypatch.setattr("fsspec.get_filesystem_class", lambda _: resolve_name(self.kind))
         place = f"{server.user}@127.0.0.1:{server.port}/{uuid4().hex}/cache"
-        return f"fs+sftp://{place}?password_env=SFTP_PASSWORD&{self.options}"
+        return f"fs+sftp://{place}?password_env=SFTP_PASSWORD&unknown_hosts=1&{self.options}"
 
 
 class TestParamiko(OverSsh):

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from vcache.errors import ConfigError
 from vcache.kit.data import NamedTuple
-from vcache.store.address import Options, StoreUrl
+from vcache.store.address import Options, StoreUrl, flag
+from vcache.store.fs.ssh import believed
 
 __all__ = ["Mount", "mount_of"]
 
@@ -55,7 +56,11 @@ def mount_of(url: StoreUrl, options: Options) -> tuple[Mount, type[Any]]:
     protocol = url.scheme.removeprefix("fs+")
     found = _class_of(url, protocol)
     address = f"{protocol}:{url.path}"
-    arguments = dict(found._get_kwargs_from_urls(address))
+    are_unknown_believed = options.take("unknown_hosts", flag) or False
+    arguments = {
+        **found._get_kwargs_from_urls(address),
+        **believed(found, are_unknown_believed=are_unknown_believed),
+    }
     for name, text in options.rest().items():
         arguments.update(_argument(url, name, text))
     root = str(found._strip_protocol(address)).rstrip("/")

@@ -39,7 +39,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _UNSUITABLE: Final = (errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG)
 # Of libraries that are not imported here: what trying again does not help.
 _REFUSALS: Final = frozenset(
-    "AuthenticationException BadAuthenticationType BadHostKeyException ClientAuthenticationError "
+    "AuthenticationException BadAuthenticationType BadHostKeyException HostKeyNotVerifiable ClientAuthenticationError "
     "DefaultCredentialsError NoCredentialsError PasswordRequiredException RefreshError".split()
 )
 

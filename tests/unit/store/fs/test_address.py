@@ -33,11 +33,11 @@ def test_options_are_arguments_of_the_file_system(monkeypatch):
     monkeypatch.setenv("A_PASSWORD", "0123")
     monkeypatch.setenv("SOME_JSON", '{"a": [1]}')
     found = mount(
-        "fs+sftp://ann@host:2222/cache?timeout=5&compress=true&password_env=A_PASSWORD&extra_env=SOME_JSON&name=x"
+        "fs+sftp://ann@host:2222/cache?timeout=5&compress=true&password_env=A_PASSWORD&extra_env=SOME_JSON&unknown_hosts=1"
     )
     assert found.arguments == {
         "host": "host", "port": 2222, "username": "ann", "timeout": 5, "compress": True,
-        "password": "0123", "extra": {"a": [1]}, "name": "x",
+        "password": "0123", "extra": {"a": [1]},
     }  # fmt: skip
     assert found.root == "/cache"
     assert "0123" not in found.text
