@@ -23,7 +23,7 @@ from vcache.server.names import clean_name
 from vcache.server.phrases import READS, is_probe, plain
 from vcache.server.ranges import send_part
 from vcache.server.refused import Refusal, Refused
-from vcache.server.vault import Found
+from vcache.server.vault import Found, Vault
 
 __all__ = ["Dav"]
 
@@ -37,7 +37,7 @@ _XML: Final = ("content-type", "application/xml; charset=utf-8")
 _NAMESPACE: Final = "DAV:"
 _EPOCH: Final = "Thu, 01 Jan 1970 00:00:00 GMT"
 _MOST_REQUEST_BYTES: Final = 64 << 10
-_MOST_MEMBERS: Final = 100_000
+_MOST_MEMBERS: Final = 20_000
 
 
 class Dav:
@@ -109,28 +109,43 @@ class Dav:
         bare = name.removesuffix("/")
         if bare:
             clean_name(bare)
-        found = None if bare != name else await exchange.find("dav", bare) if bare else None
-        if found is not None:
-            members = [_response(bare, found)]
-        else:
-            inside = await self._members(exchange, bare) if depth == "1" or bare == name != "" else None
-            if inside == [] and bare == name != "":
-                await exchange.absent()
-                return
-            members = [_response(f"{bare}/" if bare else "", None)]
-            if depth == "1":
-                for one in inside or ():
-                    members.append(_response(one, await exchange.find("dav", one)))
-        await exchange.answer(207, _multistatus(members), (_XML,))
-
-    async def _members(self, exchange: Exchange, directory: str) -> list[str]:
-        """What lies directly in a directory; directories with a slash at their end."""
-        prefix = f"{directory}/" if directory else ""
+        is_directory = bare != name or not bare
+        found = None if is_directory else await exchange.find("dav", bare)
         vault, namespace = exchange.desk.vault, exchange.caller.namespace
-        page = await exchange.desk.run(
-            lambda: page_of(vault.names(namespace, "dav", prefix), prefix, delimiter="/", limit=_MOST_MEMBERS)
-        )
-        return [*page.groups, *page.names]
+        if found is not None:
+            text = _multistatus([_response(bare, found)])
+        elif is_directory or await exchange.desk.run(lambda: _has_members(vault, namespace, bare)):
+            text = await exchange.desk.run(lambda: _listing(vault, namespace, bare, is_deep=depth == "1"))
+        else:
+            await exchange.absent()
+            return
+        await exchange.answer(207, text, (_XML,))
+
+
+def _has_members(vault: Vault, namespace: str, directory: str) -> bool:
+    return next(vault.names(namespace, "dav", f"{directory}/"), None) is not None
+
+
+def _listing(vault: Vault, namespace: str, directory: str, *, is_deep: bool) -> bytes:
+    """A directory and, where that is asked for, what lies directly in it.
+
+    Raises:
+        Refused: more than can be told at once.
+    """
+    prefix = f"{directory}/" if directory else ""
+    told = [_response(prefix, None)]
+    if is_deep:
+        names = vault.names(namespace, "dav", prefix)
+        page = page_of(names, prefix, delimiter="/", limit=_MOST_MEMBERS)
+        if page.last:
+            raise Refused(Refusal.TOO_LARGE, f"{prefix!r:.200} has more than {_MOST_MEMBERS} members")
+        told += [_response(group, None) for group in page.groups]
+        for name in page.names:
+            # One at a time: each large value is a mapped file while it is held.
+            found = vault.get(namespace, "dav", name)
+            if found is not None:
+                told.append(_response(name, found))
+    return _multistatus(told)
 
 
 async def _make_directory(exchange: Exchange, name: str) -> None:

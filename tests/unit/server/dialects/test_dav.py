@@ -145,3 +145,13 @@ def test_sccache_starts_without_a_token_that_is_known(asker) -> None:
     assert [ask(method, "/dav/scc/.sccache_check").status for method in ("GET", "PUT")] == [404, 403]
     reply = ask("GET", "/dav/scc/a")
     assert (reply.status, reply.headers["www-authenticate"].split()[0]) == (401, "Basic")
+
+
+def test_a_directory_that_is_too_large_to_tell_is_refused(asker, monkeypatch) -> None:
+    """Rather than told in part, which would look like all."""
+    monkeypatch.setattr("vcache.server.dialects.dav._MOST_MEMBERS", 3)
+    ask = asker(Dav())
+    for number in range(4):
+        ask("PUT", f"/dav/a/{number}", b"1")
+    assert ask("PROPFIND", "/dav/a/", headers={"depth": "1"}).status == 413
+    assert ask("PROPFIND", "/dav/a/", headers={"depth": "0"}).status == 207
