@@ -14,50 +14,29 @@ import signal
 import socket
 import sys
 import tempfile
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 from vcache.errors import ConfigError, StoreError, VcacheError
-from vcache.kit.deadlines import Within
 from vcache.server.access import AccessLog
 from vcache.server.app import App
-from vcache.server.audit import AuditLog
-from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller
-from vcache.server.counts import Counts
 from vcache.server.dialects import all_dialects
-from vcache.server.exchange import Desk
 from vcache.server.gate import Gate, Limits
+from vcache.server.ground import BACKLOG, keep_memory, listener, require_extra, speak_up, tls
 from vcache.server.operations import Operations
-from vcache.server.quotas import Quotas
+from vcache.server.room import Room, builders_only, quotas
 from vcache.server.settings import OFFICE, Address, ServeSettings, without_live
 from vcache.server.tokens import TokenFile
-from vcache.server.vault import Kept, Vault
-from vcache.store.base import Store
-from vcache.store.url import open_store
-from vcache.upkeep import Counts as CacheCounts
-from vcache.upkeep import Upkeep
-
-if TYPE_CHECKING:
-    import ssl
-
 
 __all__ = ["Announced", "serve"]
 
 _log: Final = logging.getLogger("vcache.server")
 
 _FLUSH_S: Final = 10.0
-_ABANDONED_S: Final = 86_400.0
-_BACKLOG: Final = 2048
 # Worker threads give the loop its turn after so long: at CPython's 5 ms a small GET waits for a put.
 _SWITCH_S: Final = 0.001
-# mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
-_MALLOC: Final = ((-1, 128 << 20), (-2, 4 << 20), (-3, 32 << 20), (-8, 2))
 
 
 class Announced(Protocol):
@@ -89,107 +68,19 @@ def serve(load: Callable[[], ServeSettings], announce: Announced) -> int:
     """
     settings = load()
     settings.check()
-    _require_extra()
-    _speak_up(settings)
+    require_extra()
+    speak_up(settings)
     sys.setswitchinterval(_SWITCH_S)
-    _keep_memory()
+    keep_memory()
     with contextlib.ExitStack() as stack:
-        room = _Room(settings, stack)
-        listener = _listener(settings.listen)
-        stack.callback(listener.close)
-        house = _House(load, settings, room, listener, announce)
+        room = Room(settings, stack)
+        listening = listener(settings.listen)
+        stack.callback(listening.close)
+        house = _House(load, settings, room, listening, announce)
         gc.enable()
         gc.freeze()  # what is there now stays: the collector need not walk it again and again
         house.run()
     return 0
-
-
-class _Room:
-    """What stands behind all listeners: the store and who looks after it."""
-
-    def __init__(self, settings: ServeSettings, stack: contextlib.ExitStack) -> None:
-        self.store = _opened(settings)
-        stack.callback(self.store.close)
-        self.counts = Counts()
-        self.tally = CacheCounts()
-        self.upkeep = Upkeep(self.store, self.tally, spare_used_s=settings.lease_s)
-        stack.callback(self._close_upkeep)
-        self.vault = Vault(self.store, after_put=self.upkeep.after_put)
-        disk = next(
-            (tier for tier in getattr(self.store, "tiers", (self.store,)) if hasattr(tier, "directory")), None
-        )
-        self.directory: Path | None = None if disk is None else disk.directory
-        self.pool = ThreadPoolExecutor(settings.threads, "vcache-store")
-        stack.callback(self.pool.shutdown)
-        self.uploads = _uploads(self.directory, stack)
-        tokens = settings.token_file()
-        self.tokens = None if tokens is None else TokenFile(tokens)
-        self.authenticator = Authenticator(
-            None if self.tokens is None else self.tokens.rows(),
-            master=b"" if self.tokens is None else self.tokens.master(),
-            builders_only=_builders_only(settings),
-        )
-        self.quotas = Quotas(self.store, _quotas(settings))
-        self._count_namespaces()
-        self.audit: AuditLog | None = None
-        if settings.is_audited and self.directory is not None and not self.store.info.is_read_only:
-            self.audit = AuditLog(self.directory / OFFICE / "audit.jsonl")
-            stack.callback(self.audit.close)
-        self.deadline_s = settings.deadline_s
-        self.desk = Desk(
-            vault=self.vault,
-            limit_bytes=settings.limit_bytes,
-            directory=self.uploads,
-            run=self.run,
-            admit=self._admit,
-            note=self._note,
-        )
-
-    def run(self, work: Callable[..., Any], *arguments: object) -> Awaitable[Any]:
-        """What blocks, on a thread, and within the deadline where it may cross a network."""
-        if not self.vault.is_local:
-            work, arguments = partial(_within, self.deadline_s, work, *arguments), ()
-        return asyncio.get_running_loop().run_in_executor(self.pool, work, *arguments)
-
-    def _count_namespaces(self) -> None:
-        """Know before the first PUT what namespaces hold: the event loop must not wait for a walk."""
-        rows = {} if self.tokens is None else self.tokens.rows()
-        for namespace in {row.namespace for row in rows.values()} | {""}:
-            if self.quotas.limit_of(namespace) is not None:
-                self.quotas.recount(namespace)
-
-    def flush(self) -> None:
-        """Add what was counted to the totals that `vcache stats` shows."""
-        tally = self.tally
-        tally.hits, tally.misses, tally.puts, tally.saved_ns = self.counts.sums()
-        self.upkeep.flush()
-
-    def _close_upkeep(self) -> None:
-        self.flush()
-        self.upkeep.close()
-
-    def _admit(self, caller: Caller, length_bytes: int | None) -> None:
-        self.quotas.admit(caller.namespace, length_bytes)
-
-    def _note(
-        self, caller: Caller, action: str, dialect: str, realm: str, name: str | bytes, kept: Kept | None
-    ) -> None:
-        if kept is not None and kept.is_new:
-            self.quotas.add(caller.namespace, kept.size_bytes)
-        if self.audit is None:
-            return
-        fields: dict[str, str | int] = {
-            "token": caller.token,
-            "namespace": caller.namespace,
-            "dialect": dialect if not realm or realm == dialect else f"{dialect}/{realm}",
-            "name": name if isinstance(name, str) else name.hex(),
-        }
-        if kept is not None:
-            fields |= {"digest": kept.digest.hex(), "size_bytes": kept.size_bytes}
-        try:
-            self.audit.append(action, fields)
-        except OSError:
-            _log.exception("the audit log cannot be written")
 
 
 class _House:
@@ -199,15 +90,15 @@ class _House:
         self,
         load: Callable[[], ServeSettings],
         settings: ServeSettings,
-        room: _Room,
-        listener: socket.socket,
+        room: Room,
+        listening: socket.socket,
         announce: Announced,
     ) -> None:
         self._load, self._settings, self._room = load, settings, room
-        self._listener, self._announce = listener, announce
+        self._listening, self._announce = listening, announce
         self._grpc: GrpcServer | None = None
         self._is_stopping = False
-        self._tls = _tls(settings)
+        self._tls = tls(settings)
         self._log = AccessLog(settings.access_log)
         operations = Operations(room.counts, self._trouble, room.vault, self._n_connections)
         spoken = all_dialects(
@@ -250,12 +141,12 @@ class _House:
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         )
         config.load()
         config.ssl = self._tls
         self._server = Server(config)
-        self._server.run(sockets=[self._listener])
+        self._server.run(sockets=[self._listening])
 
     def _connection(self, *, server_state: Any, **_: object) -> asyncio.Protocol:
         """A protocol for a new connection, as uvicorn asks for one."""
@@ -270,7 +161,7 @@ class _House:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         self._tasks = [loop.create_task(self._gate.sweep()), loop.create_task(self._flush())]
         scheme = "http" if self._tls is None else "https"
-        host, port = self._listener.getsockname()[:2]
+        host, port = self._listening.getsockname()[:2]
         addresses = {"http": f"{scheme}://{Address(host, port)}"}
         if self._settings.grpc is not None:
             self._grpc = _grpc(self._settings, self._room)
@@ -315,15 +206,15 @@ class _House:
             tokens = None if path is None else TokenFile(path)
             rows = None if tokens is None else tokens.rows()
             if self._tls is not None:
-                _tls(settings)  # what cannot be loaded must not be half loaded
+                tls(settings)  # what cannot be loaded must not be half loaded
                 self._tls.load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
         except (VcacheError, OSError) as error:
             _log.error("the settings were not reloaded, what held before holds on: %s", error)
             return
         room = self._room
         room.tokens = tokens
-        room.authenticator.reload(rows, builders_only=_builders_only(settings))
-        room.quotas.reload(_quotas(settings))
+        room.authenticator.reload(rows, builders_only=builders_only(settings))
+        room.quotas.reload(quotas(settings))
         room.desk.limit_bytes = settings.limit_bytes
         room.deadline_s = settings.deadline_s
         self._gate.limits = _limits(settings)
@@ -366,7 +257,7 @@ class _House:
 
         def reload() -> None:
             if room.tokens is not None:
-                room.authenticator.reload(room.tokens.rows(), builders_only=_builders_only(self._settings))
+                room.authenticator.reload(room.tokens.rows(), builders_only=builders_only(self._settings))
 
         def collect() -> Mapping[str, int]:
             report = room.upkeep.gc(None, dry_run=False, progress=None)
@@ -381,51 +272,6 @@ class _House:
 # --- parts -----------------------------------------------------------------------------------
 
 
-def _require_extra() -> None:
-    for module in ("httptools", "uvicorn", "uvloop", "starlette", "prometheus_client"):
-        try:
-            __import__(module)
-        except ImportError:
-            raise ConfigError(f"a server needs {module}: python -m pip install 'vcache[serve]'") from None
-
-
-def _keep_memory() -> None:
-    """Have the C library keep what was freed, within bounds.
-
-    It gives each large buffer back at once, and the kernel clears the pages of the next one: that is
-    more than a third of the time of a PUT of 1 MB.
-    """
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):  # another C library: it does as it likes
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in _MALLOC:
-            mallopt(parameter, value)
-
-
-def _speak_up(settings: ServeSettings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("vcache: %(levelname)s: %(message)s"))
-    for name, level in (("vcache", settings.log_level.upper()), ("uvicorn", "ERROR")):
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
-        logger.setLevel(level)
-        logger.propagate = False
-
-
-def _opened(settings: ServeSettings) -> Store:
-    if settings.store is not None:
-        return open_store(settings.store)
-    from vcache.store.disk import DiskStore
-
-    return DiskStore(
-        settings.dir,
-        max_bytes=settings.max_bytes,
-        max_entries=settings.max_entries,
-        max_age_s=settings.max_age_s,
-    )
-
-
 def _turbo_key(settings: ServeSettings) -> bytes | None:
     """The key of Turborepo's signatures, as it stands in TURBO_REMOTE_CACHE_SIGNATURE_KEY of clients."""
     if settings.turbo_key is None:
@@ -437,50 +283,6 @@ def _turbo_key(settings: ServeSettings) -> bytes | None:
     if not key:
         raise ConfigError(f"turbo_key {settings.turbo_key}: holds no key")
     return key
-
-
-def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:
-    """Where long bodies wait: beside the blobs, so that they can become some."""
-    if directory is None:
-        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vcache-serve-")))
-    uploads = directory / OFFICE / "uploads"
-    uploads.mkdir(parents=True, exist_ok=True)
-    oldest_s = time.time() - _ABANDONED_S
-    for left in uploads.iterdir():
-        with contextlib.suppress(OSError):
-            if left.stat().st_mtime < oldest_s:
-                left.unlink()
-    return uploads
-
-
-def _listener(address: Address) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address.host, address.port))
-        listener.listen(_BACKLOG)
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"cannot listen at {address}: {error.strerror}") from error
-    listener.setblocking(False)
-    return listener
-
-
-def _tls(settings: ServeSettings) -> ssl.SSLContext | None:
-    if settings.tls_cert is None:
-        return None
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(
-            f"tls_cert {settings.tls_cert}, tls_key {settings.tls_key}: cannot be loaded: {error}"
-        ) from error
-    return context
 
 
 def _gate(app: App, settings: ServeSettings) -> Gate:
@@ -497,7 +299,7 @@ def _limits(settings: ServeSettings) -> Limits:
     )
 
 
-def _grpc(settings: ServeSettings, room: _Room) -> GrpcServer:
+def _grpc(settings: ServeSettings, room: Room) -> GrpcServer:
     from vcache.server.dialects import reapi
 
     assert settings.grpc is not None
@@ -512,17 +314,6 @@ def _grpc(settings: ServeSettings, room: _Room) -> GrpcServer:
     return server
 
 
-def _builders_only(settings: ServeSettings) -> frozenset[str]:
-    return frozenset(name for name, rule in settings.namespaces.items() if rule.results_by_builders)
-
-
-def _quotas(settings: ServeSettings) -> Mapping[str, int]:
-    limits = {
-        name: rule.quota_bytes for name, rule in settings.namespaces.items() if rule.quota_bytes is not None
-    }
-    return limits if settings.quota_bytes is None else {"*": settings.quota_bytes, **limits}
-
-
 def _changed(old: ServeSettings, new: ServeSettings) -> str:
     from vcache.server.settings import KEYS
 
@@ -532,8 +323,3 @@ def _changed(old: ServeSettings, new: ServeSettings) -> str:
         if not spec.is_live and getattr(old, spec.attribute) != getattr(new, spec.attribute)
     ]
     return ", ".join(names)
-
-
-def _within(deadline_s: float, work: Callable[..., Any], *arguments: object) -> Any:
-    with Within(deadline_s):
-        return work(*arguments)
