@@ -196,7 +196,12 @@ class Turbo:
         if not isinstance(hashes, list) or len(hashes) > _MOST_HASHES:
             raise Refused(Refusal.MALFORMED, f'"hashes" is no list of at most {_MOST_HASHES}')
         team = _team_of(exchange)
-        said = {str(one): _told(await exchange.find("turbo", f"{team}/{one}")) for one in hashes}
+        vault, namespace = exchange.desk.vault, exchange.caller.namespace
+
+        def look() -> dict[str, dict[str, object]]:
+            return {str(one): _told(vault.get(namespace, "turbo", f"{team}/{one}")) for one in hashes}
+
+        said = await exchange.desk.run(look)
         await _json(exchange, 200, said)
 
 
