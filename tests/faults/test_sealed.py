@@ -318,6 +318,15 @@ def test_flags_that_cannot_be_are_refused(site: Site) -> None:
     assert site.reason().startswith("damaged")
 
 
+def test_a_nonce_without_encryption_is_refused(site: Site) -> None:
+    """An envelope has one form: nothing can be put beside what is signed."""
+    good = site.kept()
+    at = len(b"vcseal\x01") + 1
+    for nonce in (b"x", bytes(NONCE_BYTES)):
+        site.plant(good[:at] + part(nonce) + good[at + 4 :])
+        assert site.reason().startswith("damaged")
+
+
 def test_an_envelope_in_an_envelope_is_refused(site: Site) -> None:
     """What was opened is a result, not something to be opened again; nor is such a thing sealed."""
     inner = site.inner.get(KEY)
@@ -496,6 +505,29 @@ def test_ciphers_cannot_be_exchanged() -> None:
     good[len(b"vcseal\x01")] ^= Mark.AES
     site.plant(bytes(good))
     assert site.reason() == "not decryptable: its bytes were changed"
+
+
+def test_ciphers_share_no_key() -> None:
+    """What one cipher gives away of its key says nothing of the other's, and nonces differ as well."""
+    cipher = Cipher(b"k" * 32)
+    drawn = [cipher._drawn(b"r" * 32, is_aes=is_aes) for is_aes in (False, True)]
+    assert not set(zip(*[iter(drawn[0])] * 8, strict=False)) & set(zip(*[iter(drawn[1])] * 8, strict=False))
+
+
+class Telling(MemoryStore):
+    """A store that can say what it lacks."""
+
+    def missing(self, keys: Sequence[Key]) -> set[Key]:
+        return {key for key in keys if self.get(key) is None}
+
+
+def test_what_an_older_key_encrypted_is_not_missing() -> None:
+    """A push does not send again what is there under the name of an older key."""
+    inner = Telling()
+    Site(policy=None, ciphers=[b"o"], inner=inner).store.put(KEY, RECORD)
+    site = Site(policy=None, ciphers=[b"n", b"o"], inner=inner)
+    absent = make_key("absent")
+    assert site.store.missing([KEY, absent]) == {absent}
 
 
 def test_both_ciphers_are_read() -> None:
