@@ -29,7 +29,7 @@ T = TypeVar("T")
 _INSTANCES: Final = 8
 _WAIT_S: Final = 60.0
 _FEW: Final = 4
-_TRIES: Final = 4
+_TRIES: Final = 5
 # A PUT makes an object visible as a whole, and there is no rename that is not a copy.
 _OBJECT_STORES: Final = frozenset(
     "abfs abfss adl az gcs gs memory oci ocilake oss r2 s3 s3a tos wasb wasbs".split()
@@ -135,13 +135,17 @@ class Files:
 
     def _fill(self, fs: Any, path: str, content: bytes) -> None:
         """Write a file; its directory is made when that turns out to be absent."""
-        for _ in range(_TRIES):
+        directory = path.rpartition("/")[0]
+        for number in range(_TRIES):
             try:
                 return _put(fs, path, content)
             except FileNotFoundError:
                 # Who makes the same directories at the same time makes this fail half way.
                 with suppress(OSError):
-                    fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+                    if number == 0:  # mostly it is the last one only, for which to look at all takes longer
+                        fs.mkdir(directory, create_parents=False)
+                    else:
+                        fs.makedirs(directory, exist_ok=True)
         return _put(fs, path, content)
 
     def _each(self, work: Callable[[A], T], things: Sequence[A]) -> list[T]:

@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 # From this size on it is looked whether an equal object is there before it is sent, not only when the server
 # has refused it for that.
-_LARGE_BYTES: Final = 1 << 20
+_LARGE_BYTES: Final = 4 << 20
 _BATCH_BYTES: Final = 64 << 20
 _BATCH: Final = 2000
 _HEAD_BYTES: Final = 16 << 10
