@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record, make_key, split_key
 from vcache.errors import StoreError, StoreFull
@@ -114,7 +114,9 @@ class Vault:
         self.after_put = after_put
         self._files: Files | None = store if satisfies(store, Files) else None
         tiers = getattr(store, "tiers", (store,))
-        near = next((tier for tier in tiers if hasattr(tier, "get_near")), None)
+        near: Any = next((tier for tier in tiers if hasattr(tier, "get_near")), None)
+        if near is not None:
+            near.always_maps = True  # what is sent to many at once is in memory once
         self._near: Callable[[Key], Record | bool] | None = None if near is None else near.get_near
         self.is_local = all(tier.info.is_trusted for tier in tiers)
 

@@ -40,7 +40,14 @@ Token = tuple[Table, int, int]
 
 
 class Reader(Engine):
-    """The reading half of a disk store."""
+    """The reading half of a disk store.
+
+    Attributes:
+        always_maps: large bodies are views of their files whatever their codec: for who passes bodies on
+            and hands none out as values.
+    """
+
+    always_maps = False
 
     def get(self, key: Key) -> Record | None:
         """The verified record of a key, or None. A large body may be a read-only view.
@@ -319,7 +326,7 @@ class Reader(Engine):
         body: Buffer | None = raw.body
         if seal is not None:
             with Translated(self.directory):
-                body = self.blobs.read(digest, encoding, seal, mapped=_is_mappable(head))
+                body = self.blobs.read(digest, encoding, seal, mapped=self.always_maps or _is_mappable(head))
             if body is None:
                 self._drop_blob(table, slot, place, digest, encoding)
         if self._writable:

@@ -77,3 +77,13 @@ def test_an_entry_whose_file_is_gone_is_missing(store):
     for path in (store.directory / "blobs").glob("??/*"):
         path.unlink()
     assert store.missing([KEY]) == {KEY}
+
+
+def test_a_store_that_always_maps_reads_no_large_body_into_memory(store):
+    store.put(KEY, make_record(KEY, body_of(3_000_000), codec="bytes"))
+    found = store.get(KEY)
+    assert isinstance(found.body, bytes)
+    store.always_maps = True
+    again = store.get(KEY)
+    assert isinstance(again.body, memoryview)
+    assert again.body == found.body
