@@ -1,4 +1,4 @@
-"""Names that clients choose: what of a path may be one."""
+"""Names and numbers that clients choose: what may be one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Final
 
 from vcache.server.refused import Refusal, Refused
 
-__all__ = ["clean_name", "flat_name"]
+__all__ = ["clean_name", "flat_name", "whole_number"]
 
 _MOST_BYTES: Final = 1024  # as S3 has it
+_MOST_DIGITS: Final = 18  # Python refuses to read thousands
 
 
 def clean_name(name: str) -> str:
@@ -35,3 +36,8 @@ def flat_name(name: str) -> str:
     if not name.isprintable():
         raise Refused(Refusal.MALFORMED, f"{name!r:.200} is no name: it has characters that do not print")
     return name
+
+
+def whole_number(text: str) -> int | None:
+    """A number of up to 18 decimal digits; None for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None

@@ -14,7 +14,7 @@ from vcache.server.vault import Found
 
 __all__ = ["part_of", "send_part"]
 
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 def part_of(header: str, size_bytes: int) -> range | None:

@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, quote
 
 from vcache.hash import sha256
 from vcache.kit.data import dataclass
+from vcache.server.names import whole_number
 from vcache.server.refused import Refusal, Refused
 
 __all__ = ["UNSIGNED", "Signed", "signed_in"]
@@ -82,10 +83,10 @@ def signed_in(
         credential, names = presigned.get("X-Amz-Credential", ""), presigned.get("X-Amz-SignedHeaders", "")
         signature, stamp = presigned.get("X-Amz-Signature", ""), presigned.get("X-Amz-Date", "")
         payload = UNSIGNED
-        expires = presigned.get("X-Amz-Expires", "")
-        if not (expires.isascii() and expires.isdigit() and int(expires) <= _MOST_EXPIRES_S):
+        expires_s = whole_number(presigned.get("X-Amz-Expires", ""))
+        if expires_s is None or expires_s > _MOST_EXPIRES_S:
             raise _malformed("X-Amz-Expires")
-        _check_time(stamp, now_s, int(expires))
+        _check_time(stamp, now_s, expires_s)
         pairs = [pair for pair in pairs if pair[0] != "X-Amz-Signature"]
     else:
         return None

@@ -21,7 +21,7 @@ from vcache.server.dialect import Answer
 from vcache.server.exchange import Check, Exchange
 from vcache.server.framing import ZipInspector
 from vcache.server.listing import page_of
-from vcache.server.names import flat_name
+from vcache.server.names import flat_name, whole_number
 from vcache.server.phrases import READS, is_probe
 from vcache.server.ranges import send_part
 from vcache.server.refused import Refusal, Refused
@@ -94,7 +94,7 @@ class S3:
         if not bucket:
             await _service(exchange)
         elif not key:
-            await _bucket(exchange, bucket)
+            await _bucket(exchange, flat_name(bucket))
         else:
             await _object(exchange, flat_name(f"{bucket}/{key}"), payload)
 
@@ -160,9 +160,10 @@ async def _list(exchange: Exchange, bucket: str) -> None:
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     after = query.get("continuation-token") or query.get("start-after", "")
     text = query.get("max-keys", "1000")
-    if not (text.isascii() and text.isdigit()):
+    asked = whole_number(text)
+    if asked is None:
         raise Refused(Refusal.MALFORMED, f"max-keys: {text!r:.40} is not a number")
-    limit = min(int(text), _MOST_KEYS)
+    limit = min(asked, _MOST_KEYS)
     vault, namespace, start = exchange.desk.vault, exchange.caller.namespace, f"{bucket}/"
 
     def look() -> tuple[list[tuple[str, Found]], tuple[str, ...], str]:
@@ -237,8 +238,7 @@ def _body_of(exchange: Exchange, payload: str) -> _Body:
     """
     wrapping = None
     if payload == _UNSIGNED_CHUNKS:
-        length = exchange.header("x-amz-decoded-content-length") or ""
-        wrapping = AwsChunks(int(length) if length.isascii() and length.isdigit() else None)
+        wrapping = AwsChunks(whole_number(exchange.header("x-amz-decoded-content-length") or ""))
     elif payload.startswith("STREAMING-"):
         raise Refused(
             Refusal.METHOD, f"bodies sent as {payload:.80} are not taken: let the client sign them as a whole"

@@ -32,6 +32,7 @@ __all__ = ["SignatureCheck", "Turbo", "signature_start"]
 
 _ARTIFACTS: Final = "/v8/artifacts"
 _HASH: Final = re.compile(r"/v8/artifacts/([0-9A-Za-z_-]{1,128})")
+_NAME: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 _TEAM: Final = re.compile(r"[\w.@-]{0,128}", re.ASCII)
 _DURATION: Final = re.compile(r"\d{1,12}", re.ASCII)
 _TAG: Final = re.compile(r"[!-~]{1,600}")  # Vercel's limit of a tag
@@ -193,13 +194,17 @@ class Turbo:
     async def _query(self, exchange: Exchange) -> None:
         asked = await _posted(exchange)
         hashes = asked.get("hashes") if isinstance(asked, dict) else None
-        if not isinstance(hashes, list) or len(hashes) > _MOST_HASHES:
-            raise Refused(Refusal.MALFORMED, f'"hashes" is no list of at most {_MOST_HASHES}')
+        if not (
+            isinstance(hashes, list)
+            and len(hashes) <= _MOST_HASHES
+            and all(isinstance(one, str) and _NAME.fullmatch(one) for one in hashes)
+        ):
+            raise Refused(Refusal.MALFORMED, f'"hashes" is no list of at most {_MOST_HASHES} hashes')
         team = _team_of(exchange)
         vault, namespace = exchange.desk.vault, exchange.caller.namespace
 
         def look() -> dict[str, dict[str, object]]:
-            return {str(one): _told(vault.get(namespace, "turbo", f"{team}/{one}")) for one in hashes}
+            return {one: _told(vault.get(namespace, "turbo", f"{team}/{one}")) for one in hashes}
 
         said = await exchange.desk.run(look)
         await _json(exchange, 200, said)

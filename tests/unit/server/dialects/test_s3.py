@@ -245,3 +245,16 @@ def test_sccache_starts_without_a_key_that_is_known(guarded) -> None:
     """Its probe is absent and may not be written; all else is denied."""
     assert [guarded(method, "/s3/b/.sccache_check").status for method in ("GET", "PUT")] == [404, 403]
     assert guarded("GET", "/s3/b/a").status == 403
+
+
+def test_numbers_beyond_all_bounds_are_refused_in_words(ask, guarded) -> None:
+    """Python reads no number of thousands of digits, and says so by an error of its own."""
+    endless = "9" * 5000
+    ask("PUT", "/s3/b/k", b"0123456789")
+    assert ask("GET", "/s3/b/k", headers={"range": f"bytes={endless}-"}).status == 200
+    assert ask("GET", f"/s3/b?list-type=2&max-keys={endless}").status == 400
+    assert (
+        ask("PUT", "/s3/b/k", CONTENT, {**STREAMING, "x-amz-decoded-content-length": endless}).status == 400
+    )
+    presigned = f"X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20200101T000000Z&X-Amz-Expires={endless}"
+    assert guarded("GET", f"/s3/b/k?{presigned}").status == 400

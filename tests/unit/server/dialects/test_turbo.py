@@ -75,7 +75,14 @@ def test_many_artifacts_are_asked_for_at_once(asker) -> None:
     said = json.loads(reply.body)
     assert said[HASH] == {"size": len(BODY), "taskDurationMs": 7, "tag": "T"}
     assert "error" in said["ffff"]
-    assert ask("POST", "/v8/artifacts", b"[]").status == 400
+    for bad in (
+        b"[]",
+        b'{"hashes": "ff"}',
+        b'{"hashes": [1]}',
+        b'{"hashes": ["' + b"f" * 70_000 + b'"]}',
+        b"[" * 50_000,
+    ):
+        assert ask("POST", "/v8/artifacts", bad).status == 400
 
 
 def test_a_preflight_lets_the_token_through(asker) -> None:
