@@ -135,7 +135,7 @@ def test_faults_in_a_row_stop_the_asking(remote: Remote, tmp_path: Path) -> None
 def test_a_probe_is_on_nobodys_time(remote: Remote, tmp_path: Path) -> None:
     """While one operation finds out whether a hanging remote is back, everybody goes on."""
     clock = FakeClock()
-    with guard_of(remote, tmp_path, clock, deadline_s=0.2) as store:
+    with guard_of(remote, tmp_path, clock, deadline_s=1.0) as store:
         remote.hang()
         assert store.get(KEY) is None
         for open_s in (15.1, 30.1):
@@ -144,7 +144,7 @@ def test_a_probe_is_on_nobodys_time(remote: Remote, tmp_path: Path) -> None:
             start_s = time.monotonic()
             for _ in range(50):
                 assert store.get(KEY) is None
-            assert time.monotonic() - start_s < 0.15
+            assert time.monotonic() - start_s < 0.7
             until(partial(is_probed, store, remote, before))
 
 
@@ -416,14 +416,14 @@ def test_a_record_above_the_limit_is_a_miss(remote: Remote, tmp_path: Path) -> N
 def test_puts_do_not_wait(remote: Remote, tmp_path: Path) -> None:
     """A remote that hangs holds up no put; what waits is found, then deleted, without it."""
     remote.hang()
-    with guard_of(remote, tmp_path, deadline_s=0.5) as store:
+    with guard_of(remote, tmp_path, deadline_s=1.5) as store:
         start_s = time.monotonic()
         for number in range(50):
             store.put(*named(str(number)))
         assert body_of_get(store, named("7")[0]) == named("7")[1].body
         assert set(store.get_many([named("8")[0]])) == {named("8")[0]}
         assert store.missing([named("9")[0]]) == set()
-        assert time.monotonic() - start_s < 0.4
+        assert time.monotonic() - start_s < 1.2
         store.delete(named("7")[0])
         assert store.get(named("7")[0]) is None
 
