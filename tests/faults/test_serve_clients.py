@@ -10,6 +10,7 @@ import struct
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -267,6 +268,22 @@ class TestManyConnections:
                 moved.result()
         assert sorted(took_s)[int(len(took_s) * 0.99)] < 0.1
 
+    def test_a_large_value_is_in_memory_once_however_many_take_it(self, tmp_path):
+        """Thirty clients that stop half way through 50 MB cost the server next to nothing of its own."""
+        name, data = an_object("large", 50_000_000)
+        with vcache_serve(tmp_path / "store") as server, contextlib.ExitStack() as stack:
+            with Wire(server.port) as wire:
+                assert wire.ask("PUT", f"/vcache/{name}", data).status == 201
+                assert wire.ask("GET", f"/vcache/{name}").body == data
+                before_mb = _own_memory_mb(server.process.pid)
+                wires = [stack.enter_context(Wire(server.port, timeout_s=60)) for _ in range(30)]
+                for one in wires:
+                    one.send("GET", f"/vcache/{name}")
+                    assert not one.is_closed()  # the answer has begun
+                assert _own_memory_mb(server.process.pid) - before_mb < 60
+            for one in wires:
+                assert one.answer().body == data
+
     def test_64_clients_get_and_put_without_an_error(self, tmp_path):
         """Nine GETs to one PUT, all at once: every byte is right."""
         objects = [an_object(f"shared {n}", 20_000 if n % 5 else 400_000) for n in range(40)]
@@ -287,6 +304,13 @@ class TestManyConnections:
 
             with ThreadPoolExecutor(64) as pool:
                 assert list(pool.map(client, range(64))) == list(range(64))
+
+
+def _own_memory_mb(pid: int) -> float:
+    """What a process has in memory beside mapped files."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon:"))
+    return int(line.split()[1]) / 1000
 
 
 def _allow_descriptors(count: int) -> None:

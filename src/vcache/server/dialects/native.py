@@ -7,25 +7,22 @@ the key that was asked for, and one that is taken in says the key that it is kep
 
 from __future__ import annotations
 
-import mmap
-import threading
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import Key, Record, rekeyed
-from vcache.errors import DecodeError, SerializeError, StoreError
-from vcache.hash import digest
-from vcache.serialize import unpack as unpacked
+from vcache.errors import DecodeError, StoreError
+from vcache.server.arrivals import Mapped, checked, pieces
 from vcache.server.callers import Caller
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Desk, Exchange, Scope
+from vcache.server.longkeys import LongKeys
 from vcache.server.ranges import part_of
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Kept, own_prefix
-from vcache.store.objects import frame, frames, key_of, name_of, pack, unpack
+from vcache.store.objects import frame, key_of, name_of, pack
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -40,7 +37,6 @@ _NAME_BYTES: Final = 202  # a name and the end of its line
 _PUT_BYTES: Final = 64 << 20
 _PIECE_BYTES: Final = 1 << 20
 _SLICE: Final = 64
-_RESCAN_S: Final = 60.0
 _TEXT: Final = (("content-type", "text/plain; charset=us-ascii"),)
 _BINARY: Final = (("content-type", "application/octet-stream"),)
 _COST: Final = slice(44, 52)  # of a head: what its content took to make
@@ -61,7 +57,7 @@ class Native:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._long = _LongKeys(desk)
+        self._long = LongKeys(desk)
 
     def claims(self, path: str) -> bool:
         """Whether a path is below `…/vcache/`."""
@@ -152,8 +148,8 @@ class Native:
         content = await exchange.body(self._desk.limit_bytes)
 
         def publish() -> bool:
-            with _Mapped(content) as data:
-                record = _checked(_named(name), data, name)
+            with Mapped(content) as data:
+                record = checked(_named(name), data, name)
                 is_new, kept = self._publish(exchange, record, name)
             self._desk.note(exchange.caller, "put", self.name, "", name, kept)
             return is_new
@@ -247,7 +243,7 @@ class Native:
     async def _frames(self, exchange: Exchange, keys: Sequence[Key]) -> AsyncIterator[Buffer]:
         prefix = own_prefix(exchange.caller.namespace)
         vault = self._desk.vault
-        pieces: list[Buffer] = []
+        parts: list[Buffer] = []
         size = 0
         for start in range(0, len(keys), _SLICE):
             part = keys[start : start + _SLICE]
@@ -259,13 +255,13 @@ class Native:
                 exchange.outcome = "hit"
                 exchange.saved_ns += int.from_bytes(record.head[_COST], "little")
                 front, body = frame(_outside(record, key))
-                pieces += (front, body)
+                parts += (front, body)
                 size += len(front) + memoryview(body).nbytes
                 if size >= _PIECE_BYTES:
-                    yield b"".join(pieces)
-                    pieces, size = [], 0
-        if pieces:
-            yield b"".join(pieces)
+                    yield b"".join(parts)
+                    parts, size = [], 0
+        if parts:
+            yield b"".join(parts)
         exchange.outcome = exchange.outcome or "miss"
 
     async def _missing(self, exchange: Exchange) -> None:
@@ -286,11 +282,11 @@ class Native:
         """Keep all objects of a body; a line for each that is refused. On a thread."""
         refused: list[str] = []
         try:
-            with _Mapped(content) as data:
-                for piece in _pieces(data):
+            with Mapped(content) as data:
+                for piece in pieces(data):
                     name = "?"
                     try:
-                        record = _checked(None, piece, "?")
+                        record = checked(None, piece, "?")
                         name = name_of(record.entry().key)
                         _, kept = self._publish(exchange, record, name)
                         self._desk.note(exchange.caller, "put", self.name, "", name, kept)
@@ -325,53 +321,6 @@ class Native:
             raise Refused(Refusal.BROKEN, f"the store cannot be listed: {error}") from error
 
 
-class _LongKeys:
-    """The keys whose names do not tell them, by prefix and name.
-
-    What others keep in the directory is looked for when a name is not known, once a minute at most.
-    """
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._lock = threading.Lock()  # guards the time of the next scan
-        self._scan_s = 0.0
-        self._keys: dict[tuple[bytes, str], Key] = {}
-
-    def add(self, prefix: bytes, key: Key) -> None:
-        """Know a key, if its name does not tell it."""
-        name = name_of(key)
-        if name.startswith("~"):
-            self._keys[prefix, name] = key
-
-    def find(self, prefix: bytes, name: str) -> Key | None:
-        """The key of a name; may walk the store."""
-        found = self._keys.get((prefix, name))
-        if found is None:
-            with self._lock:
-                if time.monotonic() >= self._scan_s:
-                    for key in self._desk.vault.store.scan(prefix):
-                        self.add(prefix, key[len(prefix) :])
-                    self._scan_s = time.monotonic() + _RESCAN_S
-            found = self._keys.get((prefix, name))
-        return found
-
-
-class _Mapped:
-    """A body as a buffer, wherever it is."""
-
-    def __init__(self, content: bytes | Path) -> None:
-        self._content = content
-
-    def __enter__(self) -> Buffer:
-        if isinstance(self._content, bytes):
-            return self._content
-        with self._content.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
-
-    def __exit__(self, *_: object) -> None:
-        """The mapping goes with the last record that looks at it."""
-
-
 def _named(name: str) -> Key | None:
     try:
         return key_of(name)
@@ -384,31 +333,3 @@ def _outside(record: Record, key: Key) -> Record:
     head = record.head
     length = int.from_bytes(head[_KEY_LENGTH], "little")
     return record if length == len(key) else Record(rekeyed(head, key), record.body)
-
-
-def _checked(key: Key | None, data: Buffer, name: str) -> Record:
-    """The record of an object, its content compared with what its head says.
-
-    Raises:
-        Refused: it is not that.
-    """
-    try:
-        record = unpack(key, data)
-        entry = record.entry()
-        content = unpacked(entry.encoding, record.body, size_bytes=entry.size_bytes)
-    except SerializeError as error:
-        raise Refused(Refusal.MALFORMED, f"no object: {error}") from None
-    if digest(content) != entry.digest:
-        raise Refused(Refusal.MALFORMED, "the content is not what the head says: its BLAKE3 is another")
-    if name != "?" and name_of(entry.key) != name:
-        raise Refused(Refusal.MALFORMED, f"the object is of {name_of(entry.key)}")
-    if entry.encode() != record.head:
-        raise Refused(Refusal.MALFORMED, "the head is not in its canonical form")
-    return record
-
-
-def _pieces(data: Buffer) -> Iterator[memoryview]:
-    try:
-        yield from frames(data)
-    except DecodeError as error:
-        raise Refused(Refusal.MALFORMED, str(error)) from None
