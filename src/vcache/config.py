@@ -18,6 +18,7 @@ from typing import Final, Literal
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple, dataclass, field, names_of
 from vcache.kit.flags import Flags
+from vcache.kit.redact import without_secrets
 from vcache.kit.units import seconds, size_bytes
 
 __all__ = [
@@ -28,7 +29,6 @@ __all__ = [
     "default_dir",
     "load",
     "state_dir",
-    "without_secrets",
 ]
 
 DEFAULT: Final = "default"
@@ -421,18 +421,6 @@ def _where(place: _Place, key: str) -> str:
         if line.lstrip(" \t{[\"'").startswith(key):
             return f"{place.origin}:{number}"
     return place.origin
-
-
-def without_secrets(url: str) -> str:
-    """An address as it may be shown: without user, password and tokens."""
-    return _SECRETS.sub(lambda found: f"{found[1] or found[3]}…{found[2] or ''}", url)
-
-
-_SECRETS: Final = re.compile(
-    r"(://)[^/?#@\s]*(@)"
-    r"|([?&](?:\w*(?:token|password|secret|auth)\w*)=)[^&\s]*",
-    re.IGNORECASE,
-)
 
 
 def _shown(value: object) -> object:

@@ -174,7 +174,7 @@ def test_secrets_of_addresses_are_not_shown(tmp_path: Path) -> None:
     text = "ci=https://user:pass@h/b?token=abc&retries=1 redis://:pw@h/0 https://h/a@b?a_password=x"
     rows = load(cwd=tmp_path, environ={"VCACHE_REMOTE": text}).describe()
     assert {row.key: row.value for row in rows}["remote"] == (
-        "ci=https://…@h/b?token=…&retries=1", "redis://…@h/0", "https://h/a@b?a_password=…",
+        "ci=https://user:…@h/b?token=…&retries=1", "redis://:…@h/0", "https://h/a@b?a_password=…",
     )  # fmt: skip
 
 

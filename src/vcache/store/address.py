@@ -14,14 +14,14 @@ from typing import Final, TypeVar
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple
 from vcache.kit.names import nearest
+from vcache.kit.redact import without_secrets
 
-__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url", "shown"]
+__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url"]
 
 _T = TypeVar("_T")
 
 SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*):"
 """What an address begins with; a path alone has none."""
-_LOGIN: Final = r"(//[^/?#:\s]*):[^/?#\s]*@"
 _FLAGS: Final = {
     **dict.fromkeys(("1", "true", "yes", "on"), True),
     **dict.fromkeys(("0", "false", "no", "off"), False),
@@ -44,7 +44,7 @@ class StoreUrl(NamedTuple):
     text: str = ""
 
     def __str__(self) -> str:
-        return shown(self.text)
+        return without_secrets(self.text)
 
 
 class Options:
@@ -112,17 +112,12 @@ def parse_url(url: str | Path) -> StoreUrl:
         name, equals, value = part.partition("=")
         if not equals or not name:
             raise ConfigError(
-                f"store {shown(url)!r}: option {part!r} has no value: write name=value, joined by '&'"
+                f"store {without_secrets(url)!r}: option {part!r} has no value: write name=value, joined by '&'"
             )
         if name in options:
-            raise ConfigError(f"store {shown(url)!r}: option {name!r} comes twice: keep one")
+            raise ConfigError(f"store {without_secrets(url)!r}: option {name!r} comes twice: keep one")
         options[name] = _decoded(value)
     return StoreUrl(scheme, _decoded(path) if match else path, options, url)
-
-
-def shown(text: str) -> str:
-    """An address for messages: without its password."""
-    return re.sub(_LOGIN, r"\1:…@", text, count=1)
 
 
 def flag(text: str) -> bool:

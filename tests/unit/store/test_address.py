@@ -5,25 +5,8 @@ from __future__ import annotations
 import pytest
 
 from vcache.errors import ConfigError
-from vcache.store.address import Options, parse_url, shown
+from vcache.store.address import Options, parse_url
 from vcache.store.url import open_store
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("redis://:secret@host/0?a=b", "redis://:…@host/0?a=b"),
-        ("https://me:secret@host:80/x@y?q=c@d", "https://me:…@host:80/x@y?q=c@d"),
-        ("redis+unix://me:s@cret@/run/sock", "redis+unix://me:…@/run/sock"),
-        ("https://host:80/x@y", "https://host:80/x@y"),
-        ("disk:a//b:c", "disk:a//b:c"),
-        ("/path/with/a@sign", "/path/with/a@sign"),
-    ],
-)
-def test_a_password_is_not_shown(text: str, expected: str) -> None:
-    """Everything but the password is."""
-    assert shown(text) == expected
-    assert str(parse_url(text)) == expected
 
 
 @pytest.mark.parametrize("query", ["?unknown=1", "?deadline=soon", "?a", "?a=1&a=2"])
