@@ -13,9 +13,10 @@ import re
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.hash import Hasher, sha256_hasher
+from vcache.hash import digest, file_digest, sha256_hasher
 from vcache.serialize.foreign import ZstdSteps, zstd_pieces
 from vcache.server import results
 from vcache.server.dialect import Answer
@@ -86,18 +87,30 @@ class Bazel:
 
 
 class DigestCheck:
-    """The bytes of a body have a digest: SHA-256, or else BLAKE3."""
+    """The bytes of a body have a digest: SHA-256, or else BLAKE3.
+
+    No name says which. SHA-256 is computed as the bytes come; BLAKE3, which fewer clients use, when they
+    are all there and it turned out not to be the first.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._states = (sha256_hasher(), Hasher())
+        self._state = sha256_hasher()
 
     def update(self, chunk: Buffer) -> None:
-        for state in self._states:
-            state.update(chunk)
+        self._state.update(chunk)
 
     def finish(self) -> None:
-        if all(state.hexdigest() != self._name for state in self._states):
+        pass
+
+    def inspect(self, content: bytes | Path) -> None:
+        if self._state.hexdigest() == self._name:
+            return
+        if isinstance(content, Path):
+            other = file_digest(content, size_bytes=content.stat().st_size)
+        else:
+            other = digest(content)
+        if other.hex() != self._name:
             raise Refused(Refusal.MALFORMED, f"the content's digest is not {self._name}")
 
 
@@ -155,7 +168,8 @@ async def _put_content(exchange: Exchange, name: str) -> None:
     if name not in results.EMPTY and await exchange.find(CONTENTS, name) is not None:
         await exchange.discard()
     else:
-        await exchange.keep(CONTENTS, name, checks=(DigestCheck(name),), decode=_decoder(exchange))
+        check = DigestCheck(name)
+        await exchange.keep(CONTENTS, name, checks=(check,), inspector=check, decode=_decoder(exchange))
     await exchange.answer(200)
 
 

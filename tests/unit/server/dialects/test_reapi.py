@@ -555,12 +555,12 @@ _H = "ab" * 32
     [
         (f"blobs/{_H}/5", False, Resource(_H, 5, False, "")),
         (f"a/b/blobs/{_H}/5", False, Resource(_H, 5, False, "")),
-        (f"blobs/blake3/{_H}/0", False, Resource(_H, 0, False, "")),
+        (f"blobs/blake3/{_H}/0", False, Resource(_H, 0, False, "", True)),
         (f"i/compressed-blobs/zstd/{_H}/5", False, Resource(_H, 5, True, "")),
-        (f"i/compressed-blobs/zstd/blake3/{_H}/5", False, Resource(_H, 5, True, "")),
+        (f"i/compressed-blobs/zstd/blake3/{_H}/5", False, Resource(_H, 5, True, "", True)),
         (f"uploads/u1/blobs/{_H}/5", True, Resource(_H, 5, False, "u1")),
         (f"i/uploads/u1/blobs/{_H}/5/some/note", True, Resource(_H, 5, False, "u1")),
-        (f"uploads/u1/compressed-blobs/zstd/blake3/{_H}/5/x", True, Resource(_H, 5, True, "u1")),
+        (f"uploads/u1/compressed-blobs/zstd/blake3/{_H}/5/x", True, Resource(_H, 5, True, "u1", True)),
     ],
 )
 def test_names_of_contents(name: str, is_upload: bool, parts: Resource) -> None:

@@ -28,6 +28,7 @@ class Resource(NamedTuple):
     Attributes:
         size_bytes: of the content, unpacked.
         is_packed: it is sent as Zstandard.
+        is_blake3: the hash is a BLAKE3, which a name has to say; else SHA-256.
         upload: the rest of the name of an upload; empty of a download.
     """
 
@@ -35,6 +36,7 @@ class Resource(NamedTuple):
     size_bytes: int
     is_packed: bool
     upload: str
+    is_blake3: bool = False
 
 
 def parse(name: str, *, is_upload: bool) -> Resource:
@@ -61,13 +63,15 @@ def parse(name: str, *, is_upload: bool) -> Resource:
         if not rest or rest[0] != "zstd":
             raise Refused(Refusal.MALFORMED, f"{name!r:.200}: contents are packed as zstd only")
         del rest[0]
+    is_blake3 = rest[:1] == ["blake3"]
     if rest and not HASH.fullmatch(rest[0]):
         if rest[0] not in _FUNCTIONS:
             raise Refused(Refusal.MALFORMED, f"{name!r:.200}: contents are named by SHA-256 or BLAKE3")
         del rest[0]
     if len(rest) < 2 or not HASH.fullmatch(rest[0]) or not _SIZE.fullmatch(rest[1]):
         raise _wrong(name)
-    return Resource(rest[0], int(rest[1]), is_packed, upload)  # what follows is the client's own note
+    # What follows is the client's own note.
+    return Resource(rest[0], int(rest[1]), is_packed, upload, is_blake3)
 
 
 def _index(parts: list[str], words: tuple[str, ...]) -> int:

@@ -222,7 +222,7 @@ class _Upload:
 
     def __init__(self, resource: Resource, directory: Path) -> None:
         self._resource, self._directory = resource, directory
-        self._states = (sha256_hasher(), Hasher())
+        self._state = Hasher() if resource.is_blake3 else sha256_hasher()
         self._memory = bytearray()
         self._path: Path | None = None
         self._fd = -1
@@ -256,7 +256,7 @@ class _Upload:
             raise Refused(Refusal.MALFORMED, "zstd that was cut off")
         if self._size != named.size_bytes:
             raise Refused(Refusal.MALFORMED, f"{self._size} bytes came, the name says {named.size_bytes}")
-        if all(state.hexdigest() != named.hash for state in self._states):
+        if self._state.hexdigest() != named.hash:
             raise Refused(Refusal.MALFORMED, f"the content is not {named.hash}")
         if self._path is None:
             return bytes(self._memory)
@@ -276,8 +276,7 @@ class _Upload:
             raise Refused(
                 Refusal.MALFORMED, f"more than the {self._resource.size_bytes} bytes of the name came"
             )
-        for state in self._states:
-            state.update(content)
+        self._state.update(content)
         self._memory += content
         if len(self._memory) > _IN_MEMORY_BYTES:
             if self._path is None:
