@@ -13,6 +13,8 @@ import grpc
 import pytest
 import zstandard
 
+from tests.servers import certified
+from vcache.errors import StoreUnavailable
 from vcache.hash import digest
 from vcache.server.callers import NOBODY, OPEN, Caller, Role
 from vcache.server.counts import Slot
@@ -45,7 +47,7 @@ def blake3(content: bytes) -> wire.Digest:
 class Server:
     """A listener over a store of its own, and a client of it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: Any) -> None:
         self.store = DiskStore(directory / "store")
         self.uploads = directory / "uploads"
         self.uploads.mkdir()
@@ -53,9 +55,9 @@ class Server:
         self.notes: list[tuple[str, str | bytes]] = []
         self.caller: Caller | Refused = OPEN
         self.full = False
-        desk = Desk(self.vault, 64 << 20, self.uploads, on_thread, self._admit, self._note)
+        self.desk = desk = Desk(self.vault, 64 << 20, self.uploads, on_thread, self._admit, self._note)
         self.counts = Slot()
-        self.listener = reapi.start("127.0.0.1:0", desk, self._authenticate, counts=self.counts)
+        self.listener = reapi.start("127.0.0.1:0", desk, self._authenticate, counts=self.counts, **options)
         self.channel = grpc.insecure_channel(
             f"127.0.0.1:{self.listener.port}", options=[("grpc.use_local_subchannel_pool", 1)]
         )
@@ -476,6 +478,10 @@ def test_uploads_that_nobody_goes_on_with_are_forgotten(
     assert len(list(server.uploads.iterdir())) == 2
     assert server.status(upload(LARGE, number=0)) == (0, False)
     assert server.status(upload(LARGE, number=2)) == (2 << 20, False)
+    monkeypatch.setattr(streaming, "_PARTIAL_BYTES", 3 << 20)
+    server.write(pieces(upload(LARGE, number=3), LARGE[: 2 << 20], finish=False))
+    assert server.status(upload(LARGE, number=2)) == (0, False)
+    assert len(list(server.uploads.iterdir())) == 1
     streams = server.listener._streams
     now_s = streams._clock()
     streams._clock = lambda: now_s + 601
@@ -642,6 +648,29 @@ def test_no_room_is_said(server: Server) -> None:
     assert refused(lambda: server.update(wire.ActionResult())) is CODE.RESOURCE_EXHAUSTED
     assert server.fetch(named(b"x"))[0].data == b"x"
     assert server.counts.refused == {507: 2}
+
+
+def test_tls(tmp_path: Path) -> None:
+    """With a certificate only those are served who speak TLS and believe it."""
+    cert = tmp_path / "cert.pem"
+    key = certified(cert)
+    server = Server(tmp_path, cert=cert, key=key)
+    try:
+        request, path = wire.GetCapabilitiesRequest(), V2 + "Capabilities/GetCapabilities"
+        assert refused(lambda: server.call(path, request, wire.ServerCapabilities)) is CODE.UNAVAILABLE
+        server.channel.close()
+        server.channel = grpc.secure_channel(
+            f"localhost:{server.listener.port}", grpc.ssl_channel_credentials(cert.read_bytes())
+        )
+        assert server.call(path, request, wire.ServerCapabilities).low_api_version.major == 2
+    finally:
+        server.close()
+
+
+def test_an_address_in_use_is_said(server: Server) -> None:
+    """Two servers do not share a port."""
+    with pytest.raises(StoreUnavailable, match=str(server.listener.port)):
+        reapi.start(f"127.0.0.1:{server.listener.port}", server.desk, lambda _: OPEN)
 
 
 def test_a_stop_lets_calls_end(tmp_path: Path) -> None:

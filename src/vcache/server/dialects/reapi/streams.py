@@ -28,6 +28,7 @@ __all__ = ["Streams"]
 _PIECE_BYTES: Final = 1 << 20
 _IN_MEMORY_BYTES: Final = 1 << 20
 _MOST_PARTIAL: Final = 256  # uploads that may go on later
+_PARTIAL_BYTES: Final = 4 << 30  # … and take so much together
 _PARTIAL_S: Final = 600.0  # … for so long
 _Key = tuple[str, str]
 
@@ -182,9 +183,11 @@ class Streams:
         with self._lock:
             if key in self._partial:
                 dropped.append(self._partial.pop(key)[1])
-            while len(self._partial) >= _MOST_PARTIAL:
-                dropped.append(self._partial.pop(next(iter(self._partial)))[1])
             self._partial[key] = self._clock(), upload
+            size = sum(each.size_bytes for _, each in self._partial.values())
+            while len(self._partial) > _MOST_PARTIAL or size > _PARTIAL_BYTES:
+                dropped.append(self._partial.pop(next(iter(self._partial)))[1])
+                size -= dropped[-1].size_bytes
         for each in dropped:
             each.drop()
 
@@ -218,6 +221,7 @@ class _Upload:
 
     Attributes:
         received: bytes as they were sent, packed where they are.
+        size_bytes: what came, unpacked.
     """
 
     def __init__(self, resource: Resource, directory: Path) -> None:
@@ -226,7 +230,7 @@ class _Upload:
         self._memory = bytearray()
         self._path: Path | None = None
         self._fd = -1
-        self._size = 0
+        self.size_bytes = 0
         self._steps = ZstdSteps(self._take) if resource.is_packed else None
         self.received = 0
 
@@ -254,8 +258,10 @@ class _Upload:
         named = self._resource
         if self._steps is not None and not self._steps.is_between:
             raise Refused(Refusal.MALFORMED, "zstd that was cut off")
-        if self._size != named.size_bytes:
-            raise Refused(Refusal.MALFORMED, f"{self._size} bytes came, the name says {named.size_bytes}")
+        if self.size_bytes != named.size_bytes:
+            raise Refused(
+                Refusal.MALFORMED, f"{self.size_bytes} bytes came, the name says {named.size_bytes}"
+            )
         if self._state.hexdigest() != named.hash:
             raise Refused(Refusal.MALFORMED, f"the content is not {named.hash}")
         if self._path is None:
@@ -271,8 +277,8 @@ class _Upload:
             self._path.unlink(missing_ok=True)
 
     def _take(self, content: bytes) -> None:
-        self._size += len(content)
-        if self._size > self._resource.size_bytes:
+        self.size_bytes += len(content)
+        if self.size_bytes > self._resource.size_bytes:
             raise Refused(
                 Refusal.MALFORMED, f"more than the {self._resource.size_bytes} bytes of the name came"
             )
