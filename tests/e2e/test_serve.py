@@ -87,6 +87,27 @@ class TestLife:
         assert server.process.wait(10) == 0
         assert time.monotonic() - started_s < 5
 
+    def test_it_makes_room_for_more_connections_than_a_shell_allows(self, tmp_path):
+        command = [sys.executable, "-m", "vcache", "serve", "--json", "--listen", "127.0.0.1:0"]
+        soft, hard = 256, 4096
+        shell = ["sh", "-c", f'ulimit -Hn {hard}; ulimit -Sn {soft}; exec "$@"', "sh"]
+        with subprocess.Popen(
+            [*shell, *command, "--dir", str(tmp_path / "s")], stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            json.loads(process.stdout.readline())
+            limits = Path(f"/proc/{process.pid}/limits").read_text()
+            process.terminate()
+        line = next(line for line in limits.splitlines() if line.startswith("Max open files"))
+        assert line.split()[3] == str(hard)
+
+    def test_grpc_listens_beside_it(self, tmp_path):
+        with vcache_serve(tmp_path / "s", grpc=True) as server:
+            assert _is_open(int(server.grpc.rpartition(":")[2]))
+            assert _is_open(server.port)
+            server.process.terminate()
+            assert server.process.wait(20) == 0
+
     def test_a_missing_extra_is_named(self, tmp_path):
         code = (
             "import sys; sys.modules['uvloop'] = None\n"
@@ -394,6 +415,7 @@ class TestStore:
             vcache_serve(tmp_path / "store", "--max", "10MB", env=env) as server,
             Wire(server.port) as wire,
         ):
+            name = ""
             for number in range(40):
                 name, data = an_object(f"of many {number}", 1_000_000)
                 assert wire.ask("PUT", f"/vcache/{name}", data).status == 201

@@ -14,9 +14,10 @@ from vcache.server.settings import Address, ServeSettings
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["BACKLOG", "keep_memory", "listener", "require_extra", "speak_up", "tls"]
+__all__ = ["BACKLOG", "allow_connections", "keep_memory", "listener", "require_extra", "speak_up", "tls"]
 
 BACKLOG: Final = 2048
+_FILES: Final = 1024
 # mallopt(3): M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD, M_ARENA_MAX.
 _MALLOC: Final = ((-1, 128 << 20), (-2, 4 << 20), (-3, 32 << 20), (-8, 2))
 
@@ -46,6 +47,19 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in _MALLOC:
             mallopt(parameter, value)
+
+
+def allow_connections(count: int) -> None:
+    """Have room for so many descriptors, and some for files, as far as the system lets us."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def speak_up(settings: ServeSettings) -> None:

@@ -24,7 +24,15 @@ from vcache.server.app import App
 from vcache.server.callers import Caller
 from vcache.server.dialects import all_dialects
 from vcache.server.gate import Gate, Limits
-from vcache.server.ground import BACKLOG, keep_memory, listener, require_extra, speak_up, tls
+from vcache.server.ground import (
+    BACKLOG,
+    allow_connections,
+    keep_memory,
+    listener,
+    require_extra,
+    speak_up,
+    tls,
+)
 from vcache.server.operations import Operations
 from vcache.server.room import Room, builders_only, quotas
 from vcache.server.settings import OFFICE, Address, ServeSettings, without_live
@@ -72,6 +80,7 @@ def serve(load: Callable[[], ServeSettings], announce: Announced) -> int:
     speak_up(settings)
     sys.setswitchinterval(_SWITCH_S)
     keep_memory()
+    allow_connections(settings.connections)
     with contextlib.ExitStack() as stack:
         room = Room(settings, stack)
         listening = listener(settings.listen)
