@@ -90,7 +90,7 @@ class TestLife:
     def test_it_makes_room_for_more_connections_than_a_shell_allows(self, tmp_path):
         command = [sys.executable, "-m", "vcache", "serve", "--json", "--listen", "127.0.0.1:0"]
         soft, hard = 256, 4096
-        shell = ["sh", "-c", f'ulimit -Hn {hard}; ulimit -Sn {soft}; exec "$@"', "sh"]
+        shell = ["sh", "-c", f'ulimit -Sn {soft}; ulimit -Hn {hard}; exec "$@"', "sh"]
         with subprocess.Popen(
             [*shell, *command, "--dir", str(tmp_path / "s")], stdout=subprocess.PIPE
         ) as process:
