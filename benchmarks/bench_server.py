@@ -157,8 +157,9 @@ def _mixed(scale: Scale, server: VcacheServer) -> list[Row]:
         alone(f"{who}: p99", "ms", spread.p99, 100),
         alone(f"{who}: requests", "op/s", len(took_ms) / seconds, None),
         Row(
-            f"{who}: memory at the end against after a third", Compare.WITHIN, "MB",
-            Figure("at the end", (late_mb,)), Figure("after a third", (early_mb,)), 1.25,
+            f"{who}: memory at the end, beyond that after a third", Compare.PLUS, "MB",
+            Figure("at the end", (late_mb,)), Figure("after a third", (early_mb,)), 32,
+            note="without mapped files; a collection and a larger index take a step each, once",
         ),
     ]  # fmt: skip
 
