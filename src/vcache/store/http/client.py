@@ -45,11 +45,12 @@ class HttpClient:
         proxy: the address of a proxy; "" for none; None for what the environment says
             (`https_proxy`, `no_proxy` …), which never goes for this machine's own addresses.
         max_connections: how many at once, for single requests and for each batch.
+        extra: of vcache, to be named where libcurl is missing.
 
     Threads: all operations. After a fork the child makes connections of its own.
 
     Raises:
-        ConfigError: the extra `http` is not installed, or an argument makes no sense.
+        ConfigError: the extra is not installed, or an argument makes no sense.
     """
 
     def __init__(
@@ -65,12 +66,13 @@ class HttpClient:
         verify: bool = True,
         proxy: str | None = None,
         max_connections: int = 16,
+        extra: str = "http",
     ) -> None:
         try:
             from vcache.store.http import crew, curl  # they need the extra
         except ImportError as error:
             raise ConfigError(
-                f"{base}: pycurl cannot be loaded ({error}): pip install 'vcache[http]'"
+                f"{base}: pycurl cannot be loaded ({error}): pip install 'vcache[{extra}]'"
             ) from error
         found = _BASE.fullmatch(base)
         if found is None:

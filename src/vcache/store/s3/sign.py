@@ -60,7 +60,7 @@ class Signer:
         credentials: Credentials,
         now_s: int,
         content: str = NO_CONTENT,
-        more: Mapping[str, str] = {},
+        more: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
         """The headers of a signed request.
 

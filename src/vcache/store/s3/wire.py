@@ -64,12 +64,14 @@ class Wire:
         self._signer = Signer(target.host, region=account.region)
         try:
             self._client = HttpClient(
-                target.base, ca=place.ca, limit_bytes=LIMIT_BYTES, max_connections=_CONNECTIONS
+                target.base,
+                ca=place.ca,
+                limit_bytes=LIMIT_BYTES,
+                max_connections=_CONNECTIONS,
+                extra="s3",
             )
         except ConfigError as error:
-            raise ConfigError(
-                f"store {place.text!r}: {error}".replace("vcache[http]", "vcache[s3]")
-            ) from error
+            raise ConfigError(f"store {place.text!r}: {error}") from error
 
     def one(self, call: Call) -> Answer:
         """The answer to a call, whatever its status.
