@@ -91,7 +91,8 @@ def _argument(url: StoreUrl, name: str, text: str) -> dict[str, Any]:
     if name.endswith(_FROM_ENVIRONMENT):
         return {name.removesuffix(_FROM_ENVIRONMENT): _of_environment(url, name, text)}
     if name in _SECRETS or (name == "token" and not _NO_TOKENS.fullmatch(text)):
-        hidden = url.text.replace(text, "…") if text else url.text
+        # By its name: the address has it percent-encoded, or spelt as nobody can foresee.
+        hidden = re.sub(rf"([?&]{re.escape(name)}=)[^&]*", r"\1…", url.text)
         raise ConfigError(
             f"store {hidden!r}: a secret does not belong into an address: write {name}_env=VARIABLE"
         )

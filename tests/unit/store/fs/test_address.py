@@ -66,7 +66,7 @@ def test_broken_json_is_said(monkeypatch):
     monkeypatch.setenv("SOME_JSON", '{"hush-hush": ')
     with pytest.raises(ConfigError, match="SOME_JSON is not JSON") as caught:
         mount("fs+memory://x?extra_env=SOME_JSON")
-    assert "hush-hush" not in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,14 @@ def test_broken_json_is_said(monkeypatch):
         "fs+memory://x?account_key=hush-hush",
         "fs+memory://x?token=hush-hush",
         "fs+memory://x?client_secret=hush-hush",
+        "fs+memory://x?account_key=hush%2Dhush&auto=1",
     ],
 )
 def test_a_secret_in_an_address_is_refused_and_not_repeated(text):
     """Addresses are shown in messages and logs."""
     with pytest.raises(ConfigError, match="_env=VARIABLE") as caught:
         mount(text)
-    assert "hush-hush" not in str(caught.value)
+    assert "hush" not in str(caught.value)
 
 
 def test_what_is_called_a_token_and_is_none_may_be_said():
