@@ -17,7 +17,7 @@ from vcache.store.guard import GuardedStore, Limits
 from vcache.store.memory import MemoryStore
 from vcache.testing import FakeClock
 
-__all__ = ["Remote", "guard_of", "until"]
+__all__ = ["Remote", "guard_of"]
 
 
 class Remote(MemoryStore):
@@ -110,11 +110,3 @@ def guard_of(
         if isinstance(remote, Remote):
             remote.heal()
         store.close()
-
-
-def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
-    """Wait for a condition to hold."""
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, "it did not come to hold"
-        time.sleep(0.002)
