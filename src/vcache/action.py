@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vcache import artifacts, discovery
-from vcache.entry import Entry
+from vcache.entry import Entry, Key
 from vcache.errors import EncodeError, FingerprintError, StoreError, UnsafePath, UsageError
 from vcache.fingerprint.manifest import MAGIC, Manifest, Row, row
 from vcache.fingerprint.restoring import Restorer
@@ -118,6 +118,11 @@ class Actions:
             if result is not None:
                 return result
         return None
+
+    def keys(self, owner: str, base: Manifest) -> tuple[Key, ...]:
+        """What `find` will ask the cache for first."""
+        fingerprint = self._of(base)[1]
+        return discovery.seen_key(fingerprint), self._keeper.key(f"{owner}:{fingerprint.hex()}")
 
     def fingerprint(self, base: Manifest) -> bytes:
         """`base.fingerprint()`; found again by a `find` that follows."""

@@ -130,7 +130,7 @@ def _taken_file(cabinet: Cabinet, name: str, path: str, mode: int) -> Artifact |
     state = cabinet.digests.look(path)
     if state is None or not state.is_stable:
         return None  # it is still being written to: nobody knows what it will be
-    if not _has(cabinet, state.digest) and not cabinet.put_file_key(_key(state.digest), Path(path)):
+    if not _is_near(cabinet, state.digest) and not cabinet.put_file_key(_key(state.digest), Path(path)):
         return None
     return [name, mode & MODE_BITS, state.digest]
 
@@ -324,6 +324,18 @@ def _key(digest: bytes) -> Key:
 
 def _has(cabinet: Cabinet, digest: bytes) -> bool:
     found = _entry(cabinet, digest)
+    return found is not None and found.digest == digest
+
+
+def _is_near(cabinet: Cabinet, digest: bytes) -> bool:
+    """Whether the tier of files has it: another machine is not asked whether it wants what was made here."""
+    files = cabinet.files()
+    if files is None or not satisfies(files, Listing):
+        return _has(cabinet, digest)
+    try:
+        found = files.entry(_key(digest))
+    except (StoreError, OSError):
+        return False
     return found is not None and found.digest == digest
 
 

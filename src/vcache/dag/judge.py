@@ -15,7 +15,7 @@ from vcache.dag.completion import owner_of
 from vcache.dag.evaluate import words_of
 from vcache.dag.node import CONSOLE, Command, Made
 from vcache.dag.nodelogs import log_digest
-from vcache.errors import GraphError
+from vcache.errors import GraphError, UsageError
 from vcache.kit.data import replace
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from vcache.dag.run import Run
     from vcache.dag.task import Task
     from vcache.dag.wanted import Wanted
+    from vcache.entry import Key
+    from vcache.fingerprint.manifest import Manifest
 
 __all__ = ["Judge", "Verdict"]
 
@@ -66,9 +68,7 @@ class Judge:
         """
         run = self._run
         task.is_traced_by_itself = command.is_traced
-        if run.options.trace and not command.is_traced:
-            command = replace(command, is_traced=True)
-        task.command = command
+        task.command = command = self._traced(command)
         if run.options.is_dry_run and any(need.is_unknown for need in task.needs):
             return self._would_run(task)
         if not self._identify(task, command):
@@ -88,26 +88,55 @@ class Judge:
         run.emit(events.Missed(run.clock(), task.node, reason or self._reason(task) or "an output was gone"))
         return self._would_run(task) if run.options.is_dry_run else Verdict.RUN
 
+    def keys(self, task: Task) -> tuple[Key, ...]:
+        """What a node that is ready will be looked up by first; nothing where it may not be looked up.
+
+        It decides nothing, so that far tiers can be asked for many nodes at once.
+        """
+        work = task.node.work
+        if not isinstance(work, Command) or not task.is_completed or not self._may_look_up(task):
+            return ()
+        if not self._is_lacking(task) or any(need.is_always for need in task.needs):
+            return ()
+        try:
+            manifests = self._manifests(task, self._traced(work))
+        except UsageError:
+            return ()  # said when it is judged
+        if isinstance(manifests, str):
+            return ()
+        return self._run.actions.keys(owner_of(task.node, self._run.files), manifests[1])
+
     # -- what identifies it ------------------------------------------------------------------------
+
+    def _traced(self, command: Command) -> Command:
+        """The command as this run runs it."""
+        if self._run.options.trace and not command.is_traced:
+            return replace(command, is_traced=True)
+        return command
 
     def _identify(self, task: Task, command: Command) -> bool:
         """Set a task's manifests; False where, in a dry run, an input is still to be made."""
+        manifests = self._manifests(task, command)
+        if isinstance(manifests, str):
+            return self._missing(task, manifests)
+        task.base, task.lookup = manifests
+        task.fingerprint = b""
+        task.is_always = any(need.is_always for need in task.needs)
+        return True
+
+    def _manifests(self, task: Task, command: Command) -> tuple[Manifest, Manifest] | str:
+        """What is known of it before it runs, and what it is looked up by; or an input that is not there."""
         node, files = task.node, self._run.files
         ins = [path for name in (*node.ins, *task.extra_ins) for path in self._wanted.stands_for(name)]
         base = self._evaluator.base(node, command, ins=ins, more=task.extra_deps)
-        if isinstance(base, str):
-            return self._missing(task, base)
-        task.base = task.lookup = base
-        task.fingerprint = b""
-        if node.after and not (command.depfile or command.deps or command.is_traced):
-            # It may read what it only waits for: that counts where another tree's result is taken.
-            after = [path for name in node.after for path in self._wanted.stands_for(name)]
-            there = [path for path in after if files.input(path) is not None]
-            full = self._evaluator.base(node, command, ins=[*ins, *there], more=task.extra_deps)
-            assert not isinstance(full, str)
-            task.lookup = full
-        task.is_always = any(need.is_always for need in task.needs)
-        return True
+        if isinstance(base, str) or not node.after or command.depfile or command.deps or command.is_traced:
+            return base if isinstance(base, str) else (base, base)
+        # It may read what it only waits for: that counts where another tree's result is taken.
+        after = [path for name in node.after for path in self._wanted.stands_for(name)]
+        there = [path for path in after if files.input(path) is not None]
+        full = self._evaluator.base(node, command, ins=[*ins, *there], more=task.extra_deps)
+        assert not isinstance(full, str)
+        return base, full
 
     def _missing(self, task: Task, path: str) -> bool:
         producer = self._run.graph.producer(path)

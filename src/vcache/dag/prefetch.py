@@ -122,6 +122,22 @@ class Ahead:
         self._cache.asked = self._note
         self._tiers.arriving = self._is_arriving
 
+    def ask(self, keys: Sequence[Key]) -> None:
+        """Ask for keys that are about to be looked up, in one round trip.
+
+        What comes is near afterwards, and what does not is known to be absent for a while.
+        """
+        lacking = [key for key in keys if entry_of(self._near, key) is None]
+        if len(lacking) <= _FEW:
+            return
+        with self._changed:
+            if self._thread.ident is None and not self._is_stopped:
+                self._thread.start()
+            self._changed.wait_for(lambda: self._is_planned or self._is_stopped)
+            rest = [key for key in lacking if key not in self._places]
+        if rest:
+            self._tiers.bring(rest)
+
     def close(self) -> None:
         """Fetch no more. May be called again, and from signal handlers."""
         self._cache.asked = self._tiers.arriving = None

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib import import_module
+from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
@@ -30,11 +31,13 @@ from vcache.dag.wanted import Wanted
 from vcache.errors import FingerprintError, NodeFailed, UsageError, VcacheError
 
 if TYPE_CHECKING:
+    from collections import deque
+
     from vcache.dag.files import Files
     from vcache.dag.jobserver import Tokens
     from vcache.dag.node import Graph
     from vcache.dag.task import Task
-    from vcache.entry import Dep
+    from vcache.entry import Dep, Key
     from vcache.making import Keeper
 
 __all__ = ["Runner"]
@@ -43,6 +46,9 @@ _FOLLOWING: Final = ("vcache.recipes", "vcache.serialize.writing")
 # A signal that comes just before a wait begins does not end it: CPython notes it, and runs its handler
 # when the wait is over. Measured on a busy machine: one Ctrl-C in ten, where it came with a start.
 _DEAF_S: Final = 0.2
+# Fewer ready nodes are looked up one by one.
+_FEW: Final = 4
+_ASKED_AT_ONCE: Final = 500
 
 
 class Runner:
@@ -55,6 +61,7 @@ class Runner:
         executor: where commands run.
         emit: told what happens.
         tokens: a jobserver to obey.
+        ask: told of what will be looked up, for many nodes at once, where asking for each takes long.
 
     Threads: `run` in one; `stop` from any, and from signal handlers.
     """
@@ -70,6 +77,7 @@ class Runner:
         emit: Callable[[events.Event], None],
         options: Options,
         tokens: Tokens | None = None,
+        ask: Callable[[Sequence[Key]], None] | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         actions = Actions(keeper, look=files.look, hard_links=options.hard_links)
@@ -92,6 +100,7 @@ class Runner:
         self._judge = Judge(run, self._wanted, evaluator, say=self._say)
         self._inbox: SimpleQueue[Completed | Called | None] = SimpleQueue()
         self._bodies = Bodies(run, self._wanted, self._inbox.put)
+        self._ask, self._n_asked = ask, 0
         self._calls = 0
         self._timers: list[tuple[float, int, Task]] = []
         self._stopped_by = 0
@@ -145,6 +154,8 @@ class Runner:
         self._wanted.tell()  # before the first hit: progress counts towards a total
         while True:
             while ready and not self._stopped_by:
+                if self._ask is not None:
+                    self._ask_ahead(self._ask, ready)
                 self._advance(ready.popleft())
                 if self._slots.running or self._calls:
                     self._take_in(block=False)
@@ -165,6 +176,15 @@ class Runner:
             self._loop()
         elif (error := self._wanted.cycle()) is not None:
             raise error
+
+    def _ask_ahead(self, ask: Callable[[Sequence[Key]], None], ready: deque[Task]) -> None:
+        """Ask for what the next of the ready nodes are looked up by, before one of them is."""
+        self._n_asked -= 1
+        if self._n_asked > 0 or len(ready) < _FEW:
+            return
+        tasks = list(islice(ready, _ASKED_AT_ONCE))
+        self._n_asked = len(tasks)
+        ask([key for task in tasks for key in self._judge.keys(task)])
 
     def _give_up(self) -> None:
         self._slots.clear()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from vcache.dag.plan import Plan
     from vcache.dag.stored import Nodes, StoredGraph
     from vcache.dag.tree import Whole
-    from vcache.entry import Dep
+    from vcache.entry import Dep, Key
 
 __all__ = ["Build", "Options", "run_id"]
 
@@ -109,6 +109,7 @@ class Build:
         self._runner: Runner | None = None
         self._stopped_by = 0
         self._stops: Callable[[], None] = _nothing
+        self._ask: Callable[[Sequence[Key]], None] | None = None
         self._is_partial = False
         self._tally = Tally()
 
@@ -348,7 +349,7 @@ class Build:
         assert self._executor is not None
         runner = Runner(
             graph, self._cache, tree, files, self._executor, emit=self._emit, options=self._options,
-            tokens=self._tokens, clock=self._clock,
+            tokens=self._tokens, ask=self._ask, clock=self._clock,
         )  # fmt: skip
         self._runner = runner
         if self._stopped_by:
@@ -423,7 +424,7 @@ class Build:
             yield
             return
         ahead.start()
-        self._stops = ahead.close
+        self._stops, self._ask = ahead.close, ahead.ask
         is_done = False
         try:
             yield
