@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.crew import Child
+from tests.patience import NEVER_S, no_hang
 from tests.servers import Certificates, RawRequest, RawServer, certificates, nginx, raw_http
 from vcache.entry import make_key
 from vcache.errors import ConfigError, StoreError, StoreFull
@@ -190,12 +191,10 @@ def test_an_interrupt_is_one(is_many: bool) -> None:
             time.sleep(0.01)  # the answer is still coming when the signal does
 
     with raw_http(script) as server:
-        client = HttpClient(server.address, timeout_s=30)
+        client = HttpClient(server.address, timeout_s=NEVER_S)
         both = [Request("GET", "/"), Request("GET", "/interrupt")]
-        started_s = time.monotonic()
-        with pytest.raises(KeyboardInterrupt):
+        with no_hang(), pytest.raises(KeyboardInterrupt):
             _ = client.many(both) if is_many else client.request("GET", "/interrupt")
-        assert time.monotonic() - started_s < 10
         assert client.request("HEAD", "/").status == 404
         (answer,) = client.many([Request("HEAD", "/")])
         assert isinstance(answer, Answer)

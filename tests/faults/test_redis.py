@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,11 @@ import pytest
 import redis
 
 from tests.conformance.test_redis import opened
+from tests.patience import no_hang
 from tests.servers import RedisServer, certified, free_port, redis_server
 from vcache.entry import Key, Record, make_key
 from vcache.errors import ConfigError, StoreError, StoreFull, StoreReadOnly, StoreUnavailable
-from vcache.kit.deadlines import Within
+from vcache.kit.deadlines import Within, left_s
 from vcache.store.base import Store
 from vcache.store.objects import pack
 from vcache.store.redis.store import MAX_VALUE_BYTES
@@ -352,12 +352,11 @@ def is_silent(connection: socket.socket, _: list[bytes], over: threading.Event) 
 
 @pytest.mark.parametrize("handle", [drips, is_silent])
 def test_a_deadline_holds_however_slowly_bytes_come(handle: Handler) -> None:
-    """A server that says nothing, or a byte now and then, is left at the deadline."""
-    with pretending(handle) as store:
-        begun_s = time.monotonic()
-        with pytest.raises(StoreUnavailable), Within(0.3, rate_bytes=1e6):
+    """A server that says nothing, or a byte now and then, is left at the deadline, and not before."""
+    with pretending(handle) as store, no_hang(), Within(0.3, rate_bytes=1e6):
+        with pytest.raises(StoreUnavailable):
             store.get(KEY)
-        assert 0.25 < time.monotonic() - begun_s < 2
+        assert left_s(10) < 0.1
 
 
 def test_a_server_that_reads_nothing_is_left_at_the_deadline() -> None:
@@ -470,10 +469,8 @@ def test_nobody_there_is_a_fault() -> None:
         "redis://nowhere.invalid",
     ):
         store = opened(address)
-        begun_s = time.monotonic()
-        with pytest.raises(StoreUnavailable, match="does not answer"), Within(1):
+        with no_hang(), pytest.raises(StoreUnavailable, match="does not answer"), Within(1):
             store.get(KEY)
-        assert time.monotonic() - begun_s < 3
         store.close()
 
 
