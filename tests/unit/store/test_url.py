@@ -11,11 +11,11 @@ import pytest
 
 from vcache.errors import ConfigError, StoreClosed, UsageError
 from vcache.kit import plugin
+from vcache.store.address import Options, StoreUrl, flag, parse_url
 from vcache.store.base import Store
 from vcache.store.disk import DiskStore
 from vcache.store.memory import MemoryStore
 from vcache.store.tiered import TieredStore
-from vcache.store.address import Options, StoreUrl, flag, parse_url
 from vcache.store.url import open_store, schemes
 from vcache.testing import FakeClock, make_record
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from vcache.errors import ConfigError
-from vcache.store.redis.address import Address, address_of
 from vcache.store.address import Options, parse_url
+from vcache.store.redis.address import Address, address_of
 
 
 def read(text: str, **environment: str) -> Address:
