@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -70,7 +71,8 @@ def test_what_one_machine_made_another_takes(tmp_path: Path, server: VcacheServe
     assert "fetched 60 entries ahead" in said
     assert "20 from the cache" in said
     assert two.holds_all()
-    assert '"fetched": 61' in two.vcache("stats", "--json").stdout
+    # The set and its sixty entries; who needs one that has its turn later asks for it too.
+    assert 61 <= json.loads(two.vcache("stats", "--json").stdout)["fetched"] < 75
 
 
 def test_a_server_that_is_gone_stops_no_build(tmp_path: Path, server: VcacheServer) -> None:

@@ -131,6 +131,7 @@ def test_what_comes_from_the_cache_says_what_it_said(vcache, tree: Path) -> None
     assert "obj/a.o, as it was when it was built:\na.c: In function" in again.stdout
     assert "4 from the cache in " in again.stdout
     assert " saved" in again.stdout  # the second that one of them sleeps
+    assert '"hits": 4, "misses": 4,' in vcache("stats", "--json").stdout
     assert "unused variable" in vcache("log", "obj/a.o").stdout
 
 

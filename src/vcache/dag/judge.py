@@ -85,6 +85,8 @@ class Judge:
             result = run.actions.find(owner_of(task.node, run.files), task.lookup)
             if result is not None and self._take(task, result, began_ns):
                 return Verdict.MADE
+            if not run.options.is_dry_run:
+                run.actions.count(None)
         run.emit(events.Missed(run.clock(), task.node, reason or self._reason(task) or "an output was gone"))
         return self._would_run(task) if run.options.is_dry_run else Verdict.RUN
 
@@ -243,6 +245,7 @@ class Judge:
         task.chunks, task.log = result.chunks, log_digest(result.chunks)
         if written is not None:
             self._remember(task, result, written)
+            run.actions.count(result)
         run.tally.n_hit += 1
         run.tally.saved_ns += result.cost_ns
         now = run.clock()
