@@ -59,7 +59,7 @@ class AuditLog:
     ) -> None:
         self.path = path
         self._clock, self._rotate_bytes = clock, rotate_bytes
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards all below and the order of lines: held while one is written
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = self._opened()
         self.seq, self.head = self._last()

@@ -30,6 +30,8 @@ class Authenticator:
         master: the key of signing secrets.
         builders_only: namespaces whose results only builders write.
         clock: UTC epoch nanoseconds.
+
+    Threads: all operations.
     """
 
     def __init__(
@@ -77,21 +79,16 @@ class Authenticator:
         """
         if self._tokens is None:
             return OPEN
-        token = self._known.get(header)
+        # Held on to from before the check: what was checked by tokens that a reload has replaced
+        # meanwhile must not become known among those that hold from then on.
+        known = self._known
+        token = known.get(header)
         if token is None:
             token = self._checked(_text_of(header))
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[header] = token
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[header] = token
         return self._caller(token)
-
-    def of_token(self, text: str) -> Caller:
-        """Who has a token.
-
-        Raises:
-            Refused: as above.
-        """
-        return OPEN if self._tokens is None else self._caller(self._checked(text))
 
     def signer(self, token_id: str) -> tuple[str, Caller] | None:
         """The secret with which a token's holder signs, and who that is; None for no valid token."""

@@ -6,11 +6,13 @@ up in between. It knows the vault, and no tokens.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from vcache.errors import VcacheError
 from vcache.server.refused import Refusal, Refused
 from vcache.store.tiers import entries_of
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from vcache.store.base import Store
 
 __all__ = ["Quotas"]
+
+_log: Final = logging.getLogger(__name__)
 
 _RECOUNT_S: Final = 300.0
 _RECOUNT_FULL_S: Final = 10.0  # while somebody is refused
@@ -44,7 +48,7 @@ class Quotas:
         self._store = store
         self._monotonic = monotonic
         self._start = start or _on_thread
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the three below
         self._used: dict[str, int] = {}
         self._counted_s: dict[str, float] = {}
         self._counting: set[str] = set()
@@ -80,7 +84,7 @@ class Quotas:
         age_s = self._monotonic() - self._counted_s[namespace]
         if age_s > (_RECOUNT_FULL_S if is_full else _RECOUNT_S) and namespace not in self._counting:
             self._counting.add(namespace)
-            self._start(lambda: self.recount(namespace))
+            self._start(lambda: self._recount_beside(namespace))
         if is_full:
             raise Refused(
                 Refusal.FULL, f"namespace {namespace!r} holds {used} bytes of the {limit} that it may hold"
@@ -101,7 +105,16 @@ class Quotas:
         with self._lock:
             self._used[namespace] = used
             self._counted_s[namespace] = self._monotonic()
-            self._counting.discard(namespace)
+
+    def _recount_beside(self, namespace: str) -> None:
+        try:
+            self.recount(namespace)
+        except (VcacheError, OSError) as error:  # what was counted before holds until the next time
+            _log.warning("namespace %r cannot be counted: %s", namespace, error)
+        finally:
+            with self._lock:
+                self._counted_s[namespace] = self._monotonic()
+                self._counting.discard(namespace)
 
 
 def _on_thread(work: Callable[[], None]) -> None:

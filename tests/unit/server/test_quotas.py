@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from vcache.entry import Entry
+from vcache.errors import StoreUnavailable
 from vcache.server.quotas import Quotas
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Vault
@@ -35,6 +37,34 @@ def test_a_namespace_without_limit_is_not_counted() -> None:
     quotas = Quotas(filled().store, {"b": 5})
     quotas.admit("a", 1 << 40)
     assert quotas.used_bytes("a") == 0
+
+
+def test_a_count_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that cannot be counted once leaves what was known, and is counted when it is time again."""
+    later, seconds = Later(), [0.0]
+    vault = filled()
+    quotas = Quotas(vault.store, {"a": 1 << 20}, monotonic=lambda: seconds[0], start=later)
+    quotas.admit("a", 1)
+    known = quotas.used_bytes("a")
+    vault.put("a", "cas", "three", bytes(1000))
+    with monkeypatch.context() as broken:
+        broken.setattr("vcache.server.quotas.entries_of", _failing)
+        for _ in range(2):
+            seconds[0] += 1000
+            quotas.admit("a", 1)
+        (failing,) = later.works
+        failing()
+    assert quotas.used_bytes("a") == known
+    quotas.admit("a", 1)
+    assert len(later.works) == 1
+    seconds[0] += 1000
+    quotas.admit("a", 1)
+    later.works[1]()
+    assert quotas.used_bytes("a") == known + 1000
+
+
+def _failing(*_: object) -> Iterator[Entry]:
+    raise StoreUnavailable("not just now")
 
 
 def test_a_full_namespace_takes_nothing() -> None:

@@ -158,7 +158,9 @@ def test_results_of_a_guarded_namespace_are_for_builders(tokens: TokenFile) -> N
     _, reader = tokens.add(Role.READER, "dev")
     _, free = tokens.add(Role.WRITER, "dev")
     who = Authenticator(tokens.rows(), builders_only=frozenset({"release"}), clock=lambda: NOW)
-    may = [who.of_token(text).may_write_results for text in (writer, builder, reader, free)]
+    may = [
+        who.of_header(f"Bearer {text}".encode()).may_write_results for text in (writer, builder, reader, free)
+    ]
     assert may == [False, True, False, True]
 
 
