@@ -72,7 +72,8 @@ class Helper:
         self._cache: Cache | None = None
         self._vault: Vault | None = None
         self._trouble = ""
-        self._lock = threading.Lock()
+        self._opening = threading.Lock()  # held while the store is opened: all others need it as well
+        self._lock = threading.Lock()  # guards the next two
         self._last_s = time.monotonic()
         self._open = 0
         self._is_stopped = threading.Event()
@@ -171,7 +172,7 @@ class Helper:
 
     def _opened(self) -> Vault | None:
         """The store behind the address, opened by whoever asks first; None where it cannot be."""
-        with self._lock:
+        with self._opening:
             if self._vault is None and not self._trouble:
                 try:
                     self._cache = _cache(self._url, self._attributes)

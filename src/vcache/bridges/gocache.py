@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import BinaryIO, Final, cast
 
 from vcache.cache import Cache
-from vcache.errors import StoreError, UsageError
+from vcache.errors import UsageError
 from vcache.kit.data import dataclass
 from vcache.outcome import Hit, Miss, Reason
-from vcache.server.refused import Refused
 from vcache.server.vault import Vault, realm_key
 from vcache.store.base import Files, HeldPath, satisfies
 
@@ -64,7 +63,7 @@ class GoCache:
         self._files: Files = cache.store if satisfies(cache.store, Files) else files
         self._vault = Vault(cache.store, after_put=cache.after_put)
         self._requests, self._answers = requests, answers
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # guards the two below, and the order of answers
         self._held: dict[str, HeldPath] = {}
         self._empty: Path | None = None
 
@@ -124,7 +123,7 @@ class GoCache:
         try:
             work = works.get(request.command)
             found = work(request) if work else {"Err": f"unknown command {request.command!r}"}
-        except (Refused, StoreError, OSError) as error:
+        except Exception as error:  # whatever it is, Go waits for an answer
             # A fault is a miss: Go builds what it does not get, and would end at an error of a get.
             found = (
                 {"Miss": True} if request.command == "get" else {"Err": f"{type(error).__name__}: {error}"}

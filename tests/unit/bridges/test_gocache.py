@@ -13,6 +13,7 @@ import pytest
 from vcache.bridges.gocache import GoCache
 from vcache.cache import Cache
 from vcache.errors import UsageError
+from vcache.server.vault import Vault
 
 ACTION, OUTPUT = b"\1" * 32, b"\2" * 32
 
@@ -57,6 +58,21 @@ def get(number: int, action: bytes = ACTION) -> tuple[dict[str, Any], None]:
 
 
 CLOSE: tuple[dict[str, Any], None] = ({"ID": 99, "Command": "close"}, None)
+
+
+def test_a_fault_of_any_kind_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go waits for each answer: a get is a miss, a put says why."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug of a store's")
+
+    monkeypatch.setattr(Vault, "get", broken)
+    monkeypatch.setattr(Vault, "put", broken)
+    with Cache(tmp_path) as cache:
+        answers = talk(cache, get(1), put(2, b"body"), CLOSE)
+    assert answers[1] == {"ID": 1, "Miss": True}
+    assert "a bug of a store's" in answers[2]["Err"]
+    assert 99 in answers
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"y" * 5000, b"z" * 600_000], ids=len)
