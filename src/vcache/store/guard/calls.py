@@ -17,13 +17,14 @@ from vcache.kit.retry import Backoff
 from vcache.store.guard.limits import Limits
 from vcache.store.guard.threads import Late, Threads, is_over
 
-__all__ = ["Calls", "Stopped", "is_refusal"]
+__all__ = ["PROBE_LEFT_S", "Calls", "Stopped", "is_refusal"]
 
 T = TypeVar("T")
 
 _LEAST_SHARE: Final = 0.1
 """Of the deadline, what an operation has at least while others have been waiting for long."""
-_PROBE_LEFT_S: Final = 0.25
+PROBE_LEFT_S: Final = 0.25
+"""How long closing waits for an answer that says whether the remote is back."""
 _LOST_THREADS: Final = 2
 """So many times as many threads as operations at once, since some may hang for long."""
 
@@ -131,7 +132,7 @@ class Calls:
         """Give an answer that is on its way the time to come: what it says helps the next process."""
         probe = self._probe
         if probe is not None:
-            probe.join(_PROBE_LEFT_S)
+            probe.join(PROBE_LEFT_S)
 
     def _try_again(self, work: Callable[[], object]) -> None:
         with self._breaker.probing() as is_mine:

@@ -239,8 +239,8 @@ class GuardedStore:
         if self._is_closed:
             return
         self._is_closed = True
+        self._calls.close()  # first: what it finds out lets the outbox send
         self._outbox.close()
-        self._calls.close()
         self.inner.close()
 
     # -- inside: what is known without asking --------------------------------------------------

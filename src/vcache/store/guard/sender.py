@@ -14,7 +14,7 @@ from vcache.entry import Key
 from vcache.errors import StoreClosed, StoreError
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.fs_atomic import LockFile
-from vcache.store.guard.calls import Stopped, is_refusal
+from vcache.store.guard.calls import PROBE_LEFT_S, Stopped, is_refusal
 from vcache.store.guard.spool import Pending, Spool
 
 __all__ = ["Sender"]
@@ -76,7 +76,10 @@ class Sender:
         self._is_idle = True
         self._is_elsewhere = False
         self._is_stopped = False
-        self._is_careful = False  # these two are the thread's own
+        self._is_probing = False
+        self._is_hurried = False  # closing: one pause is cut short
+        self._has_hurried = False
+        self._is_careful = False  # these are the thread's own
         self._answered = 0
 
     def wake(self) -> None:
@@ -92,14 +95,26 @@ class Sender:
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> None:
-        """Wait until all is sent, at most so long; not at all while nothing can be, or others send."""
-        end_s = time.monotonic() + seconds
-        while not self._breaker.state.is_open:
-            left_s = end_s - time.monotonic()
+        """Wait until all is sent, at most so long; not at all while nothing can be, or others send.
+
+        Where it is time to find out whether the remote is back, that is waited for, for a moment: else
+        processes that live for a moment would never find out.
+        """
+        began_s = time.monotonic()
+        while True:
+            is_open = self._breaker.state.is_open
+            waited_s = time.monotonic() - began_s
+            if waited_s >= (min(PROBE_LEFT_S, seconds) if is_open else seconds):
+                return
             with self._changed:
-                if self._thread is None or self._is_idle or self._is_elsewhere or left_s <= 0:
+                if self._thread is None or self._is_idle or self._is_elsewhere:
                     return
-                self._changed.wait(min(left_s, _LOOK_S))
+                if is_open and not self._is_probing and self._breaker.verdict() is Verdict.STOP:
+                    return
+                if not is_open and not self._is_hurried:
+                    self._is_hurried = True  # it pauses, perhaps, since somebody else was finding out
+                    self._changed.notify_all()
+                self._changed.wait(_LOOK_S)
 
     def stop(self) -> None:
         """Begin nothing more. What is under way is not waited for."""
@@ -131,8 +146,13 @@ class Sender:
         """Wait so long; with nothing to send, until there is. The lock is held."""
         is_idle = pause_s is None
         self._changed.wait_for(
-            lambda: self._is_stopped or (is_idle and self._is_woken), _IDLE_S if pause_s is None else pause_s
+            lambda: self._is_stopped or (is_idle and self._is_woken) or self._is_to_hurry(),
+            _IDLE_S if pause_s is None else pause_s,
         )
+        self._has_hurried = self._is_hurried
+
+    def _is_to_hurry(self) -> bool:
+        return self._is_hurried and not self._has_hurried
 
     def _round(self) -> float | None:
         """Send what waits; for how long to pause then, None where nothing is left."""
@@ -171,9 +191,13 @@ class Sender:
 
     def _probe(self, name: str) -> bool:
         """Whether the remote answers a question. A put might be what it cannot bear."""
-        with self._breaker.probing() as is_mine:
-            pending = self._spool.read(name)
-            return is_mine and (pending is None or self._ask(pending.key))
+        self._is_probing = True
+        try:
+            with self._breaker.probing() as is_mine:
+                pending = self._spool.read(name)
+                return is_mine and (pending is None or self._ask(pending.key))
+        finally:
+            self._is_probing = False
 
     def _batch(self, names: Sequence[str]) -> tuple[list[Pending], int]:
         """The files to send next, of each key the newest, and how many names they stand for."""

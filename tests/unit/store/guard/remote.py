@@ -29,6 +29,7 @@ class Remote(MemoryStore):
         times: after how many failures `error` is gone; None for never.
         is_hanging: operations wait until it is ended, or their deadline, if the store keeps time.
         tamper: makes of what was found what is handed out.
+        round_trip_s: what each operation takes.
     """
 
     def __init__(self, *, keeps_time: bool = True) -> None:
@@ -38,6 +39,7 @@ class Remote(MemoryStore):
         self.error: Exception | None = None
         self.times: int | None = None
         self.tamper: Callable[[Key, Record], Record] | None = None
+        self.round_trip_s = 0.0
         self._answers = threading.Event()
         self._answers.set()
         self.order: list[tuple[str, Key]] = []
@@ -85,6 +87,8 @@ class Remote(MemoryStore):
 
     def _enter(self, operation: str) -> None:
         self.calls[operation] += 1
+        if self.round_trip_s:
+            time.sleep(self.round_trip_s)  # this is what it is for
         if not self._answers.wait(left_s(60) if self.info.keeps_time else 60):
             raise StoreUnavailable("no answer in time")
         if self.error is not None:

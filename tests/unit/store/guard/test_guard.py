@@ -524,6 +524,27 @@ def test_what_remains_is_sent_by_the_next(tmp_path: Path) -> None:
         until(lambda: not os.listdir(tmp_path / "remote" / "spool"))
 
 
+def test_a_moment_is_enough_for_a_remote_that_is_back(tmp_path: Path) -> None:
+    """A process that asks once and ends finds out that it answers again, and sends what waits."""
+    clock = FakeClock()
+    down = Remote()
+    down.error = DOWN
+    with guard_of(down, tmp_path, clock) as store:
+        store.put(KEY, RECORD)
+        for number in range(3):
+            store.get(make_key(str(number)))
+    until(lambda: all(thread.name != "vcache-sender" for thread in threading.enumerate()))
+    clock.advance(16)
+    up = Remote()
+    up.round_trip_s = 0.05
+    with guard_of(up, tmp_path, clock, flush_s=NEVER_S) as store:
+        assert store.get(make_key("something else")) is None
+        with no_hang():
+            store.close()
+    assert up.order == [("put", KEY)]
+    assert not os.listdir(tmp_path / "remote" / "spool")
+
+
 def test_closing_does_not_wait_for_what_is_not_asked(remote: Remote, tmp_path: Path) -> None:
     """With an open breaker nothing can be sent: closing is immediate."""
     remote.error = DOWN
