@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.patience import NEVER_S, no_hang
 from tests.servers import certified
 from vcache.entry import Key, make_key
 from vcache.errors import (
@@ -447,12 +447,12 @@ def test_deadlines_are_kept(script: Scripted, store: ReapiStore) -> None:
     store.put(KEY, make_record(KEY, LARGE))
 
     def hang(request: Any, context: Any) -> Any:
-        script.gone.wait(20)
+        script.gone.wait(NEVER_S)
         context.abort(CODE.UNAVAILABLE, "too late")
 
     def trickle(request: Any, context: Any) -> Any:
         yield wire.ReadResponse(data=b"x")
-        script.gone.wait(20)
+        script.gone.wait(NEVER_S)
 
     work: dict[str, tuple[Answer, Callable[[], object]]] = {
         "GetActionResult": (hang, lambda: store.get(KEY)),
@@ -461,10 +461,8 @@ def test_deadlines_are_kept(script: Scripted, store: ReapiStore) -> None:
     }
     for name, (answer, act) in work.items():
         script.answers = {name: answer}
-        started_s = time.monotonic()
-        with pytest.raises(StoreUnavailable), Within(0.3):
+        with no_hang(), pytest.raises(StoreUnavailable), Within(0.3):
             act()
-        assert time.monotonic() - started_s < 5
     script.answers = {"GetActionResult": hang}
     with pytest.raises(StoreUnavailable), Within(0.3):
         store.get_many([make_key(str(n)) for n in range(20)])
@@ -509,7 +507,7 @@ def test_a_closed_store_is_closed_for_waiting_threads(script: Scripted, store: R
 
     def hang(request: Any, context: Any) -> Any:
         begun.set()
-        script.gone.wait(20)
+        script.gone.wait(NEVER_S)
         context.abort(CODE.UNAVAILABLE, "too late")
 
     script.answers["GetActionResult"] = hang
@@ -540,7 +538,7 @@ def test_a_closed_store_is_closed_for_waiting_threads(script: Scripted, store: R
         ("reapi://h:x", "reapi://host"),
         ("reapi://h/blobs/x", "instance"),
         ("reapi://h/?digest=md5", "sha256, blake3"),
-        ("reapi://h/?token=NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE"),
+        ("reapi://h/?token=NO_SUCH_VARIABLE", "not set"),
         ("reapi://u:p@h/?token=HOME", "keep one"),
         ("reapi://h/?ca=/no/such/file", "No such file"),
         ("reapi://h/?ca={file}", "reapis"),
@@ -563,6 +561,7 @@ def test_addresses_that_mean_nothing(address: str, words: str, tmp_path: Path) -
         ("", "", None),
         ("", "?token=OWN_TOKEN", "Bearer own"),
         ("me:se%20cret@", "", "Basic bWU6c2UgY3JldA=="),
+        ("", "?user=me&password_env=OWN_TOKEN", "Basic bWU6b3du"),
         ("", "default", "Bearer usual"),
     ],
 )

@@ -5,7 +5,6 @@ It must not know what the store does.
 
 from __future__ import annotations
 
-import base64
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,13 +12,13 @@ from urllib.parse import unquote, urlsplit
 
 from vcache.errors import ConfigError
 from vcache.store.address import Options, StoreUrl
+from vcache.store.credentials import credentials_of
 
 if TYPE_CHECKING:
     from vcache.store.base import Store
 
 __all__ = ["open_url"]
 
-_TOKEN: Final = "VCACHE_TOKEN"  # noqa: S105 - the name of a variable
 _PORTS: Final = {"reapi": 9092, "reapis": 443}
 _DIGESTS: Final = ("sha256", "blake3")
 _SEGMENTS: Final = frozenset(
@@ -30,14 +29,15 @@ _SEGMENTS: Final = frozenset(
 def open_url(url: StoreUrl, options: Options) -> Store:
     """The store at an address of REAPI. Nothing is sent before the first operation.
 
-    Options: `token` (the variable with a bearer token, else VCACHE_TOKEN if it is set), `ca`, `cert`
-    and `key` (PEM files, for `reapis`), `digest` (`sha256` or `blake3`).
+    Options: `token` (the variable with a bearer token, else VCACHE_TOKEN if it is set), `user` and
+    `password_env` (the variable with the password), `ca`, `cert` and `key` (PEM files, for `reapis`),
+    `digest` (`sha256` or `blake3`).
 
     Raises:
         ConfigError: the address or an option makes no sense, or the extra is not installed.
     """
     address, instance, shown = _place(url)
-    authorization, remedy = _credentials(url, options, shown)
+    authorization, remedy = credentials_of(url, options, os.environ)
     files = {name: options.take(name, _pem) for name in ("ca", "cert", "key")}
     digest = options.take("digest", _digest)
     options.finish()
@@ -73,25 +73,6 @@ def _place(url: StoreUrl) -> tuple[str, str, str]:
     if not instance.isprintable() or _SEGMENTS.intersection(instance.split("/")):
         raise ConfigError(f"store {shown!r:.200}: no instance may be called {instance!r:.100}")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}", instance, shown
-
-
-def _credentials(url: StoreUrl, options: Options, shown: str) -> tuple[str, str]:
-    """The value of the header that says who asks, and what to do where that is not enough."""
-    name = options.take("token", str)
-    userinfo, at, _ = urlsplit(url.text.partition("?")[0]).netloc.rpartition("@")
-    if at:
-        if name is not None:
-            raise ConfigError(f"store {shown!r}: keep one of user:password@ and token=VARIABLE")
-        encoded = base64.b64encode(unquote(userinfo).encode()).decode()
-        return f"Basic {encoded}", "user and password of the store's address are refused"
-    token = os.environ.get(name or _TOKEN, "")
-    if name is not None and not token:
-        raise ConfigError(f"store {shown!r}: the variable {name} of token={name} is not set")
-    if not token:
-        return "", f"set {_TOKEN} to a token of the server, or add token=VARIABLE to the address"
-    if not token.isascii() or not token.isprintable():
-        raise ConfigError(f"the variable {name or _TOKEN} holds characters that no token has")
-    return f"Bearer {token}", f"the token in {name or _TOKEN} is refused"
 
 
 def _pem(path: str) -> bytes:
