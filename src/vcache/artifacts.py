@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
-from vcache.entry import FIXED, Entry, Key, make_key
+from vcache.entry import Entry, Key, digest_in, make_key
 from vcache.errors import FingerprintError, StoreError, UnsafePath, UsageError
 from vcache.fingerprint.outputs import link_at, write_at
 from vcache.fingerprint.restoring import Restorer
-from vcache.hash import DIGEST_BYTES
 from vcache.outcome import Hit
 from vcache.pieces import LINK, MODE_BITS, Artifact, Output, Piece, branch_of, planned
 from vcache.store.base import Files, Listing, satisfies
@@ -44,7 +43,6 @@ _OUTPUTS: Final = ".outputs"
 _PREFIX: Final = make_key(b"", namespace=_OUTPUTS)
 LARGE_BYTES: Final = 256 << 10
 """From here on a file is cloned or copied by the kernel, not read into memory."""
-_DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
 
 
 class Cabinet(Protocol):
@@ -385,6 +383,6 @@ def _verbatim(files: Files, key: Key, digest: bytes) -> bytes | None:
         record = store.get(key)
     except (StoreError, OSError):
         return None
-    if record is None or record.head[1] != VERBATIM or record.head[_DIGEST] != digest:
+    if record is None or record.head[1] != VERBATIM or digest_in(record.head) != digest:
         return None
     return bytes(record.body)

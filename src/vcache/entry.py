@@ -25,6 +25,9 @@ __all__ = [
     "Flag",
     "Key",
     "Record",
+    "cost_ns_in",
+    "digest_in",
+    "key_in",
     "make_key",
     "rekeyed",
     "split_key",
@@ -41,6 +44,10 @@ HEAD_VERSION: Final = 1
 # created, expires, stale-until, content size, cost, digest
 FIXED: Final = struct.Struct("<BBBBIIQQQQQ32s")
 _U32: Final = struct.Struct("<I")
+_U64: Final = struct.Struct("<Q")
+_KEY_LENGTH_AT: Final = 4
+_COST_AT: Final = 44
+_DIGEST_AT: Final = FIXED.size - 32
 MAX_KEY_BYTES: Final = 64 << 10
 
 _STR: Final = b"s"
@@ -109,10 +116,27 @@ def rekeyed(head: bytes, key: Key) -> bytes:
     """
     if len(head) < FIXED.size:
         raise DecodeError(f"a head of {len(head)} bytes is truncated")
-    (old,) = _U32.unpack_from(head, 4)
+    (old,) = _U32.unpack_from(head, _KEY_LENGTH_AT)
     if len(head) < FIXED.size + old:
         raise DecodeError(f"a head of {len(head)} bytes claims a key of {old}")
     return head[:4] + _U32.pack(len(key)) + head[8 : FIXED.size] + key + head[FIXED.size + old :]
+
+
+def key_in(head: bytes) -> Key:
+    """The key of an encoded head of `FIXED.size` bytes or more, without decoding the rest."""
+    (length,) = _U32.unpack_from(head, _KEY_LENGTH_AT)
+    return head[FIXED.size : FIXED.size + length]
+
+
+def cost_ns_in(head: bytes) -> int:
+    """What the content took to make, by an encoded head of `FIXED.size` bytes or more."""
+    cost_ns: int = _U64.unpack_from(head, _COST_AT)[0]
+    return cost_ns
+
+
+def digest_in(head: bytes) -> bytes:
+    """The digest of the content, by an encoded head of `FIXED.size` bytes or more."""
+    return head[_DIGEST_AT : FIXED.size]
 
 
 @dataclass(frozen=True, slots=True, order=True)

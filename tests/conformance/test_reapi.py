@@ -10,11 +10,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.desks import on_thread
 from tests.servers import buildbox_casd
 from vcache.entry import make_key
 from vcache.server.callers import OPEN
 from vcache.server.dialects.reapi import start
-from vcache.server.exchange import Desk, on_thread
+from vcache.server.exchange import Desk
 from vcache.server.vault import Vault
 from vcache.store.address import Options, parse_url
 from vcache.store.base import Store

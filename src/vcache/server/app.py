@@ -16,7 +16,7 @@ from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.dialect import Dialect
 from vcache.server.exchange import Desk, Exchange, Receive, Scope, Send
-from vcache.server.refused import Refusal, Refused
+from vcache.server.refused import Refusal, Refused, refusal_of
 
 if TYPE_CHECKING:
     from vcache.server.gate import Reply
@@ -119,12 +119,9 @@ class App:
             await dialect.answer(exchange)
         except Refused as refused:
             why = refused
-        except (VcacheError, OSError) as error:
+        except Exception as error:  # one request's fault is not the others'
             _log.exception("%s %s failed", method, path)
-            why = Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
-        except Exception:
-            _log.exception("%s %s failed", method, path)
-            why = Refused(Refusal.BROKEN, "an error of the server, which its log tells of")
+            why = refusal_of(error)
         finally:
             slot.running -= 1
         status = 0 if exchange is None else exchange.status

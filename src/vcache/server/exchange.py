@@ -5,15 +5,15 @@ Nothing else touches ASGI. It knows the caller's rights and the vault, and no di
 
 from __future__ import annotations
 
-import asyncio
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import parse_qsl, quote
 
+from vcache.entry import cost_ns_in
 from vcache.kit.data import dataclass
 from vcache.server.callers import Caller
 from vcache.server.refused import Refusal, Refused
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Check", "Desk", "Exchange", "Header", "Inspector"]
 
-T = TypeVar("T")
 Header = tuple[str, str]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -186,12 +185,7 @@ class Exchange:
         Raises:
             Refused: no right, no room, too long, or cut off.
         """
-        self.require_write()
-        length = self.length_bytes
-        limit = min(limit_bytes, self.desk.limit_bytes)
-        if length is not None and length > limit:
-            raise Refused(Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit} are taken")
-        self.desk.admit(self.caller, length)
+        length, limit = self._admitted(limit_bytes)
         return await self._taken(length, limit, (), None)
 
     async def keep(
@@ -218,12 +212,7 @@ class Exchange:
         Raises:
             Refused: no right, no room, too long, cut off, or a check says no. Nothing was changed.
         """
-        self.require_write()
-        length = self.length_bytes
-        limit = self.desk.limit_bytes if limit_bytes is None else min(limit_bytes, self.desk.limit_bytes)
-        if length is not None and length > limit:
-            raise Refused(Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit} are taken")
-        self.desk.admit(self.caller, length)
+        length, limit = self._admitted(limit_bytes)
         content = await self._taken(length, limit, checks, decode)
 
         def publish() -> Kept:
@@ -343,7 +332,7 @@ class Exchange:
     def hit(self, found: Found) -> None:
         """Count a hit, for an answer of another form."""
         self.outcome = "hit"
-        self.saved_ns = int.from_bytes(found.record.head[44:52], "little")
+        self.saved_ns = cost_ns_in(found.record.head)
 
     async def stream(self, pieces: AsyncIterator[Buffer], headers: Iterable[Header] = ()) -> None:
         """Answer with pieces whose length is not known before they are there."""
@@ -362,6 +351,20 @@ class Exchange:
         self.sent_bytes = memoryview(body).nbytes
         await self._send({"type": "http.response.start", "status": status, "headers": lines})
         await self._send({"type": "http.response.body", "body": body})
+
+    def _admitted(self, limit_bytes: int | None) -> tuple[int | None, int]:
+        """How long the body says it is, and may be, before any of it is read.
+
+        Raises:
+            Refused: no right, no room, or too long.
+        """
+        self.require_write()
+        length = self.length_bytes
+        limit = self.desk.limit_bytes if limit_bytes is None else min(limit_bytes, self.desk.limit_bytes)
+        if length is not None and length > limit:
+            raise Refused(Refusal.TOO_LARGE, f"a body of {length} bytes; at most {limit} are taken")
+        self.desk.admit(self.caller, length)
+        return length, limit
 
     async def _chunks(self, length: int | None, limit_bytes: int) -> Any:
         """The body as it comes, its length compared with what was said."""
@@ -440,8 +443,3 @@ def _feed(checks: Sequence[Check], data: bytes, file: FileIO | None) -> None:
     rest = memoryview(data)
     while file is not None and rest:
         rest = rest[file.write(rest) :]
-
-
-async def on_thread(work: Callable[..., T], *arguments: object) -> T:
-    """What blocks, off the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(None, work, *arguments)

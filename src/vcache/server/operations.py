@@ -9,6 +9,7 @@ from vcache.metrics import METRICS, Family, exposition
 from vcache.server.counts import BOUNDS_S, Counts
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange
+from vcache.server.phrases import BEARER, READS, plain
 from vcache.server.refused import Refusal, Refused
 
 if TYPE_CHECKING:
@@ -17,11 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Operations"]
 
 _PATHS: Final = ("/healthz", "/readyz", "/metrics")
-_TEXT: Final = (("content-type", "text/plain; charset=utf-8"), ("cache-control", "no-store"))
-_METRICS: Final = (
-    ("content-type", "text/plain; version=0.0.4; charset=utf-8"),
-    ("cache-control", "no-store"),
-)
+_FRESH: Final = ("cache-control", "no-store")
+_TEXT: Final = (("content-type", "text/plain; charset=utf-8"), _FRESH)
+_METRICS: Final = (("content-type", "text/plain; version=0.0.4; charset=utf-8"), _FRESH)
 _NS: Final = 1e9
 
 
@@ -57,7 +56,7 @@ class Operations:
 
     async def answer(self, exchange: Exchange) -> None:
         """Answer a probe or a scrape."""
-        if exchange.method not in ("GET", "HEAD"):
+        if exchange.method not in READS:
             raise Refused(Refusal.METHOD, f"{exchange.method} {exchange.path} means nothing")
         if exchange.path == "/healthz":
             await exchange.answer(200, b"alive\n", _TEXT)
@@ -70,10 +69,8 @@ class Operations:
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
         """A line of words."""
-        headers = list(_TEXT)
-        if refused.kind is Refusal.UNAUTHENTICATED:
-            headers.append(("www-authenticate", 'Bearer realm="vcache"'))
-        return refused.kind.value, headers, f"{refused}\n".encode()
+        status, headers, body = plain(refused, challenge=BEARER)
+        return status, [*headers, _FRESH], body
 
     def families(self) -> Iterator[Family]:
         """All that is counted, as it is now."""

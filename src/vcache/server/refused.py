@@ -6,7 +6,7 @@ from enum import Enum
 
 from vcache.errors import VcacheError
 
-__all__ = ["Refusal", "Refused"]
+__all__ = ["Refusal", "Refused", "refusal_of"]
 
 
 class Refusal(Enum):
@@ -37,3 +37,12 @@ class Refused(VcacheError):
     def __init__(self, kind: Refusal, words: str) -> None:
         super().__init__(words)
         self.kind = kind
+
+
+def refusal_of(error: Exception) -> Refused:
+    """What an error is to whoever asked: itself, a fault of the store in words, or a bug of ours without them."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, VcacheError | OSError):
+        return Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
+    return Refused(Refusal.BROKEN, "an error of the server, which its log tells of")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from vcache.entry import FIXED, Encoding, Entry, Flag, Key, Record, make_key, split_key
+from vcache.entry import Encoding, Entry, Flag, Key, Record, digest_in, make_key, split_key
 from vcache.errors import StoreError, StoreFull
 from vcache.hash import DIGEST_BYTES, digest
 from vcache.kit.data import dataclass
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Kept", "Vault", "own_prefix", "realm_key", "realm_prefix"]
 
-_DIGEST: Final = slice(FIXED.size - DIGEST_BYTES, FIXED.size)
 _ENCODING: Final = 3  # the byte of a head that says how the body is packed
 
 
@@ -52,7 +51,7 @@ class Found:
     @property
     def digest(self) -> bytes:
         """BLAKE3 of the content."""
-        return self.record.head[_DIGEST]
+        return digest_in(self.record.head)
 
     @property
     def meta(self) -> Mapping[str, str]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import FIXED, Key, Record
+from vcache.entry import FIXED, Key, Record, key_in
 from vcache.errors import ConfigError, DecodeError
 from vcache.hash import digest, sha256
 from vcache.kit.data import NamedTuple
+from vcache.store.objects import MAX_HEAD_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,10 +27,8 @@ __all__ = [
 
 INLINE_BYTES: Final = 32 << 10
 """The longest body that is in the result itself."""
-PREFIX = b"vcache\0"
+PREFIX: Final = b"vcache\0"
 """Before a key: no tool's own action has such a digest."""
-MAX_HEAD_BYTES: Final = 16 << 20
-_KEY_LENGTH_AT: Final = 4
 
 
 class Blob(NamedTuple):
@@ -153,8 +152,7 @@ def expect_key(key: Key, head: bytes) -> None:
     """
     if not FIXED.size <= len(head) <= MAX_HEAD_BYTES:
         raise DecodeError(f"a head of {len(head)} bytes")
-    length = int.from_bytes(head[_KEY_LENGTH_AT : _KEY_LENGTH_AT + 4], "little")
-    if head[FIXED.size : FIXED.size + length] != key:
+    if key_in(head) != key:
         raise DecodeError(f"the result is another key's than {key!r:.80}")
 
 

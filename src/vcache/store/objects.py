@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import FIXED, Key, Record
+from vcache.entry import FIXED, Key, Record, key_in
 from vcache.errors import DecodeError
 from vcache.hash import DIGEST_BYTES, digest
 
@@ -39,7 +39,6 @@ _START_AND_KEY: Final = struct.Struct("<4sI32s4xI")  # and the length of the key
 _LENGTH: Final = struct.Struct("<Q")
 _PLAIN_KEY_BYTES: Final = 100
 _LEAST_BYTES: Final = PREFIX_BYTES + FIXED.size
-_KEY_LENGTH: Final = struct.Struct("<4xI")  # where a head keeps it
 
 
 def name_of(key: Key) -> str:
@@ -117,10 +116,8 @@ def head_of(key: Key | None, data: Buffer) -> bytes:
     head = bytes(view[PREFIX_BYTES : PREFIX_BYTES + size])
     if digest(head) != seal:
         raise DecodeError("the head of an object is damaged")
-    if key is not None:
-        (length,) = _KEY_LENGTH.unpack_from(head)
-        if head[FIXED.size : FIXED.size + length] != key:
-            raise DecodeError(f"the object is another key's than {key!r:.80}")
+    if key is not None and key_in(head) != key:
+        raise DecodeError(f"the object is another key's than {key!r:.80}")
     return head
 
 

@@ -6,6 +6,7 @@ import json
 from http import HTTPStatus
 
 from vcache.server.dialect import Answer
+from vcache.server.phrases import BEARER
 from vcache.server.refused import Refusal, Refused
 
 __all__ = ["PROBLEM_TYPE", "problem"]
@@ -24,5 +25,5 @@ def problem(refused: Refused) -> Answer:
     }
     headers = [("content-type", PROBLEM_TYPE)]
     if refused.kind is Refusal.UNAUTHENTICATED:
-        headers.append(("www-authenticate", 'Bearer realm="vcache"'))
+        headers.append(BEARER)
     return status, headers, json.dumps(body).encode()

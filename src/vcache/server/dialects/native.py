@@ -12,13 +12,14 @@ from heapq import nsmallest
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.entry import Key, Record, rekeyed
+from vcache.entry import Key, Record, cost_ns_in, key_in, rekeyed
 from vcache.errors import DecodeError, StoreError
 from vcache.server.arrivals import Mapped, checked, pieces
 from vcache.server.callers import Caller
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Desk, Exchange, Scope
 from vcache.server.longkeys import LongKeys
+from vcache.server.phrases import BEARER, READS, plain
 from vcache.server.ranges import part_of
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Kept, own_prefix
@@ -39,8 +40,6 @@ _PIECE_BYTES: Final = 1 << 20
 _SLICE: Final = 64
 _TEXT: Final = (("content-type", "text/plain; charset=us-ascii"),)
 _BINARY: Final = (("content-type", "application/octet-stream"),)
-_COST: Final = slice(44, 52)  # of a head: what its content took to make
-_KEY_LENGTH: Final = slice(4, 8)
 _MISS: Final = ("miss", 0, (404, b"content-length: 0\r\n", b"", b""))
 Quickly = tuple[str, int, "Reply"]
 """Outcome, saved nanoseconds, answer."""
@@ -92,7 +91,7 @@ class Native:
         lines = b"content-type: application/octet-stream\r\ncontent-length: %d\r\n" % (
             len(start) + len(body)  # type: ignore[arg-type]  # near bodies are bytes
         )
-        saved_ns = int.from_bytes(head[_COST], "little")
+        saved_ns = cost_ns_in(head)
         return "hit", saved_ns, (200, lines, start, body)
 
     async def answer(self, exchange: Exchange) -> None:
@@ -100,7 +99,7 @@ class Native:
         name = exchange.path.rpartition(_MARK)[2]
         if name.startswith("-/") or exchange.path.rpartition(_MARK)[0].endswith("/vcache/-"):
             await self._answer_batch(exchange, name.removeprefix("-/"))
-        elif exchange.method in ("GET", "HEAD"):
+        elif exchange.method in READS:
             await self._get(exchange, name)
         elif exchange.method == "PUT":
             await self._put(exchange, name)
@@ -111,10 +110,7 @@ class Native:
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
         """Plain statuses with a line of words."""
-        headers = [("content-type", "text/plain; charset=utf-8")]
-        if refused.kind is Refusal.UNAUTHENTICATED:
-            headers.append(("www-authenticate", 'Bearer realm="vcache"'))
-        return refused.kind.value, headers, f"{refused}\n".encode()
+        return plain(refused, challenge=BEARER)
 
     async def _get(self, exchange: Exchange, name: str) -> None:
         key = await self._key(exchange, name)
@@ -123,7 +119,7 @@ class Native:
             await exchange.absent()
             return
         exchange.outcome = "hit"
-        exchange.saved_ns = int.from_bytes(record.head[_COST], "little")
+        exchange.saved_ns = cost_ns_in(record.head)
         start, body = pack(_outside(record, key))
         asked = exchange.header("range")
         part = None if asked is None else part_of(asked, len(start) + memoryview(body).nbytes)
@@ -253,7 +249,7 @@ class Native:
                 if record is None:
                     continue
                 exchange.outcome = "hit"
-                exchange.saved_ns += int.from_bytes(record.head[_COST], "little")
+                exchange.saved_ns += cost_ns_in(record.head)
                 front, body = frame(_outside(record, key))
                 parts += (front, body)
                 size += len(front) + memoryview(body).nbytes
@@ -331,5 +327,4 @@ def _named(name: str) -> Key | None:
 def _outside(record: Record, key: Key) -> Record:
     """A record as its client sees it."""
     head = record.head
-    length = int.from_bytes(head[_KEY_LENGTH], "little")
-    return record if length == len(key) else Record(rekeyed(head, key), record.body)
+    return record if key_in(head) == key else Record(rekeyed(head, key), record.body)

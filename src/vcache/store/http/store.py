@@ -7,13 +7,12 @@ verifies a content, tries again or gives up: that is the guard around it.
 
 from __future__ import annotations
 
-import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from vcache.entry import FIXED, Encoding, Entry, Key, Record
+from vcache.entry import FIXED, Encoding, Entry, Key, Record, key_in
 from vcache.errors import DecodeError, StoreClosed
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.http.listing import Listing
@@ -31,7 +30,6 @@ _BYTES_PER_CALL: Final = 16 << 20
 # Enough for nearly every head; a longer one is read with its object.
 _HEAD_RANGE: Final = ("Range", f"bytes=0-{(64 << 10) - 1}")
 _HEADS_AT_ONCE: Final = 128
-_KEY_LENGTH: Final = struct.Struct("<4xI")  # where a head keeps it
 
 _IS_LISTED: Final = StoreInfo._fields.index("is_listed")
 
@@ -149,7 +147,7 @@ class HttpStore:
         try:
             for data in frames(body):
                 try:
-                    key = _key_in(head_of(None, data))
+                    key = key_in(head_of(None, data))
                 except DecodeError:
                     self._count_corrupt()
                     continue
@@ -227,7 +225,7 @@ class HttpStore:
 
     def _keys_of_long(self, names: Sequence[str]) -> Iterator[Key]:
         for name, head in zip(names, self._heads(names), strict=True):
-            key = None if head is None else _key_in(head)
+            key = None if head is None else key_in(head)
             if key is not None and name_of(key) == name:
                 yield key
 
@@ -274,11 +272,6 @@ class HttpStore:
 
 def _names(keys: Sequence[Key]) -> bytes:
     return "".join(f"{name_of(key)}\n" for key in keys).encode()
-
-
-def _key_in(head: bytes) -> Key:
-    (length,) = _KEY_LENGTH.unpack_from(head)
-    return head[FIXED.size : FIXED.size + length]
 
 
 def _is_cut(data: Buffer) -> bool:

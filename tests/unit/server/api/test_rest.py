@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.desks import on_thread
 from vcache.cache import Cache
 from vcache.server.api.openapi import OPERATIONS
 from vcache.server.api.resources import Office
@@ -17,7 +18,7 @@ from vcache.server.api.rest import Rest
 from vcache.server.app import App
 from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller, Role
-from vcache.server.exchange import Desk, on_thread
+from vcache.server.exchange import Desk
 from vcache.server.quotas import Quotas
 from vcache.server.tokens import TokenFile
 from vcache.server.vault import Kept, Vault

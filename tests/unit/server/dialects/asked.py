@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+from tests.desks import on_thread
 from vcache.server.app import App
 from vcache.server.callers import OPEN, Caller
 from vcache.server.dialect import Dialect
-from vcache.server.exchange import Desk, on_thread
+from vcache.server.exchange import Desk
 from vcache.server.vault import Vault
 from vcache.store.base import Store
 from vcache.store.disk import DiskStore

@@ -13,6 +13,7 @@ import grpc
 import pytest
 import zstandard
 
+from tests.desks import on_thread
 from tests.servers import certified
 from vcache.errors import StoreUnavailable
 from vcache.hash import digest
@@ -21,7 +22,7 @@ from vcache.server.counts import Slot
 from vcache.server.dialects import reapi
 from vcache.server.dialects.reapi import streams as streaming
 from vcache.server.dialects.reapi.names import Resource, parse
-from vcache.server.exchange import Desk, on_thread
+from vcache.server.exchange import Desk
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Kept, Vault
 from vcache.store.disk import DiskStore

@@ -8,14 +8,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import grpc
 
-from vcache.errors import VcacheError
+from vcache.entry import cost_ns_in
 from vcache.kit.data import dataclass
-from vcache.server.callers import Caller
-from vcache.server.refused import Refusal, Refused
+from vcache.server.callers import NOBODY, Caller
+from vcache.server.refused import Refusal, Refused, refusal_of
 from vcache.wire import reapi_pb2 as wire
 from vcache.wire.text import from_bytes
 
@@ -30,7 +31,6 @@ __all__ = ["Call", "Reception", "Work"]
 
 _log: Final = logging.getLogger("vcache.server")
 
-M = TypeVar("M")
 _METADATA: Final = "build.bazel.remote.execution.v2.requestmetadata-bin"
 _STATUS: Final = {
     Refusal.MALFORMED: grpc.StatusCode.INVALID_ARGUMENT,
@@ -73,7 +73,7 @@ class Call:
     def hit(self, found: Found) -> None:
         """Count a hit."""
         self.outcome = "hit"
-        self.saved_ns += found.record.entry().cost_ns
+        self.saved_ns += cost_ns_in(found.record.head)
 
     def require_write(self) -> None:
         """Refuse a caller that may only read."""
@@ -121,7 +121,8 @@ class Reception:
         """The handler of a method with one request and one answer."""
 
         def answer(given: Any, context: grpc.ServicerContext) -> Any:
-            return self._done(work, given, context, is_open=is_open)
+            with self._received(context, is_open=is_open) as call:
+                return work(given, call)
 
         return grpc.unary_unary_rpc_method_handler(
             answer, request_deserializer=request.FromString, response_serializer=_bytes
@@ -131,7 +132,8 @@ class Reception:
         """The handler of a method that takes a stream."""
 
         def answer(given: Iterable[Any], context: grpc.ServicerContext) -> Any:
-            return self._done(work, given, context, is_open=False)
+            with self._received(context) as call:
+                return work(given, call)
 
         return grpc.stream_unary_rpc_method_handler(
             answer, request_deserializer=request.FromString, response_serializer=_bytes
@@ -141,38 +143,32 @@ class Reception:
         """The handler of a method that answers with a stream."""
 
         def answers(given: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-            started_ns = time.perf_counter_ns()
-            call: Call | None = None
-            why: Refused | None = None
-            try:
-                call = self._call(context, is_open=False)
+            with self._received(context) as call:
                 yield from work(given, call)
-            except Exception as error:
-                why = _refusal(error)
-            finally:
-                self._account(call, why, started_ns)
-            if why is not None:
-                _abort(context, why)
 
         return grpc.unary_stream_rpc_method_handler(
             answers, request_deserializer=request.FromString, response_serializer=_bytes
         )
 
-    def _done(self, work: Work, given: Any, context: grpc.ServicerContext, *, is_open: bool) -> Any:
+    @contextmanager
+    def _received(self, context: grpc.ServicerContext, *, is_open: bool = False) -> Iterator[Call]:
+        """A call, which is counted at its end, and refused where it fails.
+
+        Args:
+            is_open: whether anybody may make it.
+        """
         started_ns = time.perf_counter_ns()
         call: Call | None = None
         why: Refused | None = None
-        answer = None
         try:
             call = self._call(context, is_open=is_open)
-            answer = work(given, call)
-        except Exception as error:
+            yield call
+        except Exception as error:  # whatever it is, the client is told
             why = _refusal(error)
         finally:
             self._account(call, why, started_ns)
         if why is not None:
             _abort(context, why)
-        return answer
 
     def _call(self, context: grpc.ServicerContext, *, is_open: bool) -> Call:
         """Who calls.
@@ -192,8 +188,6 @@ class Reception:
         except Refused:
             if not is_open:
                 raise
-            from vcache.server.callers import NOBODY
-
             caller = NOBODY
         return Call(self.desk, caller, context)
 
@@ -214,14 +208,11 @@ class Reception:
 
 
 def _refusal(error: Exception) -> Refused:
-    if isinstance(error, Refused):
-        return error
     if isinstance(error, grpc.RpcError):  # the client's stream broke off
         return Refused(Refusal.MALFORMED, "the client went away")
-    _log.error("a call failed", exc_info=error)
-    if isinstance(error, VcacheError | OSError):
-        return Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
-    return Refused(Refusal.BROKEN, "an error of the server, which its log tells of")
+    if not isinstance(error, Refused):
+        _log.error("a call failed", exc_info=error)
+    return refusal_of(error)
 
 
 def _abort(context: grpc.ServicerContext, why: Refused) -> NoReturn:
