@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.memory import MemoryStore
 from vcache.store.sealed import sealing
 from vcache.store.sealed.keys import private_text, secret_text, write_secret
-from vcache.store.address import Options, parse_url
 from vcache.testing import BatchesTests, FaultyStore, PresenceTests, StoreTests
 
 
