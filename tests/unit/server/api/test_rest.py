@@ -147,6 +147,16 @@ def test_conditions_hold(server: Server) -> None:
     assert server("GET", "/values/x", headers=token).content == b"3"
 
 
+def test_what_is_put_counts_towards_the_budget(server: Server) -> None:
+    """Each PUT has the store's budget looked after, as those of all dialects do."""
+    looked: list[int] = []
+    server.vault.after_put = lambda: looked.append(1)
+    token = server.token()
+    server("PUT", "/values/x", headers=token, content=b"1")
+    server("PUT", "/values/y", headers=token, content=b"2")
+    assert len(looked) == 2
+
+
 def test_it_is_the_cache_of_programs(open_server: Server) -> None:
     """On an open server the API and a local `Cache` see the same names."""
     with Cache(open_server.store) as cache:
