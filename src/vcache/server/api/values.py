@@ -9,7 +9,7 @@ import threading
 from typing import Final
 
 from vcache.entry import Encoding, Entry, Key, Record, make_key
-from vcache.errors import DecodeError, StoreError, StoreFull, UsageError
+from vcache.errors import DecodeError, StoreError, UsageError
 from vcache.hash import digest
 from vcache.kit.units import nanoseconds
 from vcache.serialize import unpack
@@ -136,22 +136,14 @@ class Values:
         with self._lock:
             old = self._found(key)
             _require(old, if_match, if_none_match)
-            try:
-                self._desk.vault.store.put(key, Record(entry.encode(), body))
-            except StoreFull as error:
-                raise Refused(Refusal.FULL, str(error)) from error
-            except (StoreError, OSError) as error:
-                raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+            self._desk.vault.put_record(key, Record(entry.encode(), body))
         return Kept(old is None, entry.digest, entry.size_bytes)
 
     def _delete(self, key: Key, if_match: str | None) -> bool:
         with self._lock:
             if if_match is not None:
                 _require(self._found(key), if_match, None)
-            try:
-                return self._desk.vault.store.delete(key)
-            except (StoreError, OSError) as error:
-                raise Refused(Refusal.BROKEN, f"the store failed: {error}") from error
+            return self._desk.vault.delete_key(key)
 
 
 def key_of(namespace: str, name: str) -> Key:
