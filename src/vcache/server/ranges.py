@@ -1,4 +1,4 @@
-"""Parts of a value: what `Range` and `If-None-Match` ask for (RFC 9110, 13 and 14).
+"""Parts of a value: what `Range`, `If-Range` and `If-None-Match` ask for (RFC 9110, 13 and 14).
 
 It must not know dialects.
 """
@@ -47,6 +47,8 @@ async def send_part(exchange: Exchange, found: Found, etag: str, headers: list[H
         await exchange.answer(304, headers=headers)
         return
     asked = exchange.header("range")
+    if exchange.header("if-range") not in (None, etag):
+        asked = None  # what the client has the beginning of is another value, or of a date: no part fits it
     part = None if asked is None else part_of(asked, found.size_bytes)
     if part is None:
         await exchange.send(found, headers)

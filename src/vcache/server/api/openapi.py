@@ -45,7 +45,7 @@ OPERATIONS: Final = (
     Operation("get", "/values", "list_values", "A page of the caller's values, in the order of names.", "Values",
               parameters=("prefix", *_PAGING)),
     Operation("get", _NAME, "get_value", "The content of a value, or a part of it.", "binary",
-              parameters=("range", "if-none-match"), refusals=(206, 304, 404, 416)),
+              parameters=("range", "if-range", "if-none-match"), refusals=(206, 304, 404, 416)),
     Operation("head", _NAME, "head_value", "Whether there is a value, its length and its tag.", "",
               refusals=(304, 404)),
     Operation("put", _NAME, "put_value", "Keep a value.", "", 201, "binary",
@@ -153,6 +153,7 @@ _QUERY: Final[Mapping[str, Mapping[str, object]]] = {
     "ttl": {"in": "query", "schema": _TEXT, "description": "how long it may be used, such as 7d"},
     "tags": {"in": "query", "schema": _TEXT, "description": "labels, joined by commas"},
     "range": {"in": "header", "schema": _TEXT, "description": "RFC 9110: one range of bytes"},
+    "if-range": {"in": "header", "schema": _TEXT, "description": "a part only if this is still the value's tag"},
     "if-match": {"in": "header", "schema": _TEXT, "description": "only if the value has one of these tags"},
     "if-none-match": {"in": "header", "schema": _TEXT, "description": "only if it has none of these tags"},
 }

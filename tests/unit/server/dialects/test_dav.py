@@ -97,6 +97,19 @@ def test_a_range_gives_a_part(asker, asked, status, body) -> None:
     assert body is None or reply.body == body
 
 
+def test_a_part_is_given_only_of_the_value_that_the_client_began(asker) -> None:
+    """`If-Range` with another tag, or a date, is answered whole: no download goes on with another's bytes."""
+    ask = asker(Dav())
+    ask("PUT", "/dav/a", b"0123456789")
+    etag = ask("GET", "/dav/a").headers["etag"]
+    asked = {"range": "bytes=5-"}
+    assert ask("GET", "/dav/a", headers={**asked, "if-range": etag}).body == b"56789"
+    ask("PUT", "/dav/a", b"abcdefghij")
+    for other in (etag, f"W/{etag}", "Thu, 01 Jan 1970 00:00:00 GMT"):
+        reply = ask("GET", "/dav/a", headers={**asked, "if-range": other})
+        assert (reply.status, reply.body) == (200, b"abcdefghij")
+
+
 def test_a_zip_is_kept_only_whole(asker) -> None:
     """sccache's objects are; what is no zip, such as its probe, is kept as it is."""
     ask = asker(Dav())
