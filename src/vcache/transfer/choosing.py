@@ -11,6 +11,7 @@ from typing import Final
 from vcache import serialize
 from vcache.entry import Entry, Key, Record, make_key, split_key
 from vcache.errors import DecodeError
+from vcache.kit.batches import batched
 from vcache.recipes import NAMESPACE as RECIPES
 from vcache.recipes import leading_key
 from vcache.store.base import Batches, Listing, Store, satisfies
@@ -140,16 +141,7 @@ def got(source: Store, keys: Sequence[Key]) -> dict[Key, Record]:
 
 def batches(keys: Iterable[Key]) -> Iterator[list[Key]]:
     """Keys in batches that may be asked about at once, without what is private to a machine."""
-    batch: list[Key] = []
-    for key in keys:
-        if key.startswith(PRIVATE):
-            continue
-        batch.append(key)
-        if len(batch) == BATCH_KEYS:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return batched((key for key in keys if not key.startswith(PRIVATE)), BATCH_KEYS)
 
 
 class Pace:

@@ -8,6 +8,7 @@ from typing import Final
 from vcache.entry import Entry, Key, Record
 from vcache.errors import DecodeError, StoreClosed
 from vcache.hash import digest
+from vcache.kit.batches import batched
 from vcache.store.address import Options, StoreUrl
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.fs.address import Mount, mount_of
@@ -63,10 +64,8 @@ class FsStore:
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
         """The records of those keys that are there. Contents are not verified."""
         files = self._open
-        unique = list(dict.fromkeys(keys))
         found = {}
-        for at in range(0, len(unique), _BATCH):
-            some = unique[at : at + _BATCH]
+        for some in batched(dict.fromkeys(keys), _BATCH):
             for key, content in zip(some, files.read_many([self._path(key) for key in some]), strict=True):
                 record = None if content is None else self._record(key, content)
                 if record is not None:

@@ -11,6 +11,7 @@ from typing import Final
 
 from vcache.entry import Key, Record
 from vcache.errors import DecodeError, StoreClosed, StoreError
+from vcache.kit.batches import batched
 from vcache.store import actions
 from vcache.store.actions import Blob, Pieces
 from vcache.store.base import StoreCounters, StoreInfo
@@ -78,10 +79,8 @@ class BazelStore:
 
     def get_many(self, keys: Sequence[Key]) -> Mapping[Key, Record]:
         self._expect_open()
-        wanted = list(dict.fromkeys(keys))
         found: dict[Key, Record] = {}
-        for at in range(0, len(wanted), _AT_ONCE):
-            batch = wanted[at : at + _AT_ONCE]
+        for batch in batched(dict.fromkeys(keys), _AT_ONCE):
             found |= self._whole(zip(batch, self._results(batch), strict=True))
         return found
 
@@ -102,13 +101,10 @@ class BazelStore:
 
     def missing(self, keys: Sequence[Key]) -> set[Key]:
         self._expect_open()
-        wanted = list(dict.fromkeys(keys))
         return {
             key
-            for at in range(0, len(wanted), _AT_ONCE)
-            for key, pieces in zip(
-                wanted[at : at + _AT_ONCE], self._results(wanted[at : at + _AT_ONCE]), strict=True
-            )
+            for batch in batched(dict.fromkeys(keys), _AT_ONCE)
+            for key, pieces in zip(batch, self._results(batch), strict=True)
             if pieces is None
         }
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from vcache.entry import Key
 from vcache.errors import DecodeError, StoreClosed, StoreError, StoreUnavailable
+from vcache.kit.batches import batched
 from vcache.kit.deadlines import Within
 from vcache.store.http.dav import LIST, names_in
 from vcache.store.http.messages import Answer
@@ -121,5 +122,5 @@ class Listing:
                 long.append(name)
             else:
                 yield key
-        for at in range(0, len(long), _LONG_AT_ONCE):
-            yield from self._keys_of_long(long[at : at + _LONG_AT_ONCE])
+        for batch in batched(long, _LONG_AT_ONCE):
+            yield from self._keys_of_long(batch)

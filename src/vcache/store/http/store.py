@@ -8,12 +8,12 @@ verifies a content, tries again or gives up: that is the guard around it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.entry import FIXED, Encoding, Entry, Key, Record, key_in
 from vcache.errors import DecodeError, StoreClosed
+from vcache.kit.batches import batched, batched_by_size
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.http.listing import Listing
 from vcache.store.http.messages import Answer, Request, ServerBusy, TooLong
@@ -32,8 +32,6 @@ _HEAD_RANGE: Final = ("Range", f"bytes=0-{(64 << 10) - 1}")
 _HEADS_AT_ONCE: Final = 128
 
 _IS_LISTED: Final = StoreInfo._fields.index("is_listed")
-
-T = TypeVar("T")
 
 
 class _Info(StoreInfo):
@@ -117,7 +115,7 @@ class HttpStore:
         self._expect_open()
         wanted = list(dict.fromkeys(keys))
         found: dict[Key, Record] = {}
-        for batch in _batches(wanted, _KEYS_PER_CALL):
+        for batch in batched(wanted, _KEYS_PER_CALL):
             found |= self._get_batch(batch)
         return found
 
@@ -160,7 +158,9 @@ class HttpStore:
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
         self._expect_open()
-        for batch in _by_size(records.items()):
+        for batch in batched_by_size(
+            records.items(), _size_bytes, most_bytes=_BYTES_PER_CALL, most=_KEYS_PER_CALL
+        ):
             answer = None
             if len(batch) > 1 and self.site.learn():
                 pieces = tuple(piece for _, record in batch for piece in frame(record))
@@ -181,7 +181,7 @@ class HttpStore:
     def missing(self, keys: Sequence[Key]) -> set[Key]:
         self._expect_open()
         missing: set[Key] = set()
-        for batch in _batches(list(dict.fromkeys(keys)), _KEYS_PER_CALL):
+        for batch in batched(list(dict.fromkeys(keys)), _KEYS_PER_CALL):
             missing |= self._missing_of(batch)
         return missing
 
@@ -208,7 +208,7 @@ class HttpStore:
 
     def entries(self, prefix: bytes = b"") -> Iterator[Entry]:
         self._expect_open()
-        for batch in _batches(self._listing.keys(prefix), _HEADS_AT_ONCE):
+        for batch in batched(self._listing.keys(prefix), _HEADS_AT_ONCE):
             yield from self._entries_of(batch)
 
     def _entries_of(self, keys: Sequence[Key]) -> Iterator[Entry]:
@@ -280,22 +280,5 @@ def _is_cut(data: Buffer) -> bool:
     return len(view) >= PREFIX_BYTES and PREFIX_BYTES + int.from_bytes(view[4:8], "little") > len(view)
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
-
-
-def _by_size(records: Iterable[tuple[Key, Record]]) -> Iterator[list[tuple[Key, Record]]]:
-    """Records in batches of some megabytes; one that is larger is alone."""
-    batch: list[tuple[Key, Record]] = []
-    size_bytes = 0
-    for item in records:
-        own_bytes = len(item[1].head) + memoryview(item[1].body).nbytes
-        if batch and (size_bytes + own_bytes > _BYTES_PER_CALL or len(batch) >= _KEYS_PER_CALL):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(item)
-        size_bytes += own_bytes
-    if batch:
-        yield batch
+def _size_bytes(item: tuple[Key, Record]) -> int:
+    return len(item[1].head) + memoryview(item[1].body).nbytes

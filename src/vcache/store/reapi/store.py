@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import Key, Record
 from vcache.errors import DecodeError, StoreClosed, StoreError, StoreFull, StoreUnavailable
+from vcache.kit.batches import batched, batched_by_size
 from vcache.kit.data import dataclass
 from vcache.kit.deadlines import expect
 from vcache.store.actions import (
@@ -337,7 +338,7 @@ class ReapiStore:
             wire.BatchReadBlobsRequest(
                 instance_name=self._instance, digests=map(_digest, batch), digest_function=terms.function
             )
-            for batch in _batches(list(small.values()), terms.batch_bytes)
+            for batch in _in_messages(small.values(), terms.batch_bytes)
         ]
         for answer in self._client.call_many(calls.BATCH_READ, requests, wire.BatchReadBlobsResponse):
             for each in answer.responses if answer is not None else ():
@@ -357,14 +358,13 @@ class ReapiStore:
         if not blobs:
             return set()
         named = {blob.hash: blob for blob in blobs}
-        ordered = list(named.values())
         requests = [
             wire.FindMissingBlobsRequest(
                 instance_name=self._instance,
-                blob_digests=map(_digest, ordered[start : start + _ASKED_AT_ONCE]),
+                blob_digests=map(_digest, batch),
                 digest_function=terms.function,
             )
-            for start in range(0, len(ordered), _ASKED_AT_ONCE)
+            for batch in batched(named.values(), _ASKED_AT_ONCE)
         ]
         answers = self._client.call_many(calls.FIND_MISSING, requests, wire.FindMissingBlobsResponse)
         return {
@@ -388,7 +388,7 @@ class ReapiStore:
                 ],
                 digest_function=terms.function,
             )
-            for batch in _batches(small, terms.batch_bytes)
+            for batch in _in_messages(small, terms.batch_bytes)
         ]
         for answer in self._client.call_many(calls.BATCH_UPDATE, requests, wire.BatchUpdateBlobsResponse):
             for each in answer.responses if answer is not None else ():
@@ -429,15 +429,6 @@ def _digest(blob: Blob) -> wire.Digest:
     return wire.Digest(hash=blob.hash, size_bytes=blob.size_bytes)
 
 
-def _batches(blobs: Sequence[Blob], limit_bytes: int) -> Iterator[list[Blob]]:
-    """Blobs in runs that fit into a message each."""
-    batch: list[Blob] = []
-    size = 0
-    for blob in blobs:
-        if batch and size + blob.size_bytes + _OVERHEAD_BYTES > limit_bytes:
-            yield batch
-            batch, size = [], 0
-        batch.append(blob)
-        size += blob.size_bytes + _OVERHEAD_BYTES
-    if batch:
-        yield batch
+def _in_messages(blobs: Iterable[Blob], limit_bytes: int) -> Iterator[list[Blob]]:
+    """Blobs in groups that fit into a message each."""
+    return batched_by_size(blobs, lambda blob: blob.size_bytes + _OVERHEAD_BYTES, most_bytes=limit_bytes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vcache.entry import Key, Record
 from vcache.errors import DecodeError, StoreClosed, StoreError
+from vcache.kit.batches import batched
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.objects import pack, unpack
 
@@ -94,9 +95,7 @@ class RedisStore:
         """
         self._require_open()
         absent: set[Key] = set()
-        wanted = list(dict.fromkeys(keys))
-        for at in range(0, len(wanted), _MOST_KEYS):
-            chunk = wanted[at : at + _MOST_KEYS]
+        for chunk in batched(dict.fromkeys(keys), _MOST_KEYS):
             # One command tells the usual cases: nothing is missing, or everything.
             there = self._ask("TOUCH", *(self._start + key for key in chunk))
             if there == 0:

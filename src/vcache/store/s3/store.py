@@ -7,12 +7,13 @@ wrong clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from vcache.entry import Entry, Key, Record
 from vcache.errors import DecodeError, StoreClosed, StoreError
 from vcache.hash import md5
+from vcache.kit.batches import batched
 from vcache.kit.clock import Clock, system_clock
 from vcache.kit.data import replace
 from vcache.store.address import Options, StoreUrl
@@ -36,7 +37,6 @@ from vcache.store.s3.wire import Call, Wire
 
 __all__ = ["S3Store", "open_url"]
 
-T = TypeVar("T")
 
 # From this size on it is looked whether an equal object is there before it is sent, not only when the server
 # has refused it for that.
@@ -97,7 +97,7 @@ class S3Store:
         """The records of those keys that are there, fetched together. Contents are not verified."""
         wire = self._wire
         found = {}
-        for some in _batches(list(dict.fromkeys(keys))):
+        for some in batched(dict.fromkeys(keys), _BATCH):
             names = [name_of(key) for key in some]
             for key, name, piece in zip(some, names, pieces(wire, names), strict=True):
                 if isinstance(piece, StoreError):
@@ -115,7 +115,7 @@ class S3Store:
         found: set[str] = set()
         if len(names) >= _LISTED:
             found, names = which_are_listed(wire, self._place.prefix, names)
-        for some in _batches(names):
+        for some in batched(names, _BATCH):
             found.update(self._there(wire, some))
         return {key for name, key in asked.items() if name not in found}
 
@@ -133,7 +133,7 @@ class S3Store:
                     long_names.append(name)
                 elif key.startswith(prefix):
                     yield key
-        for some in _batches(list(dict.fromkeys(long_names))):
+        for some in batched(dict.fromkeys(long_names), _BATCH):
             yield from (key for key in self._keys_within(wire, some) if key.startswith(prefix))
 
     def counters(self) -> StoreCounters:
@@ -320,9 +320,3 @@ def _etag(what: Object) -> str:
         return md5(what.start, what.body).hex()
     sums = [md5(*part) for part in parts_of(what)]
     return f"{md5(*sums).hex()}-{len(sums)}"
-
-
-def _batches(things: Iterable[T]) -> Iterator[list[T]]:
-    some = list(things)
-    for at in range(0, len(some), _BATCH):
-        yield some[at : at + _BATCH]

@@ -12,6 +12,7 @@ from typing import Final
 
 from vcache.entry import Key, Record
 from vcache.errors import ConfigError, StoreError, StoreReadOnly
+from vcache.kit.batches import batched
 from vcache.store.base import Batches, Presence, Store, StoreCounters, StoreInfo, satisfies
 from vcache.store.sealed.sealer import HIDDEN, Refused, Sealer
 
@@ -118,7 +119,7 @@ class SealedStore:
 
     def _scan_hidden(self, prefix: bytes) -> Iterator[Key]:
         seen: set[Key] = set()  # under an older and the newer key there may be one each
-        for names in _chunks(self._inner.scan(HIDDEN), _SCANNED):
+        for names in batched(self._inner.scan(HIDDEN), _SCANNED):
             for name, envelope in self._get_many(names).items():
                 record = self._opened(None, name, envelope)
                 key = None if record is None else record.entry().key
@@ -158,14 +159,3 @@ class SealedStore:
             return None
         except ConfigError as error:
             raise StoreError(str(error)) from error
-
-
-def _chunks(keys: Iterator[Key], size: int) -> Iterator[list[Key]]:
-    chunk: list[Key] = []
-    for key in keys:
-        chunk.append(key)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
