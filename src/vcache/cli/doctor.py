@@ -23,6 +23,7 @@ from vcache.kit.units import format_bytes, format_duration
 
 if TYPE_CHECKING:
     from vcache.config import Settings
+    from vcache.store.guard.report import Remote
 
 __all__ = ["Finding", "doctor", "file_system"]
 
@@ -39,6 +40,7 @@ _NETWORK: Final = frozenset(
 )  # fmt: skip
 _LEAST_FREE_BYTES: Final = 1_000_000_000
 _MOST_SKEW_S: Final = 2.0
+_PATIENCE_S: Final = 3.0  # with a remote
 _FIRST_SANE_S: Final = 1_704_067_200  # 2024-01-01: no clock that is set stands before it
 
 Level = Literal["ok", "note", "bad"]
@@ -63,7 +65,7 @@ class Finding:
 @shared_options(json=True)
 @click.pass_obj
 def doctor(setup: Setup) -> int:
-    """Examine directory, settings, file system, clock and libraries. The exit code is 1 for a problem.
+    """Examine directory, settings, remotes, file system, clock and libraries. The exit code is 1 for a problem.
 
     --json prints an object: `is_healthy`, `findings` (each `level`: "ok", "note" or "bad", `what`,
     `detail`), `settings` (each `key`, `value`, `origin`), `libraries` (versions by name).
@@ -126,7 +128,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("note", "variables", f"{', '.join(settings.ignored)}: no setting of this name")
     if settings.tiers:
         yield Finding("note", "tiers", f"{' '.join(settings.tiers)}: looked at is {settings.dir}")
-    yield from _remotes()
+    yield from _remotes(settings)
     directory = settings.dir
     if not directory.exists():
         yield _missing(directory)
@@ -143,23 +145,75 @@ def _examine(settings: Settings) -> Iterator[Finding]:
             yield Finding("bad", "directory", f"{error.filename or directory}: {error.strerror}")
 
 
-def _remotes() -> Iterator[Finding]:
-    """How each remote that was ever asked from here fares, and what it was refused for."""
+def _remotes(settings: Settings) -> Iterator[Finding]:
+    """How each remote fares: those that the settings name, asked now, then those once used from here."""
     from vcache.config import state_dir
     from vcache.store.guard.report import remotes
 
+    seen: set[Path] = set()
+    if not settings.is_disabled:
+        for name, address in _far_ones(settings):
+            yield from _configured(name, address, seen)
     for remote in remotes(state_dir() / "remotes"):
-        what = f"remote {remote.address or remote.directory.name}"
-        if remote.breaker.is_open:
-            yield Finding("note", what, f"is left alone for now: {remote.breaker.why}")
-        elif remote.waiting:
-            waiting = f"{remote.waiting} ({format_bytes(remote.waiting_bytes)})"
-            yield Finding("note", what, f"{waiting} wait to be sent; the next command that uses it goes on")
-        else:
-            yield Finding("ok", what, "is asked")
-        for refusal in remote.refusals:
-            ago = format_duration((time.time_ns() - refusal.at_ns) / 1e9)
-            yield Finding("note", what, f"{refusal.what} {ago} ago: {refusal.why}")
+        if remote.directory.resolve() not in seen and (remote.waiting or remote.refusals):
+            what = f"remote {remote.address or remote.directory.name}"
+            yield Finding("note", what, "was used once, and no setting names it now")
+            yield from _state_of(what, remote)
+
+
+def _far_ones(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The addresses of other machines in use here, and those that mean nothing, each with what to call it."""
+    from vcache.opening import tried
+    from vcache.store.address import parse_url
+    from vcache.store.url import is_network, schemes
+
+    named = [("" if name == address else name, address) for name, address in settings.remotes.items()]
+    for name, address in (*(("", tier) for tier in settings.tiers), *named):
+        used = tried(settings, address)
+        if used is not None:
+            scheme = parse_url(used).scheme
+            if is_network(scheme) or scheme not in schemes():
+                yield name, used
+
+
+def _configured(name: str, address: str, seen: set[Path]) -> Iterator[Finding]:
+    """Whether a remote can be opened and answers, and what is known of it."""
+    from vcache.store.guard import GuardedStore
+    from vcache.store.guard.report import remote_at
+    from vcache.store.url import open_store
+
+    try:
+        store = open_store(address)
+    except (StoreError, UsageError) as error:
+        yield Finding("bad", f"remote {name}".rstrip(), str(error))
+        return
+    assert isinstance(store, GuardedStore)
+    what = f"remote {f'{name} ' if name else ''}{store.info.url.partition('?')[0]}"
+    began_s = time.monotonic()
+    try:
+        why = store.check(_PATIENCE_S)
+    finally:
+        took_s = time.monotonic() - began_s
+        store.close()
+    if why is None:
+        words = f"answers in {format_duration(took_s)}{', is only read' if store.info.is_read_only else ''}"
+        yield Finding("ok", what, words)
+    else:
+        yield Finding("note", what, f"does not serve: {why}")
+    seen.add(Path(store.directory).resolve())
+    yield from _state_of(what, remote_at(Path(store.directory)))
+
+
+def _state_of(what: str, remote: Remote) -> Iterator[Finding]:
+    """What waits to be sent to a remote, and what was refused."""
+    if remote.breaker.is_open:
+        yield Finding("note", what, f"is left alone for now: {remote.breaker.why}")
+    if remote.waiting:
+        waiting = f"{remote.waiting} ({format_bytes(remote.waiting_bytes)})"
+        yield Finding("note", what, f"{waiting} wait to be sent; the next command that uses it goes on")
+    for refusal in remote.refusals:
+        ago = format_duration((time.time_ns() - refusal.at_ns) / 1e9)
+        yield Finding("note", what, f"{refusal.what} {ago} ago: {refusal.why}")
 
 
 def _missing(directory: Path) -> Finding:

@@ -25,7 +25,6 @@ __all__ = ["export", "import_", "pull", "push"]
 
 F = TypeVar("F", bound=Callable[..., object])
 _NAMED: Final = 10  # of what could not be moved
-_GUARDED: Final = ("http", "https", "reapi", "reapis", "redis", "rediss", "redis+unix", "s3")
 _Step = Callable[[int, int], None]
 
 
@@ -259,9 +258,10 @@ def _address(settings: Settings, word: str | None) -> str:
 def _through(address: str) -> str:
     """An address whose guard says what became of a put, instead of sending it some time."""
     from vcache.store.address import parse_url
+    from vcache.store.url import is_network
 
     url = parse_url(address)
-    if "write" in url.options or not (url.scheme in _GUARDED or url.scheme.startswith("fs+")):
+    if "write" in url.options or not is_network(url.scheme):
         return address
     return f"{address}{'&' if url.options else '?'}write=through"
 

@@ -20,7 +20,7 @@ from vcache.kit.units import seconds, size_bytes
 from vcache.store.address import SCHEME, Options, StoreUrl, flag, hint, parse_url
 from vcache.store.base import Store, satisfies
 
-__all__ = ["open_store", "schemes"]
+__all__ = ["is_network", "open_store", "schemes"]
 
 
 def open_store(url: str | Path, *, clock: Clock = system_clock) -> Store:
@@ -56,6 +56,12 @@ def schemes() -> tuple[str, ...]:
     from vcache.kit import plugin  # 2 ms that only a foreign scheme needs
 
     return tuple(sorted({*_OPENERS, "fs+…", *plugin.names(plugin.STORES)}))
+
+
+def is_network(scheme: str) -> bool:
+    """Whether the stores of a scheme of this package are other machines', and so behind a guard."""
+    opener = _OPENERS.get(scheme)
+    return scheme.startswith("fs+") or getattr(opener, "func", None) is _open_network
 
 
 def _addresses(url: str | Path) -> list[str | Path]:

@@ -132,17 +132,82 @@ def test_no_mounts_known():
     assert file_system(Path("/x"), "") == ("", "")
 
 
+def remote_findings(vcache) -> list[tuple[str, str, str]]:
+    found = json.loads(vcache("doctor", "--json").stdout)["findings"]
+    return [
+        (each["level"], each["what"], each["detail"]) for each in found if each["what"].startswith("remote")
+    ]
+
+
 def test_a_remote_that_fails_is_shown(vcache, cache, monkeypatch):
-    """What keeps a remote from being asked, and what it refused, is said; it keeps no cache from serving."""
+    """By its address, with what keeps it from serving and what it refused; that keeps no cache from serving."""
     from tests.servers import free_port
 
     cache.close()
     address = f"http://127.0.0.1:{free_port()}/base"
     monkeypatch.setenv("VCACHE_REMOTE", address)
     vcache("get", "nothing")
-    found = json.loads(vcache("doctor", "--json").stdout)
-    told = [finding for finding in found["findings"] if finding["what"].startswith("remote ")]
-    assert [finding["level"] for finding in told] == ["note", "note"]
-    assert "left alone for now" in told[0]["detail"]
-    assert "connect" in told[1]["detail"]
-    assert found["is_healthy"]
+    told = remote_findings(vcache)
+    assert {(level, what) for level, what, _ in told} == {("note", f"remote {address}")}
+    for (_, _, detail), part in zip(told, ("does not serve: ", "left alone for now", "a fault"), strict=True):
+        assert part in detail
+        assert "connect" in detail
+    assert vcache("doctor").exit_code == 0
+
+
+def test_a_remote_is_asked(vcache, cache, monkeypatch, tmp_path):
+    """One that answers is fine, under its name, and is used again from then on; a wrong password is not."""
+    from tests.servers import redis_server
+
+    cache.close()
+    with redis_server(tmp_path / "redis", "--requirepass", "right") as server:
+        monkeypatch.setenv("RIGHT", "right")
+        address = f"redis://127.0.0.1:{server.port}"
+        monkeypatch.setenv("VCACHE_REMOTE", f"wrong={address}")
+        vcache("get", "nothing")
+        assert ("note", f"remote wrong {address}") in {told[:2] for told in remote_findings(vcache)}
+        monkeypatch.setenv("VCACHE_REMOTE", f"ci={address}?password_env=RIGHT&read_only=1")
+        first, *old = remote_findings(vcache)
+        assert first[:2] == ("ok", f"remote ci {address}")
+        assert first[2].startswith("answers in ")
+        assert first[2].endswith(", is only read")
+        assert not [detail for _, _, detail in old if "left alone" in detail]
+
+
+@pytest.mark.parametrize(
+    "address", ["nope://host/base", "http://host/?bogus=1", "http://host/?trust=missing.toml"]
+)
+def test_a_remote_that_cannot_be_opened_is_a_problem(vcache, cache, monkeypatch, address):
+    """Every command would end with the same words."""
+    cache.close()
+    monkeypatch.setenv("VCACHE_REMOTE", address)
+    ((level, what, detail),) = remote_findings(vcache)
+    assert (level, what) == ("bad", "remote")
+    assert detail in vcache("get", "nothing").stderr
+    assert vcache("doctor").exit_code == 1
+
+
+def test_a_remote_of_former_days_is_told_apart(vcache, cache, monkeypatch):
+    """What an address that no setting names any more has left is shown as that."""
+    from tests.servers import free_port
+
+    cache.close()
+    address = f"http://127.0.0.1:{free_port()}/base"
+    monkeypatch.setenv("VCACHE_REMOTE", address)
+    vcache("get", "nothing")
+    monkeypatch.delenv("VCACHE_REMOTE")
+    assert remote_findings(vcache)[0] == (
+        "note",
+        f"remote {address}",
+        "was used once, and no setting names it now",
+    )
+
+
+def test_the_state_of_a_remote_is_where_its_address_says(vcache, cache, monkeypatch, tmp_path):
+    """What waits to be sent is found there too."""
+    from tests.servers import free_port
+
+    cache.close()
+    monkeypatch.setenv("VCACHE_REMOTE", f"http://127.0.0.1:{free_port()}/base?state={tmp_path}/elsewhere")
+    vcache("put", "name", "-", stdin="value")
+    assert any("wait to be sent" in detail for _, _, detail in remote_findings(vcache))

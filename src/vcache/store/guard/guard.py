@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from vcache.entry import Key, Record
+from vcache.entry import Key, Record, make_key
 from vcache.errors import DecodeError, StoreClosed, StoreReadOnly, StoreUnavailable
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.clock import Clock, system_clock
@@ -25,7 +25,7 @@ from vcache.store.guard.limits import Limits
 from vcache.store.guard.outbox import Outbox, size_of
 from vcache.store.guard.spool import Pending
 from vcache.store.guard.telemetry import Counts, Telemetry
-from vcache.store.guard.trouble import Trouble
+from vcache.store.guard.trouble import Trouble, words_of
 
 __all__ = ["GuardedStore"]
 
@@ -44,6 +44,9 @@ class GuardedStore:
         directory: where the state of the remote lies, shared with other processes.
         spool: the name of the spool within.
         clock: for what is stored.
+
+    Attributes:
+        directory: as given.
 
     Threads: all operations. After a fork both processes go on.
     """
@@ -65,6 +68,7 @@ class GuardedStore:
             keeps_time=True,
             is_read_only=own.is_read_only or limits.is_read_only,
         )
+        self.directory: Final = os.fspath(directory)
         self._limits = limits
         self._counts = Counts()
         self._breaker = Breaker(directory, clock=clock)
@@ -233,6 +237,21 @@ class GuardedStore:
         """Why the remote is not asked for now, if so."""
         state = self._breaker.state
         return state.why or "it does not answer" if state.is_open else None
+
+    def check(self, seconds: float) -> str | None:
+        """Ask the remote now, also if it is left alone: why it does not serve, if so. An answer ends that.
+
+        Args:
+            seconds: the longest to wait.
+        """
+        self._require_open()
+        key = make_key("vcache doctor")
+        try:
+            self._calls.once(partial(self._absent_of, [key]), min(seconds, self._limits.deadline_s))
+        except Exception as error:
+            return words_of(error)
+        self._breaker.succeed()
+        return None
 
     def close(self) -> None:
         """Send what waits, as long as `flush` allows; the rest is left for the next process."""

@@ -18,7 +18,7 @@ from vcache.kit.clock import Clock, system_clock
 from vcache.kit.data import dataclass
 from vcache.kit.fs_atomic import write_atomic
 
-__all__ = ["Refusal", "Remote", "Report", "remotes", "report_lines", "write_address"]
+__all__ = ["Refusal", "Remote", "Report", "remote_at", "remotes", "report_lines", "write_address"]
 
 _MOST_BYTES: Final = 64 << 10
 _PER_PROCESS: Final = 100
@@ -105,7 +105,7 @@ def write_address(directory: str | os.PathLike[str], address: str) -> None:
 def remotes(state_dir: Path) -> tuple[Remote, ...]:
     """The remotes that have state in a directory such as `config.state_dir() / "remotes"`."""
     with contextlib.suppress(OSError):
-        return tuple(_remote(each) for each in sorted(state_dir.iterdir()) if each.is_dir())
+        return tuple(remote_at(each) for each in sorted(state_dir.iterdir()) if each.is_dir())
     return ()
 
 
@@ -123,7 +123,8 @@ def report_lines(state_dir: Path) -> Iterator[str]:
             yield f"  {refusal.what}: {refusal.why}"
 
 
-def _remote(directory: Path) -> Remote:
+def remote_at(directory: Path) -> Remote:
+    """What is known of the remote whose state a directory holds; there may be nothing."""
     waiting = [
         entry.stat().st_size
         for folder in sorted(directory.glob("spool*"))

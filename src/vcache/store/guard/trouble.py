@@ -11,7 +11,7 @@ from vcache.entry import Key
 from vcache.kit.breaker import Breaker
 from vcache.kit.clock import Clock
 from vcache.store.base import Store
-from vcache.store.guard.report import Report
+from vcache.store.guard.report import Report, write_address
 from vcache.store.guard.telemetry import Counts
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Trouble:
         """A record was not what it claimed to be. So many in a row open the breaker."""
         self._counts.corrupt += 1
         self._damaged += 1
-        self._report.note("a damaged record", why, key)
+        self._note("a damaged record", why, key)
         if self._damaged >= _DAMAGED_IN_ROW:
             words = "damaged records, one after the other"
             self._counts.faults += 1
@@ -83,27 +83,34 @@ class Trouble:
     def distrusted(self, key: Key, why: str) -> None:
         """A record is not to be used, by a policy."""
         self._counts.refused += 1
-        self._report.note("a record that is not trusted", why, key)
+        self._note("a record that is not trusted", why, key)
 
     def too_large(self, key: Key, why: str) -> None:
         """A record came that is above the limit."""
-        self._report.note("a record that is too large", why, key)
+        self._note("a record that is too large", why, key)
 
     def dropped(self, key: Key, why: str) -> None:
         """A record is given up that was to be sent."""
         self._counts.dropped += 1
-        if self._report.note("a record that was not sent", why, key):
+        if self._note("a record that was not sent", why, key):
             _log().warning("%s: a record was not sent: %s", self._url, why)
 
     def after_fork_in_child(self) -> None:
         """In a forked child: forget locks."""
         self._report.after_fork_in_child()
 
+    def _note(self, what: str, why: str, key: bytes = b"") -> bool:
+        """As `Report.note`, and whose report it is."""
+        is_new = self._report.note(what, why, key)
+        if is_new:
+            write_address(self._directory, self._url.partition("?")[0])
+        return is_new
+
     def _tell(self, why: str) -> None:
         """Say that the remote does not serve: once, as a build has lines of its own by the thousand."""
         if self._directory not in _told:
             _told.add(self._directory)
-            self._report.note("a fault", why)
+            self._note("a fault", why)
             _log().warning("%s does not serve as it should, work goes on without it: %s", self._url, why)
 
 
