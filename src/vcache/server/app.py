@@ -120,8 +120,11 @@ class App:
         except Refused as refused:
             why = refused
         except Exception as error:  # one request's fault is not the others'
-            _log.exception("%s %s failed", method, path)
             why = refusal_of(error)
+            if why.kind is Refusal.FULL:
+                _log.warning("%s %s: %s", method, path, why)
+            else:
+                _log.exception("%s %s failed", method, path)
         finally:
             slot.running -= 1
         status = 0 if exchange is None else exchange.status

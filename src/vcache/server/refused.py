@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
+from typing import Final
 
-from vcache.errors import VcacheError
+from vcache.errors import StoreFull, VcacheError
 
 __all__ = ["Refusal", "Refused", "refusal_of"]
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Refusal(Enum):
@@ -43,6 +47,8 @@ def refusal_of(error: Exception) -> Refused:
     """What an error is to whoever asked: itself, a fault of the store in words, or a bug of ours without them."""
     if isinstance(error, Refused):
         return error
+    if isinstance(error, StoreFull) or (isinstance(error, OSError) and error.errno in _FULL):
+        return Refused(Refusal.FULL, str(error))
     if isinstance(error, VcacheError | OSError):
         return Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
     return Refused(Refusal.BROKEN, "an error of the server, which its log tells of")

@@ -153,7 +153,7 @@ _QUERY: Final[Mapping[str, Mapping[str, object]]] = {
     "ttl": {"in": "query", "schema": _TEXT, "description": "how long it may be used, such as 7d"},
     "tags": {"in": "query", "schema": _TEXT, "description": "labels, joined by commas"},
     "range": {"in": "header", "schema": _TEXT, "description": "RFC 9110: one range of bytes"},
-    "if-range": {"in": "header", "schema": _TEXT, "description": "a part only if this is still the value's tag"},
+    "if-range": {"in": "header", "schema": _TEXT, "description": "a part only of what has this tag"},
     "if-match": {"in": "header", "schema": _TEXT, "description": "only if the value has one of these tags"},
     "if-none-match": {"in": "header", "schema": _TEXT, "description": "only if it has none of these tags"},
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -108,6 +109,19 @@ def test_a_part_is_given_only_of_the_value_that_the_client_began(asker) -> None:
     for other in (etag, f"W/{etag}", "Thu, 01 Jan 1970 00:00:00 GMT"):
         reply = ask("GET", "/dav/a", headers={**asked, "if-range": other})
         assert (reply.status, reply.body) == (200, b"abcdefghij")
+
+
+def test_a_disk_that_is_full_while_a_body_comes_is_said(asker, monkeypatch, caplog) -> None:
+    """It is 507, as where the store itself has no room, is no error of ours, and leaves nothing."""
+
+    def feed(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ask = asker(Dav())
+    monkeypatch.setattr("vcache.server.exchange._feed", feed)
+    reply = ask("PUT", "/dav/a", bytes(3 << 20), pieces=1 << 20)
+    assert (reply.status, b"No space left" in reply.body) == (507, True)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_zip_is_kept_only_whole(asker) -> None:

@@ -210,9 +210,12 @@ class Reception:
 def _refusal(error: Exception) -> Refused:
     if isinstance(error, grpc.RpcError):  # the client's stream broke off
         return Refused(Refusal.MALFORMED, "the client went away")
-    if not isinstance(error, Refused):
+    why = refusal_of(error)
+    if why.kind is Refusal.FULL and why is not error:
+        _log.warning("a call was refused: %s", why)
+    elif why is not error:
         _log.error("a call failed", exc_info=error)
-    return refusal_of(error)
+    return why
 
 
 def _abort(context: grpc.ServicerContext, why: Refused) -> NoReturn:
