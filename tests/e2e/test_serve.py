@@ -428,6 +428,25 @@ class TestStore:
             wait_until(is_within, "the store is within its budget", timeout_s=20)
             assert wire.ask("GET", f"/vcache/{name}").status == 200
 
+    def test_a_quota_holds_for_what_is_replaced_and_for_chunks(self, tmp_path):
+        """A name that grows counts, and so does a body that did not say how long it is."""
+        chunk = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+        head = "PUT /dav/{} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+        with (
+            vcache_serve(tmp_path / "store", env={"VCACHE_SERVE_QUOTA": "1MB"}) as server,
+            Wire(server.port) as wire,
+        ):
+            wire.socket.sendall(head.format("chunks").encode() + chunk * 20 + b"0\r\n\r\n")
+            assert wire.answer().status == 507
+            assert [wire.ask("PUT", f"/dav/{n}", b"1").status for n in range(3)] == [201] * 3
+            grown = [wire.ask("PUT", f"/dav/{n}", bytes(600_000)).status for n in range(3)]
+            assert grown == [204, 507, 507]
+            assert wire.ask("PUT", "/dav/0", b"1").status == 204
+            name, data = an_object("large", 600_000)
+            assert wire.ask("PUT", f"/vcache/{name}", data).status == 201
+            wire.socket.sendall(head.format("chunks").encode() + chunk * 8 + b"0\r\n\r\n")
+            assert wire.answer().status == 507
+
     def test_it_stands_over_another_server(self, tmp_path):
         with vcache_serve(tmp_path / "upstream") as upstream:
             name, data = an_object("upstream")

@@ -216,6 +216,8 @@ class Exchange:
         content = await self._taken(length, limit, checks, decode)
 
         def publish() -> Kept:
+            # Others may have filled the quota meanwhile, and a body in chunks did not say how long it is.
+            self.desk.admit(self.caller, _size_of(content))
             if inspector is not None:
                 inspector.inspect(content)
             cost = cost_ns if isinstance(cost_ns, int) else cost_ns()
@@ -434,6 +436,10 @@ class Exchange:
             if file is not None:
                 file.close()
         return Path(path)
+
+
+def _size_of(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
 
 
 def _feed(checks: Sequence[Check], data: bytes, file: FileIO | None) -> None:

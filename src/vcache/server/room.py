@@ -112,8 +112,8 @@ class Room:
     def _note(
         self, caller: Caller, action: str, dialect: str, realm: str, name: str | bytes, kept: Kept | None
     ) -> None:
-        if kept is not None and kept.is_new:
-            self.quotas.add(caller.namespace, kept.size_bytes)
+        if kept is not None:
+            self.quotas.add(caller.namespace, kept.grown_bytes)
         if self.audit is None:
             return
         fields: dict[str, str | int] = {

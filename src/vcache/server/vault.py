@@ -66,11 +66,18 @@ class Kept:
     Attributes:
         is_new: the name was not there before.
         digest: BLAKE3 of the content.
+        grown_bytes: by how much more than before the name holds; what replaces more is negative.
     """
 
     is_new: bool
     digest: bytes
     size_bytes: int
+    grown_bytes: int
+
+    @classmethod
+    def over(cls, old_bytes: int | None, digest: bytes, size_bytes: int) -> Kept:
+        """What a put did where so much was there; None for nothing."""
+        return cls(old_bytes is None, digest, size_bytes, size_bytes - (old_bytes or 0))
 
 
 def realm_key(namespace: str, realm: str, name: str | bytes) -> Key:
@@ -252,7 +259,7 @@ class Vault:
             if not _is_same(old, entry):
                 self.store.put(key, Record(entry.encode(), content))
                 self.after_put()
-            return Kept(old is None, entry.digest, entry.size_bytes)
+            return Kept.over(_size_of(old), entry.digest, entry.size_bytes)
         except StoreFull as error:
             raise Refused(Refusal.FULL, str(error)) from error
         except (StoreError, OSError) as error:
@@ -284,7 +291,11 @@ class Vault:
             raise Refused(Refusal.BROKEN, f"the store {self.store.info.url!r} keeps no files")
         kept = self._files.put_file(entry, source, move=True)
         self.after_put()
-        return Kept(old is None, kept.digest, kept.size_bytes)
+        return Kept.over(_size_of(old), kept.digest, kept.size_bytes)
+
+
+def _size_of(old: Found | None) -> int | None:
+    return None if old is None else old.size_bytes
 
 
 def _is_same(old: Found | None, new: Entry) -> bool:

@@ -73,6 +73,7 @@ class Values:
             raise Refused(Refusal.MALFORMED, f"ttl={ttl!r:.40}: {error}") from error
         self._desk.admit(exchange.caller, exchange.length_bytes)
         body = await exchange.read(min(_MOST_BYTES, self._desk.limit_bytes))
+        self._desk.admit(exchange.caller, len(body))  # it may not have said how long it is
         tags = frozenset(filter(None, exchange.query.get("tags", "").split(",")))
         media = exchange.header("content-type") or ""
         kept: Kept = await self._desk.run(
@@ -137,7 +138,7 @@ class Values:
             old = self._found(key)
             _require(old, if_match, if_none_match)
             self._desk.vault.put_record(key, Record(entry.encode(), body))
-        return Kept(old is None, entry.digest, entry.size_bytes)
+        return Kept.over(None if old is None else old.size_bytes, entry.digest, entry.size_bytes)
 
     def _delete(self, key: Key, if_match: str | None) -> bool:
         with self._lock:

@@ -169,8 +169,11 @@ class Native:
         old = vault.record(key)
         if old is not None and exchange.header("if-none-match") == "*":
             raise Refused(Refusal.PRECONDITION, f"{name} is there")
+        old_bytes = None if old is None else old.entry().size_bytes
+        kept = Kept.over(old_bytes, entry.digest, entry.size_bytes)
+        if kept.grown_bytes > 0:
+            self._desk.admit(exchange.caller, kept.grown_bytes)
         self._long.add(prefix, entry.key)
-        kept = Kept(old is None, entry.digest, entry.size_bytes)
         if old is None or old.head != head:
             vault.put_record(key, Record(head, record.body))
         return old is None, kept
