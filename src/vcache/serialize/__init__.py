@@ -10,7 +10,7 @@ a caller asks for the codec "pickle".
 from __future__ import annotations
 
 from vcache.serialize.codecs import Packed, dump, load
-from vcache.serialize.packing import MAX_RATIO, Compression, pack, unpack
+from vcache.serialize.packing import MAX_RATIO, Compression, content_digest, pack, unpack
 from vcache.serialize.registry import Codec, is_codec, register, unregister
 from vcache.serialize.registry import names as codec_names
 from vcache.serialize.sharing import is_immutable
@@ -21,6 +21,7 @@ __all__ = [
     "Compression",
     "Packed",
     "codec_names",
+    "content_digest",
     "dump",
     "is_codec",
     "is_immutable",

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from vcache.entry import Encoding
 from vcache.errors import DecodeError, UsageError
+from vcache.hash import Hasher, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
     import zstandard
     from typing_extensions import Buffer
 
-__all__ = ["MAX_RATIO", "Compression", "pack", "unpack"]
+__all__ = ["MAX_RATIO", "Compression", "content_digest", "pack", "unpack"]
 
 Compression = Literal["auto", "never", "lz4", "zstd"]
 
@@ -135,18 +136,51 @@ def unpack(encoding: Encoding, body: Buffer, *, size_bytes: int) -> Buffer:
         if body_bytes != size_bytes:
             raise DecodeError(f"a body of {body_bytes} bytes claims {size_bytes}")
         return body
-    if not _is_plausible(size_bytes, body_bytes):
-        raise DecodeError(f"a body of {body_bytes} bytes cannot hold the {size_bytes} bytes it claims")
+    _require_plausible(size_bytes, body_bytes)
     reader = _read_lz4 if encoding is Encoding.LZ4 else _read_zstd
     try:
         content = reader(body, size_bytes)
     except DecodeError:
         raise
     except Exception as error:  # each library refuses bytes with errors of its own
-        raise DecodeError(f"a body of {body_bytes} bytes is no {encoding.name}: {error}") from None
+        raise _unread(encoding, body_bytes, error) from None
     if len(content) != size_bytes:
         raise DecodeError(f"a body claims {size_bytes} bytes and holds {len(content)} or more")
     return content
+
+
+def content_digest(encoding: Encoding, body: Buffer, *, size_bytes: int) -> bytes:
+    """The BLAKE3 of a body's content, of which no more than a part is in memory at any time.
+
+    Raises:
+        DecodeError: as `unpack`.
+    """
+    if encoding is Encoding.IDENTITY or size_bytes <= _ONE_SHOT_BYTES:
+        return digest(unpack(encoding, body, size_bytes=size_bytes))
+    body_bytes = memoryview(body).nbytes
+    _require_plausible(size_bytes, body_bytes)
+    steps = _lz4_steps if encoding is Encoding.LZ4 else _zstd_steps
+    hasher, seen_bytes = Hasher(), 0
+    try:
+        for step in steps(body, size_bytes):
+            seen_bytes += len(step)
+            hasher.update(step)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise _unread(encoding, body_bytes, error) from None
+    if seen_bytes != size_bytes:
+        raise DecodeError(f"a body claims {size_bytes} bytes and holds {seen_bytes} or more")
+    return hasher.digest()
+
+
+def _unread(encoding: Encoding, body_bytes: int, error: Exception) -> DecodeError:
+    return DecodeError(f"a body of {body_bytes} bytes is no {encoding.name}: {error}")
+
+
+def _require_plausible(size_bytes: int, body_bytes: int) -> None:
+    if not _is_plausible(size_bytes, body_bytes):
+        raise DecodeError(f"a body of {body_bytes} bytes cannot hold the {size_bytes} bytes it claims")
 
 
 def _is_plausible(size_bytes: int, body_bytes: int) -> bool:
@@ -156,29 +190,52 @@ def _is_plausible(size_bytes: int, body_bytes: int) -> bool:
 def _read_lz4(body: Buffer, size_bytes: int) -> bytes | memoryview:
     if size_bytes <= _BLOCK_BYTES:
         return bytes(_lz4_block().decompress(body, uncompressed_size=size_bytes))
+    return _joined(_lz4_steps(body, size_bytes))
+
+
+def _lz4_steps(body: Buffer, size_bytes: int) -> Iterator[bytes]:
+    """The content of a frame, and little more than so many bytes of it."""
     reader = _lz4_frame().LZ4FrameDecompressor()
-    content = bytearray(reader.decompress(body, _STEP_BYTES))
-    while not reader.eof and len(content) <= size_bytes:
+    step: bytes = reader.decompress(body, _STEP_BYTES)
+    seen_bytes = len(step)
+    yield step
+    while not reader.eof and seen_bytes <= size_bytes:
         step = reader.decompress(b"", _STEP_BYTES)
         if not step and reader.needs_input:
-            raise DecodeError(f"an LZ4 frame ends after {len(content)} of {size_bytes} bytes")
-        content += step
+            raise DecodeError(f"an LZ4 frame ends after {seen_bytes} of {size_bytes} bytes")
+        seen_bytes += len(step)
+        yield step
     if reader.unused_data:
         raise DecodeError(f"{len(reader.unused_data)} bytes follow an LZ4 frame")
-    return memoryview(content).toreadonly()
 
 
 def _read_zstd(body: Buffer, size_bytes: int) -> bytes | memoryview:
-    tools = _tools()
-    if size_bytes != tools.content_size(body):
-        raise DecodeError(f"a Zstandard frame does not hold the {size_bytes} bytes that are claimed")
-    if size_bytes <= _ONE_SHOT_BYTES:
-        return bytes(tools.decompressor.decompress(memoryview(body), allow_extra_data=False))
-    content = bytearray()
+    if size_bytes > _ONE_SHOT_BYTES:
+        return _joined(_zstd_steps(body, size_bytes))
+    _require_zstd(body, size_bytes)
+    return bytes(_tools().decompressor.decompress(memoryview(body), allow_extra_data=False))
+
+
+def _zstd_steps(body: Buffer, size_bytes: int) -> Iterator[bytes]:
+    """The content of a frame, and little more than so many bytes of it."""
+    _require_zstd(body, size_bytes)
+    seen_bytes = 0
     # Across frames: what follows the first one would otherwise go unseen.
-    with tools.decompressor.stream_reader(memoryview(body), read_across_frames=True) as reader:
-        while len(content) <= size_bytes and (step := reader.read(_STEP_BYTES)):
-            content += step
+    with _tools().decompressor.stream_reader(memoryview(body), read_across_frames=True) as reader:
+        while seen_bytes <= size_bytes and (step := reader.read(_STEP_BYTES)):
+            seen_bytes += len(step)
+            yield step
+
+
+def _require_zstd(body: Buffer, size_bytes: int) -> None:
+    if size_bytes != _tools().content_size(body):
+        raise DecodeError(f"a Zstandard frame does not hold the {size_bytes} bytes that are claimed")
+
+
+def _joined(steps: Iterator[bytes]) -> memoryview:
+    content = bytearray()  # it grows with what is really there
+    for step in steps:
+        content += step
     return memoryview(content).toreadonly()
 
 

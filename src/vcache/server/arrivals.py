@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from vcache.entry import Key, Record
 from vcache.errors import DecodeError, SerializeError
-from vcache.hash import digest
-from vcache.serialize import unpack as unpacked
+from vcache.serialize import content_digest
 from vcache.server.refused import Refusal, Refused
 from vcache.store.objects import frames, name_of, unpack
 
@@ -39,8 +38,11 @@ class Mapped:
         """The mapping goes with the last record that looks at it."""
 
 
-def checked(key: Key | None, data: Buffer, name: str) -> Record:
+def checked(key: Key | None, data: Buffer, name: str, *, limit_bytes: int) -> Record:
     """The record of an object, its content compared with what its head says.
+
+    Args:
+        limit_bytes: the longest content, unpacked: a packed one may be 255 times as long as it came.
 
     Raises:
         Refused: it is not that.
@@ -48,10 +50,14 @@ def checked(key: Key | None, data: Buffer, name: str) -> Record:
     try:
         record = unpack(key, data)
         entry = record.entry()
-        content = unpacked(entry.encoding, record.body, size_bytes=entry.size_bytes)
+        if entry.size_bytes > limit_bytes:
+            raise Refused(
+                Refusal.TOO_LARGE, f"a content of {entry.size_bytes} bytes; at most {limit_bytes} are taken"
+            )
+        found = content_digest(entry.encoding, record.body, size_bytes=entry.size_bytes)
     except SerializeError as error:
         raise Refused(Refusal.MALFORMED, f"no object: {error}") from None
-    if digest(content) != entry.digest:
+    if found != entry.digest:
         raise Refused(Refusal.MALFORMED, "the content is not what the head says: its BLAKE3 is another")
     if name != "?" and name_of(entry.key) != name:
         raise Refused(Refusal.MALFORMED, f"the object is of {name_of(entry.key)}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from vcache.entry import Key, Record
 from vcache.errors import SerializeError
-from vcache.hash import digest
-from vcache.serialize import unpack
+from vcache.serialize import content_digest
 
 __all__ = ["verified"]
 
@@ -14,7 +13,7 @@ def verified(key: Key, record: Record) -> Record | None:
     """The record if it is the key's and its content has the digest that its head claims, or None."""
     try:
         entry = record.entry()
-        content = unpack(entry.encoding, record.body, size_bytes=entry.size_bytes)
+        found = content_digest(entry.encoding, record.body, size_bytes=entry.size_bytes)
     except SerializeError:
         return None
-    return record if entry.key == key and digest(content) == entry.digest else None
+    return record if entry.key == key and found == entry.digest else None

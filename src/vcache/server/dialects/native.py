@@ -145,7 +145,7 @@ class Native:
 
         def publish() -> bool:
             with Mapped(content) as data:
-                record = checked(_named(name), data, name)
+                record = checked(_named(name), data, name, limit_bytes=self._desk.limit_bytes)
                 is_new, kept = self._publish(exchange, record, name)
             self._desk.note(exchange.caller, "put", self.name, "", name, kept)
             return is_new
@@ -285,7 +285,7 @@ class Native:
                 for piece in pieces(data):
                     name = "?"
                     try:
-                        record = checked(None, piece, "?")
+                        record = checked(None, piece, "?", limit_bytes=self._desk.limit_bytes)
                         name = name_of(record.entry().key)
                         _, kept = self._publish(exchange, record, name)
                         self._desk.note(exchange.caller, "put", self.name, "", name, kept)

@@ -15,6 +15,7 @@ from typing import Final
 
 from vcache.entry import Key, Record, make_key
 from vcache.errors import DecodeError, StoreClosed, StoreReadOnly, StoreUnavailable
+from vcache.kit.batches import batched
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.clock import Clock, system_clock
 from vcache.kit.ratelimit import TokenBucket
@@ -22,7 +23,7 @@ from vcache.store.base import Batches, Presence, Store, StoreCounters, StoreInfo
 from vcache.store.checking import verified
 from vcache.store.guard.calls import Calls, Stopped
 from vcache.store.guard.limits import Limits
-from vcache.store.guard.outbox import Outbox, size_of
+from vcache.store.guard.outbox import Outbox, content_size_of, size_of
 from vcache.store.guard.spool import Pending
 from vcache.store.guard.telemetry import Counts, Telemetry
 from vcache.store.guard.trouble import Trouble, words_of
@@ -138,7 +139,7 @@ class GuardedStore:
                 self._counts.hits += 1
             else:
                 self._counts.misses += 1
-        for batch in _batches(asked):
+        for batch in batched(asked, _BATCH):
             if not self._may_ask(batch[0], count=len(batch)):
                 continue
             try:
@@ -165,7 +166,7 @@ class GuardedStore:
                 asked.append(key)
             elif known.record is None:
                 lacks.add(key)
-        for batch in _batches(asked):
+        for batch in batched(asked, _BATCH):
             lacks.update(batch)
             if not self._may_ask(batch[0], count=0):
                 continue
@@ -336,6 +337,8 @@ class GuardedStore:
         self._counts.read_bytes += size
         if self._bucket is not None:
             self._bucket.spend(size)
+        # Unpacked it may be 255 times as long: the limit is of what a reader would have to hold.
+        size = max(size, content_size_of(record))
         if size > self._limits.limit_bytes:
             self._trouble.too_large(key, f"{size} bytes are above the limit of {self._limits.limit_bytes}")
         elif verified(key, record) is not None:
@@ -400,11 +403,6 @@ class GuardedStore:
         self._outbox.after_fork_in_child()
         if self._bucket is not None:
             self._bucket.after_fork_in_child()
-
-
-def _batches(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
-    """Keys in the numbers that one operation is given."""
-    return (keys[at : at + _BATCH] for at in range(0, len(keys), _BATCH))
 
 
 _guards: weakref.WeakSet[GuardedStore] = weakref.WeakSet()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from vcache.entry import Key, Record
+from vcache.entry import FIXED, Key, Record
 from vcache.errors import StoreError, StoreUnavailable
 from vcache.kit.breaker import Breaker, Verdict
 from vcache.kit.clock import Clock
@@ -23,7 +23,7 @@ from vcache.store.guard.spool import Pending, Spool
 from vcache.store.guard.telemetry import Counts
 from vcache.store.guard.trouble import Trouble, words_of
 
-__all__ = ["Outbox", "size_of"]
+__all__ = ["Outbox", "content_size_of", "size_of"]
 
 T = TypeVar("T")
 
@@ -135,7 +135,7 @@ class Outbox:
             self._bucket.after_fork_in_child()
 
     def _fits(self, key: Key, record: Record) -> bool:
-        size = size_of(record)
+        size = max(size_of(record), content_size_of(record))
         if size <= self._limits.limit_bytes:
             return True
         self._drop(key, f"{size} bytes are above the limit of {self._limits.limit_bytes}: raise `limit`")
@@ -204,3 +204,10 @@ class Outbox:
 def size_of(record: Record) -> int:
     """The bytes of a head and a body."""
     return len(record.head) + memoryview(record.body).nbytes
+
+
+def content_size_of(record: Record) -> int:
+    """How long the content of a record is, as its head says."""
+    head = record.head
+    size_bytes: int = FIXED.unpack_from(head)[9] if len(head) >= FIXED.size else 0
+    return size_bytes
