@@ -22,6 +22,7 @@ __all__ = ["AwsChunks", "ChecksumCheck"]
 
 _SIZE: Final = re.compile(rb"([0-9a-fA-F]{1,8})(?:;[!-~]*)?")
 _MOST_LINE_BYTES: Final = 1024
+_MOST_TRAILERS: Final = 64
 
 
 class AwsChunks:
@@ -51,19 +52,21 @@ class AwsChunks:
         data = self._buffer + data
         self._buffer = b""
         parts: list[bytes] = []
-        while data:
+        at, end = 0, len(data)
+        while at < end:
             if self._left > 2:
-                taken, data = data[: self._left - 2], data[self._left - 2 :]
-                parts.append(taken)
-                self._left -= len(taken)
+                part = data[at : at + self._left - 2]
+                parts.append(part)
+                at += len(part)
+                self._left -= len(part)
                 continue
-            line, found, rest = data.partition(b"\r\n")
-            if not found:
-                if len(data) > _MOST_LINE_BYTES:
+            stop = data.find(b"\r\n", at)
+            if stop < 0:
+                if end - at > _MOST_LINE_BYTES:
                     raise _malformed("a line is too long")
-                self._buffer = data
+                self._buffer = data[at:]
                 break
-            data = rest
+            line, at = data[at:stop], stop + 2
             self._line(line)
         content = b"".join(parts)
         self._seen_bytes += len(content)
@@ -78,6 +81,8 @@ class AwsChunks:
             name, colon, value = line.partition(b":")
             self._is_closed |= not line
             if colon:
+                if len(self.trailers) >= _MOST_TRAILERS:
+                    raise _malformed("it has too many trailers")
                 self.trailers[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
         else:
             match = _SIZE.fullmatch(line)
