@@ -100,15 +100,18 @@ class Discovery:
         looked_at: dict[tuple[str, str], tuple[Dep, ...] | None] = {}
         for names in sets_of(self._shelf, self._key):
             deps: list[Dep] = []
-            for kind, name in names:
-                if (kind, name) not in looked_at:
-                    looked_at[kind, name] = self._look(kind, name)
-                seen = looked_at[kind, name]
-                if seen is None:
-                    break
-                deps += seen
-            else:
-                yield Manifest((*self._base, *deps))
+            try:
+                for kind, name in names:
+                    if (kind, name) not in looked_at:
+                        looked_at[kind, name] = self._look(kind, name)
+                    seen = looked_at[kind, name]
+                    if seen is None:
+                        break
+                    deps += seen
+                else:
+                    yield Manifest((*self._base, *deps))
+            except (TypeError, ValueError):
+                continue  # another program's: no pairs of text
 
     def learn(self, deps: Sequence[Dep]) -> Manifest:
         """Remember what a run saw; its full manifest."""
