@@ -73,7 +73,16 @@ A size is a whole number of bytes, or text: `"64kB"` is 64,000 bytes, `"64KiB"` 
 | `DIR` | a directory on the disk; alone in `Cache(DIR)`, the same as `"mem:64MB", "disk:DIR?max=20GB"` |
 | `disk:DIR?max=20GB&max_age=30d&max_entries=100000&read_only=1` | a directory on the disk; each option may be left out |
 | `mem:64MB?max_entries=1000` | memory of this process |
+| `http://HOST[:PORT]/BASE`, `https://…` | [a server](../how-to/share-a-cache.md#the-address): `vcache serve`, WebDAV, any that takes PUT and GET, a Bazel cache |
+| `s3://BUCKET/PREFIX` | [S3](../how-to/share-a-cache-on-s3.md) |
+| `redis://HOST[:PORT]/DB`, `rediss://…`, `redis+unix:///SOCKET` | [Redis](../how-to/share-a-cache-on-redis.md) |
+| `fs+NAME://…` | [a file system](../how-to/share-a-cache-on-a-file-system.md) that fsspec knows: `fs+sftp`, `fs+gcs`, … |
+| `reapi://HOST[:PORT]/INSTANCE`, `reapis://…` | [a Bazel cache](../how-to/share-a-cache.md#the-address) over gRPC, without and with TLS |
 | `NAME:…` | a store of a [plug-in](../how-to/write-a-store.md) |
+
+All but the first three are on other machines. They take the options of [the guard](../design/network.md#the-guard) and of
+[signatures and encryption](../how-to/sign-and-encrypt.md) beside their own, and need an extra, which is named where it is
+missing.
 
 Several, in the order in which they are asked: `Cache("mem:64MB", "disk:DIR")`. In an address `%20` is a
 space; a plain path is taken as it is.
