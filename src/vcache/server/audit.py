@@ -6,6 +6,7 @@ out by a head that was written down elsewhere (`vcache audit head`). It knows no
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -63,6 +64,7 @@ class AuditLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = self._opened()
         self.seq, self.head = self._last()
+        self._size_bytes = os.fstat(self._fd).st_size
         self._first_seq = self.seq
 
     def append(self, action: str, fields: Mapping[str, str | int]) -> None:
@@ -88,10 +90,9 @@ class AuditLog:
             }
             seal = _seal(row)
             line = _canonical(row | {"hash": seal}) + b"\n"
-            if os.write(self._fd, line) != len(line):
-                raise OSError(f"{self.path}: a line was written in part")
+            self._write(line)
             self.seq, self.head = self.seq + 1, seal
-            if os.fstat(self._fd).st_size >= self._rotate_bytes:
+            if self._size_bytes >= self._rotate_bytes:
                 self._rotate()
 
     def close(self) -> None:
@@ -101,6 +102,14 @@ class AuditLog:
                 os.fsync(self._fd)
                 os.close(self._fd)
                 self._fd = -1
+
+    def _write(self, line: bytes) -> None:
+        """All of a line or nothing: the next one must not begin behind half of this."""
+        written = os.write(self._fd, line)
+        if written != len(line):
+            os.ftruncate(self._fd, self._size_bytes)
+            raise OSError(errno.ENOSPC, f"{self.path}: a line was written in part")
+        self._size_bytes += written
 
     def _opened(self) -> int:
         fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -130,10 +139,15 @@ class AuditLog:
     def _rotate(self) -> None:
         """Go on in a new file, whose first line seals the last one of this."""
         os.fsync(self._fd)
-        first = self._first_seq + 1
-        os.rename(self.path, self.path.with_name(f"{self.path.stem}-{first:012}.jsonl"))
+        older = self.path.with_name(f"{self.path.stem}-{self._first_seq + 1:012}.jsonl")
+        os.rename(self.path, older)
+        try:
+            fd = self._opened()
+        except OSError:
+            os.rename(older, self.path)  # no room for another one: this one goes on
+            raise
         os.close(self._fd)
-        self._fd = self._opened()
+        self._fd, self._size_bytes = fd, 0
         self._first_seq = self.seq
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
+from os import write
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,38 @@ def test_a_log_is_whole_and_goes_on(path: Path) -> None:
     assert rows[-1]["hash"] == log.head
     assert list(verify(path)) == []
     assert list(verify(path, expected_head=rows[2]["hash"])) == []
+
+
+def test_a_line_that_is_written_in_part_is_taken_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that fills up within a line leaves a whole log, which goes on where there is room again."""
+    log = filled(path, 2)
+    with monkeypatch.context() as full:
+        full.setattr("vcache.server.audit.os.write", lambda fd, line: write(fd, line[:20]))
+        with pytest.raises(OSError, match="in part"):
+            log.append("put", {"name": "lost"})
+    log.append("put", {"name": "after"})
+    log.close()
+    assert list(verify(path)) == []
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["n0", "n1", "after"]
+
+
+def test_a_log_that_cannot_begin_a_new_file_goes_on_in_its_own(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No later line goes to a descriptor that has become somebody else's."""
+    log = filled(path, 1, rotate_bytes=1000)
+    with monkeypatch.context() as full:
+        full.setattr("vcache.server.audit.AuditLog._opened", _no_room)
+        with pytest.raises(OSError, match="no room"):
+            log.append("put", {"name": "m" * 900})
+    log.append("put", {"name": "after"})
+    log.close()
+    assert list(verify(path)) == []
+    assert b"after" in path.with_name("audit-000000000001.jsonl").read_bytes()
+
+
+def _no_room(_: AuditLog) -> int:
+    raise OSError(errno.ENOSPC, "no room")
 
 
 @pytest.mark.parametrize("line", range(5))
