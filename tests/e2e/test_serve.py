@@ -477,6 +477,21 @@ class TestStore:
                 assert wire.ask("GET", f"/vcache/{name}").body == data
             assert wire.ask("GET", "/vcache/00ff").status == 404
 
+    def test_what_a_killed_server_was_taking_in_is_cleared_away(self, tmp_path):
+        """Its space comes back with the next server, unless another one takes bodies in there."""
+        uploads = tmp_path / "store" / "server" / "uploads"
+        env = {"VCACHE_SERVE_AUDIT": "false"}
+        with vcache_serve(tmp_path / "store", env=env) as server, Wire(server.port) as wire:
+            wire.send("PUT", "/dav/large", b"x" * 3_000_000, {"content-length": "9000000"})
+            wait_until(lambda: any(uploads.iterdir()), "the beginning of a body")
+            with vcache_serve(tmp_path / "store", env=env):
+                assert any(uploads.iterdir())
+            server.process.kill()
+            server.process.wait()
+        assert any(uploads.iterdir())
+        with vcache_serve(tmp_path / "store", env=env):
+            assert not any(uploads.iterdir())
+
 
 def test_the_line_for_people_names_the_address(tmp_path):
     """Without --json one line says where it serves."""

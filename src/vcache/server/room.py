@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import logging
+import os
 import tempfile
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,9 +35,6 @@ from vcache.upkeep import Upkeep
 __all__ = ["Room", "builders_only", "quotas"]
 
 _log: Final = logging.getLogger("vcache.server")
-
-_ABANDONED_S: Final = 86_400.0
-
 
 class Room:
     """What stands behind all listeners: the store and who looks after it.
@@ -162,11 +160,17 @@ def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vcache-serve-")))
     uploads = directory / OFFICE / "uploads"
     uploads.mkdir(parents=True, exist_ok=True)
-    oldest_s = time.time() - _ABANDONED_S
-    for left in uploads.iterdir():
-        with contextlib.suppress(OSError):
-            if left.stat().st_mtime < oldest_s:
-                left.unlink()
+    fd = os.open(uploads, os.O_RDONLY | os.O_CLOEXEC)
+    stack.callback(os.close, fd)
+    with contextlib.suppress(OSError):  # a file system without locks: nothing is known to be abandoned
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # another server takes bodies in
+        else:
+            for left in uploads.iterdir():  # of a server that was killed
+                left.unlink(missing_ok=True)
+        fcntl.flock(fd, fcntl.LOCK_SH)
     return uploads
 
 
