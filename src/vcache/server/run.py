@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import signal
 import socket
 import sys
@@ -23,6 +22,7 @@ from vcache.server.access import AccessLog
 from vcache.server.app import App
 from vcache.server.callers import Caller
 from vcache.server.dialects import all_dialects
+from vcache.server.door import Door
 from vcache.server.gate import Gate, Limits
 from vcache.server.ground import (
     BACKLOG,
@@ -43,6 +43,7 @@ __all__ = ["Announced", "serve"]
 _log: Final = logging.getLogger("vcache.server")
 
 _FLUSH_S: Final = 10.0
+_PROBE: Final = bytes(64 << 10)  # a disk that is full makes files, and takes nothing into them
 # Worker threads give the loop its turn after so long: at CPython's 5 ms a small GET waits for a put.
 _SWITCH_S: Final = 0.001
 
@@ -115,7 +116,7 @@ class _House:
         )
         dialects = (operations, *spoken, *self._rest())
         self._app = App(room.desk, dialects, room.authenticator, counts=room.counts, log=self._log)
-        self._gate = _gate(self._app, settings)
+        self._gate = _gate(self._app, settings, is_open=room.authenticator.is_open)
 
     def run(self) -> None:
         """Serve until a signal says to stop."""
@@ -243,9 +244,9 @@ class _House:
             if store.info.is_read_only:
                 return "the store is read-only"
             store.counters()
-            descriptor, name = tempfile.mkstemp(prefix="ready-", dir=self._room.uploads)
-            os.close(descriptor)
-            os.unlink(name)
+            with tempfile.TemporaryFile(dir=self._room.uploads, buffering=0) as probe:
+                if probe.write(_PROBE) < len(_PROBE):
+                    return "the disk is full"
         except (StoreError, OSError) as error:
             return f"the store: {error}"
         return None
@@ -294,8 +295,10 @@ def _turbo_key(settings: ServeSettings) -> bytes | None:
     return key
 
 
-def _gate(app: App, settings: ServeSettings) -> Gate:
-    return Gate(app, app.quick, _limits(settings), server=f"vcache/{version('vcache')}")
+def _gate(app: App, settings: ServeSettings, *, is_open: bool) -> Gate:
+    # Who said `open` may have a proxy before the server, or a name of its own for this machine.
+    door = Door(is_private=is_open and settings.listen.is_loopback and not settings.is_open)
+    return Gate(app, app.quick, _limits(settings), server=f"vcache/{version('vcache')}", door=door)
 
 
 def _limits(settings: ServeSettings) -> Limits:
