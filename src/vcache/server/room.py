@@ -36,6 +36,7 @@ __all__ = ["Room", "builders_only", "quotas"]
 
 _log: Final = logging.getLogger("vcache.server")
 
+
 class Room:
     """What stands behind all listeners: the store and who looks after it.
 
