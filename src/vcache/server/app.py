@@ -124,7 +124,7 @@ class App:
             if why.kind is Refusal.FULL:
                 _log.warning("%s %s: %s", method, path, why)
             else:
-                _log.exception("%s %s failed", method, path)
+                _log.exception("%s %r failed", method, path)
         finally:
             slot.running -= 1
         status = 0 if exchange is None else exchange.status

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
+from vcache.server.door import LOOKED_AT
 from vcache.server.gate import Gate, Limits
 from vcache.server.turn import STATUS_LINES, Turn
 
@@ -42,7 +43,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_answering", "_begun_s", "_client", "_expects", "_head_bytes", "_headers", "_is_reading",
-        "_linger_s", "_parser", "_parsing", "_queue", "_seen_bytes", "_seen_s", "_server",
+        "_linger_s", "_looked_at", "_parser", "_parsing", "_queue", "_seen_bytes", "_seen_s", "_server",
         "_state", "_transport", "_url", "_waiters", "gate", "is_lost", "is_tls",
     )  # fmt: skip
 
@@ -131,6 +132,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._url = b""
         self._headers: Headers = []
+        self._looked_at: Headers = []
         self._expects = False
         self._head_bytes = 0
 
@@ -138,15 +140,26 @@ class Connection(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_bytes < 0:
+            self._pass_trailer(name, value)
+            return
         name = name.lower()
         if name == b"expect":
             self._expects = value.lower() == b"100-continue"
+        elif name in LOOKED_AT:
+            self._looked_at.append((name, value))
         self._headers.append((name, value))
+
+    def _pass_trailer(self, name: bytes, value: bytes) -> None:
+        """What stands behind a body counts for nothing (RFC 9110, 6.5.1), and is no way to send for ever."""
+        self._head_bytes -= len(name) + len(value) + 4
+        if self._head_bytes < -MAX_HEAD_BYTES:
+            self.end()
 
     def on_headers_complete(self) -> None:
         if self._linger_s:
             return  # refused: what follows is not looked at
-        self._head_bytes = -1  # there is none to be counted
+        self._head_bytes = -1  # there is none to be counted, and trailers count backwards
         parser, gate, url = self._parser, self.gate, self._url
         method = parser.get_method()
         path, query = url, b""
@@ -171,11 +184,16 @@ class Connection(asyncio.Protocol):
             "server": self._server,
         }
         keeps_alive = parser.should_keep_alive()
+        objection = gate.door.objection(self._looked_at) if self._looked_at else None
+        if objection is not None:
+            self._parsing = None
+            self._refuse(*objection)
+            return
         if self._answering is None and keeps_alive and method in (b"GET", b"HEAD"):
             try:
                 reply = gate.quick(scope)
             except Exception:  # the slow way says what it is
-                _log.exception("%s %s failed", scope["method"], text)
+                _log.exception("%s %r failed", scope["method"], text)
                 reply = None
             if reply is not None:
                 status, lines, start, body = reply

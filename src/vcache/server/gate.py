@@ -14,6 +14,7 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.kit.data import dataclass
+from vcache.server.door import Door
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -72,6 +73,7 @@ class Gate:
         quick: see `Quick`.
         limits: may be replaced at any time.
         server: the value of the `Server` header.
+        door: says whom not to let in.
     """
 
     def __init__(
@@ -81,7 +83,9 @@ class Gate:
         limits: Limits,
         *,
         server: str,
+        door: Door,
     ) -> None:
+        self.door = door
         self.app, self.quick, self.limits = app, quick, limits
         self.idle: dict[Guest, None] = {}  # by since when, the longest first
         self.all: set[Guest] = set()

@@ -95,11 +95,11 @@ class Turn:
         try:
             await self._connection.gate.app(self._scope, self.receive, self.send)
             if not (self.is_done or self.is_lost):
-                _log.error("%s %s was not answered", self._scope["method"], self._scope["path"])
+                _log.error("%s %r was not answered", self._scope["method"], self._scope["path"])
         except asyncio.CancelledError:
-            _log.warning("%s %s was given up", self._scope["method"], self._scope["path"])
+            _log.warning("%s %r was given up", self._scope["method"], self._scope["path"])
         except Exception:
-            _log.exception("%s %s failed", self._scope["method"], self._scope["path"])
+            _log.exception("%s %r failed", self._scope["method"], self._scope["path"])
         if self.is_done or self.is_lost:
             return
         if self._head is None:
