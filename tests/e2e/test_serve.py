@@ -210,6 +210,20 @@ class TestSettings:
             wait_until(lambda: "were reloaded" in server.log.read_text(), "the reload")
             assert ssl.get_server_certificate(("127.0.0.1", server.port)) != first
 
+    def test_grpc_takes_the_new_certificate_as_well(self, tmp_path):
+        cert = tmp_path / "a.crt"
+        key = certified(cert)
+        options = ("--tls-cert", cert, "--tls-key", key, "--log-level", "info")
+        with vcache_serve(tmp_path / "store", *options, grpc=True) as server:
+            host, _, port = server.grpc.rpartition(":")
+            first = ssl.get_server_certificate((host, int(port)))
+            certified(cert)
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "were reloaded" in server.log.read_text(), "the reload")
+            fresh = ssl.get_server_certificate((host, int(port)))
+            assert fresh != first
+            assert fresh == ssl.get_server_certificate(("127.0.0.1", server.port))
+
     def test_a_large_value_comes_over_tls(self, tmp_path):
         cert = tmp_path / "a.crt"
         key = certified(cert)

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from vcache.errors import ConfigError, StoreError, VcacheError
@@ -59,6 +60,9 @@ class GrpcServer(Protocol):
 
     @property
     def port(self) -> int: ...
+
+    def reload(self, cert: Path, key: Path) -> None:
+        """Show another certificate to who connects from now on."""
 
     def stop(self, grace_s: float) -> None:
         """Take no more calls, finish those under way for so long, end."""
@@ -218,6 +222,8 @@ class _House:
             if self._tls is not None:
                 tls(settings)  # what cannot be loaded must not be half loaded
                 self._tls.load_cert_chain(str(settings.tls_cert), str(settings.tls_key))
+                if self._grpc is not None and settings.tls_cert and settings.tls_key:
+                    self._grpc.reload(settings.tls_cert, settings.tls_key)
         except (VcacheError, OSError) as error:
             _log.error("the settings were not reloaded, what held before holds on: %s", error)
             return

@@ -76,16 +76,32 @@ def start(
     server = grpc.server(
         pool, handlers=[_Services(table)], options=_OPTIONS, maximum_concurrent_rpcs=_THREADS + _WAITING
     )
+    identity = None if cert is None or key is None else _Identity(cert, key)
     try:
-        if cert is not None and key is not None:
-            credentials = grpc.ssl_server_credentials([(key.read_bytes(), cert.read_bytes())])
-            port = server.add_secure_port(address, credentials)
-        else:
+        if identity is None:
             port = server.add_insecure_port(address)
+        else:
+            credentials = grpc.dynamic_ssl_server_credentials(identity.now, lambda: identity.now)
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise StoreUnavailable(f"cannot listen at {address}: {error}") from error
     server.start()
-    return Listener(server, streams, port)
+    return Listener(server, streams, port, identity)
+
+
+class _Identity:
+    """The certificate that the next handshake shows."""
+
+    def __init__(self, cert: Path, key: Path) -> None:
+        self.load(cert, key)
+
+    def load(self, cert: Path, key: Path) -> None:
+        """Show another one from now on.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        self.now = grpc.ssl_server_certificate_configuration([(key.read_bytes(), cert.read_bytes())])
 
 
 class Listener:
@@ -95,12 +111,23 @@ class Listener:
         port: where it listens.
     """
 
-    def __init__(self, server: grpc.Server, streams: Streams, port: int) -> None:
-        self._server, self._streams = server, streams
+    def __init__(
+        self, server: grpc.Server, streams: Streams, port: int, identity: _Identity | None = None
+    ) -> None:
+        self._server, self._streams, self._identity = server, streams, identity
         self.port = port
         self._ended = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep, name="vcache-grpc-sweep", daemon=True)
         self._sweeper.start()
+
+    def reload(self, cert: Path, key: Path) -> None:
+        """Show another certificate to who connects from now on; nothing where there is no TLS.
+
+        Raises:
+            OSError: a file cannot be read.
+        """
+        if self._identity is not None:
+            self._identity.load(cert, key)
 
     def stop(self, grace_s: float) -> None:
         """Take no more calls, finish those under way for so long, end. May be called again."""
