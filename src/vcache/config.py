@@ -19,7 +19,7 @@ from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple, dataclass, field, names_of
 from vcache.kit.flags import Flags
 from vcache.kit.redact import without_secrets
-from vcache.kit.units import seconds, size_bytes
+from vcache.kit.units import seconds, size_bytes, yes_or_no
 
 __all__ = [
     "KEYS",
@@ -279,12 +279,11 @@ def _read(spec: _Spec, key: str, value: object, place: _Place) -> object:
 def _bool(value: object, _place: _Place) -> bool:
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off", ""):
-        return False
-    raise UsageError("give true or false")
+    text = str(value)
+    is_set = yes_or_no(text) if text.strip() else False  # a variable that is there and empty
+    if is_set is None:
+        raise UsageError("give true or false")
+    return is_set
 
 
 def _text(value: object, _place: _Place) -> str:

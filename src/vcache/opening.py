@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import dataclass
+from vcache.kit.units import yes_or_no
 from vcache.store.base import Store, satisfies
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ Place = str | os.PathLike[str] | Store
 _MEMORY: Final = "mem:64MB"
 _DISK_MAX: Final = "20GB"
 _NOTHING: Final = "mem:1MB"
-_YES: Final = ("1", "true", "yes", "on")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def ground(
             )
     if where or disabled:
         if disabled is None:
-            disabled = os.environ.get("VCACHE_DISABLE", "").strip().lower() in _YES
+            disabled = yes_or_no(os.environ.get("VCACHE_DISABLE", "")) is True
         store = _at(_NOTHING, clock) if disabled else _tiered(_spelled_out(where), clock)
         return Ground(store, namespace or "", _packing(compress or "auto"), disabled)
     from vcache import config  # 15 ms with what it reads: not for who names a place

@@ -15,6 +15,7 @@ from vcache.cc import lean, records
 from vcache.cc.arguments import TooHard, parse
 from vcache.cc.running import become, end_as
 from vcache.fingerprint.compilers import is_compiler
+from vcache.kit.units import yes_or_no
 
 if TYPE_CHECKING:
     from vcache.cc.arguments import Compile
@@ -38,7 +39,6 @@ every command as it is.
 """
 _NOT_FOUND: Final = 127
 _USAGE: Final = 2
-_YES: Final = ("1", "true", "yes", "on")
 
 
 def run(argv: list[str]) -> NoReturn:
@@ -107,7 +107,7 @@ class _Wrapped:
         self._counts = records.Counts(lean.home())
 
     def status(self) -> int:
-        if os.environ.get("VCACHE_DISABLE", "").strip().lower() in _YES:
+        if yes_or_no(os.environ.get("VCACHE_DISABLE", "")):
             return self._as_it_is(TooHard("caching is disabled"), is_counted=False)
         parsed = self._parsed()
         if isinstance(parsed, TooHard):

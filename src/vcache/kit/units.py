@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them, to and from numbers.
+"""Durations, sizes, yes and no as people write them, to and from values.
 
 It must not know what is measured: callers name the setting or argument in their own errors.
 """
@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import timedelta
 
-__all__ = ["MAX_DURATION_S", "format_bytes", "format_duration", "nanoseconds", "seconds", "size_bytes"]
+__all__ = [
+    "MAX_DURATION_S",
+    "format_bytes",
+    "format_duration",
+    "nanoseconds",
+    "seconds",
+    "size_bytes",
+    "yes_or_no",
+]
 
 MAX_DURATION_S: Final = 100 * 366 * 86_400
 """A century: `now + duration` in nanoseconds fits the 64 bits it has on disk."""
@@ -29,6 +37,10 @@ _DURATIONS: Final[Mapping[str, float]] = {
     **dict.fromkeys(("h", "hour", "hours"), 3_600),
     **dict.fromkeys(("d", "day", "days"), 86_400),
     **dict.fromkeys(("w", "week", "weeks"), 604_800),
+}
+_WORDS: Final[Mapping[str, bool]] = {
+    **dict.fromkeys(("1", "true", "yes", "on"), True),
+    **dict.fromkeys(("0", "false", "no", "off"), False),
 }
 # Lower case: nobody means millibytes. A bare "20G" is decimal, as in ccache and coreutils' "GB".
 _SIZES: Final[Mapping[str, int]] = {
@@ -152,3 +164,8 @@ def _sum_of_parts(text: str) -> float:
 
 def _not_a(noun: str, value: object, forms: str) -> UsageError:
     return UsageError(f"not a {noun}: {value!r:.80}; give {forms}")
+
+
+def yes_or_no(text: str) -> bool | None:
+    """What 1, true, yes, on and their opposites mean, in any case; None for any other word."""
+    return _WORDS.get(text.strip().lower())

@@ -17,7 +17,7 @@ from vcache.config import default_dir
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple, dataclass, field
 from vcache.kit.tables import parse_table
-from vcache.kit.units import seconds, size_bytes
+from vcache.kit.units import seconds, size_bytes, yes_or_no
 from vcache.server.callers import NAMESPACE
 
 __all__ = [
@@ -265,12 +265,10 @@ def _address(value: object, _place: _Place) -> Address:
 def _bool(value: object, _place: _Place) -> bool:
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off"):
-        return False
-    raise UsageError("give true or false")
+    is_set = yes_or_no(str(value))
+    if is_set is None:
+        raise UsageError("give true or false")
+    return is_set
 
 
 def _text(value: object, _place: _Place) -> str:

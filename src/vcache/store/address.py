@@ -15,6 +15,7 @@ from vcache.errors import ConfigError, UsageError
 from vcache.kit.data import NamedTuple
 from vcache.kit.names import nearest
 from vcache.kit.redact import without_secrets
+from vcache.kit.units import yes_or_no
 
 __all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url"]
 
@@ -22,10 +23,6 @@ _T = TypeVar("_T")
 
 SCHEME: Final = r"([A-Za-z][A-Za-z0-9+.-]*):"
 """What an address begins with; a path alone has none."""
-_FLAGS: Final = {
-    **dict.fromkeys(("1", "true", "yes", "on"), True),
-    **dict.fromkeys(("0", "false", "no", "off"), False),
-}
 
 
 class StoreUrl(NamedTuple):
@@ -126,7 +123,7 @@ def flag(text: str) -> bool:
     Raises:
         UsageError: neither.
     """
-    is_set = _FLAGS.get(text.lower())
+    is_set = yes_or_no(text)
     if is_set is None:
         raise UsageError(f"{text!r} is neither yes nor no: write 1 or 0")
     return is_set

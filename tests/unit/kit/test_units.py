@@ -15,6 +15,7 @@ from vcache.kit.units import (
     nanoseconds,
     seconds,
     size_bytes,
+    yes_or_no,
 )
 
 
@@ -136,3 +137,12 @@ def test_a_formatted_duration_reads_back_as_nearly_the_same(duration_s: float) -
 def test_durations_are_shown_in_two_units(duration_s: float, text: str) -> None:
     """a duration is shown as people say it"""
     assert format_duration(duration_s) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1", True), (" Yes ", True), ("ON", True), ("0", False), ("off", False), ("", None), ("maybe", None)],
+)
+def test_yes_and_no(text: str, expected: bool | None) -> None:
+    """In any case, with blanks around; whatever else is neither."""
+    assert yes_or_no(text) is expected
