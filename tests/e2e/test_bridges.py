@@ -119,10 +119,10 @@ def test_an_address_that_cannot_be_costs_no_build(tmp_path: Path, address: str) 
     """A helper that can open nothing says so to ccache, at once; the compile goes on."""
     ccache = Ccache(tmp_path, address)
     try:
-        started_s = time.monotonic()
         ccache.compile("one")
+        # A helper that had not bound its socket, or not answered, would be a timeout instead.
         assert ccache.stats("one")["remote_storage_error"] >= 1
-        assert time.monotonic() - started_s < 9, "ccache waits ten seconds for a helper that does not bind"
+        assert ccache.stats("one").get("remote_storage_timeout", 0) == 0
     finally:
         ccache.end()
 

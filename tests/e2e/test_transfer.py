@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_remote_build import Machine, delaying
+from tests.patience import no_hang
 from tests.servers import VcacheServer, vcache_serve, wait_until
 from vcache import Cache
 from vcache.store.disk import DiskStore
@@ -94,14 +94,13 @@ def test_a_push_that_was_killed_goes_on(tmp_path: Path, server: VcacheServer) ->
 
 
 def test_a_server_that_goes_away_is_told(tmp_path: Path, server: VcacheServer) -> None:
-    """The exit status is 1 within seconds, the reason is said, and nothing is taken for moved."""
+    """The exit status is 1, the reason is said, and nothing is taken for moved."""
     one = Here(tmp_path, "one")
     one.fill(3000)
     server.process.send_signal(signal.SIGKILL)
     server.process.wait(30)
-    began = time.monotonic()
-    report = one.run("push", server.url, status=1)
-    assert time.monotonic() - began < 60
+    with no_hang():
+        report = one.run("push", server.url, status=1)
     assert report["moved"] == 0
     assert report["stopped"]
 

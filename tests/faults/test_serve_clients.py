@@ -43,7 +43,6 @@ def wire(server):
 class TestSlow:
     def test_a_head_that_takes_too_long_is_refused(self, server, wire):
         wire.socket.sendall(b"GET /healthz HTTP/1.1\r\nhost: a\r\n")
-        started_s = time.monotonic()
         for _ in range(40):  # a header now and then: each byte in time, the head never
             time.sleep(0.1)
             try:
@@ -53,7 +52,6 @@ class TestSlow:
         with contextlib.suppress(ConnectionError):
             assert wire.answer().status == 408
         assert wire.is_closed()
-        assert time.monotonic() - started_s < 8
 
     def test_a_body_that_trickles_ends_its_connection_and_leaves_nothing(self, server, wire):
         name, data = an_object("trickling", 100_000)
