@@ -5,59 +5,29 @@ Nothing else touches ASGI. It knows the caller's rights and the vault, and no di
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote
 
 from vcache.entry import cost_ns_in
 from vcache.kit.data import dataclass
 from vcache.server.callers import Caller
+from vcache.server.intake import Check, Inspector, Intake
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Found, Kept, Vault, realm_key
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Check", "Desk", "Exchange", "Header", "Inspector"]
+__all__ = ["Desk", "Exchange", "Header"]
 
 Header = tuple[str, str]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-_IN_MEMORY_BYTES: Final = 1 << 20
-# Up to this a check costs less than a hop to a thread, 50 µs, even where it unpacks a bomb's beginning.
-_INLINE_BYTES: Final = 2 << 10
 _BINARY: Final = (b"content-type", b"application/octet-stream")
-
-
-class Check(Protocol):
-    """Looks at a body while it comes."""
-
-    def update(self, chunk: Buffer) -> object:
-        """Take the next bytes in."""
-
-    def finish(self) -> None:
-        """Say that they were all.
-
-        Raises:
-            Refused: they are not what they should be.
-        """
-
-
-class Inspector(Protocol):
-    """Looks at a body that is there as a whole."""
-
-    def inspect(self, content: bytes | Path) -> None:
-        """Look, on a thread.
-
-        Raises:
-            Refused: it is not what it should be.
-        """
 
 
 @dataclass(slots=True)
@@ -395,57 +365,15 @@ class Exchange:
         decode: Callable[[bytes], bytes] | None,
     ) -> bytes | Path:
         """The content in memory, or in a file where it is long."""
-        parts: list[bytes] = []
-        size = 0
-        file = None
-        path = ""
-
-        async def drain() -> bytes:
-            """Have what came checked, on a thread where that may take long, and begin anew."""
-            nonlocal parts, size
-            data = parts[0] if len(parts) == 1 else b"".join(parts)
-            parts, size = [], 0
-            if not checks and file is None:
-                return data
-            if len(data) > _INLINE_BYTES:
-                await self.desk.run(_feed, checks, data, file)
-            else:
-                _feed(checks, data, file)
-            return data
-
+        intake = Intake(self.desk.directory, self.desk.run, checks, decode)
         try:
             async for chunk in self._chunks(length, limit_bytes):
-                content = chunk if decode is None else decode(chunk)
-                parts.append(content)
-                size += len(content)
-                if size > _IN_MEMORY_BYTES:
-                    if file is None:
-                        fd, path = tempfile.mkstemp(prefix="upload-", dir=self.desk.directory)
-                        file = os.fdopen(fd, "wb", buffering=0)
-                    await drain()
-            rest = await drain()
-            for check in checks:
-                check.finish()
-            if file is None:
-                return rest
-        except BaseException:
-            if path:
-                os.unlink(path)
+                await intake.take(chunk)
+            return await intake.finish()
+        except BaseException:  # also where the server gives the request up
+            intake.discard()
             raise
-        finally:
-            if file is not None:
-                file.close()
-        return Path(path)
 
 
 def _size_of(content: bytes | Path) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def _feed(checks: Sequence[Check], data: bytes, file: FileIO | None) -> None:
-    """Show bytes to all checks, then write them."""
-    for check in checks:
-        check.update(data)
-    rest = memoryview(data)
-    while file is not None and rest:
-        rest = rest[file.write(rest) :]

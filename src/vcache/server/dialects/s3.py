@@ -18,8 +18,9 @@ from vcache.kit.data import dataclass
 from vcache.server.aws_chunked import AwsChunks, ChecksumCheck
 from vcache.server.callers import Caller
 from vcache.server.dialect import Answer
-from vcache.server.exchange import Check, Exchange
+from vcache.server.exchange import Exchange
 from vcache.server.framing import ZipInspector
+from vcache.server.intake import Check
 from vcache.server.listing import page_of
 from vcache.server.names import flat_name, whole_number
 from vcache.server.phrases import READS, is_probe

@@ -19,8 +19,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from vcache.server.dialect import Answer
-from vcache.server.exchange import Check, Exchange, Header
+from vcache.server.exchange import Exchange, Header
 from vcache.server.framing import ZstdCheck
+from vcache.server.intake import Check
 from vcache.server.phrases import CHALLENGE, READS
 from vcache.server.refused import Refusal, Refused
 from vcache.server.vault import Found

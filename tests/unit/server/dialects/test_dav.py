@@ -118,7 +118,7 @@ def test_a_disk_that_is_full_while_a_body_comes_is_said(asker, monkeypatch, capl
         raise OSError(errno.ENOSPC, "No space left on device")
 
     ask = asker(Dav())
-    monkeypatch.setattr("vcache.server.exchange._feed", feed)
+    monkeypatch.setattr("vcache.server.intake._feed", feed)
     reply = ask("PUT", "/dav/a", bytes(3 << 20), pieces=1 << 20)
     assert (reply.status, b"No space left" in reply.body) == (507, True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -90,10 +90,6 @@ class Call:
                     break
         return wire.RequestMetadata()
 
-    def is_going_on(self) -> bool:
-        """Whether the client still waits."""
-        return bool(self._context.is_active())
-
     def give_up(self) -> None:
         """End the call from another thread."""
         self._context.cancel()  # type: ignore[no-untyped-call]
