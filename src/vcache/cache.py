@@ -120,7 +120,7 @@ class Cache(KeyedCache):
         valuables = Valuables(
             codec=codec,
             allow_pickle=allow_pickle,
-            allow_imports=all(tier.info.is_trusted for tier in tiers),
+            allow_imports=all(tier.info.is_trusted and tier.info.is_own for tier in tiers),
             compress=on.compress,
         )
         super().__init__(

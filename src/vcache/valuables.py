@@ -114,7 +114,8 @@ class Valuables:
         codec: a serialiser for all values, instead of choosing by type.
         allow_pickle: pickle what no other codec takes, and load it again.
         allow_imports: import the modules of the classes that values are of. Not for bytes from
-            others: an import runs code, if only code that is installed here.
+            others: an import runs code, if only code that is installed here. Without it nothing is
+            unpickled either.
         compress: as in `serialize.pack`.
     """
 
@@ -226,6 +227,8 @@ class Valuables:
     def _load(self, codec: str, encoding: int, body: Buffer, size: int) -> object:
         if codec == "pickle" and not self._allow_pickle:
             raise Refused("it is pickled, and this cache was opened without allow_pickle=True")
+        if codec == "pickle" and not self._allow_imports:
+            raise Refused("it is pickled, and others can put, or have put, entries where this cache reads")
         # Also of a body that is not packed: its length must be what the head claims.
         content = serialize.unpack(Encoding(encoding), body, size_bytes=size)
         return serialize.load(

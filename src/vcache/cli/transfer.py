@@ -92,6 +92,7 @@ def pull(
 
     Arguments, options and --json are those of `vcache push`.
     """
+    from vcache.store.tiers import mark_foreign
     from vcache.transfer import StoreSink, send
 
     with setup.open(has_remotes=False) as cache, _remote(setup, remote, writes=False) as store:
@@ -103,6 +104,8 @@ def pull(
             )
         keys, total = _keys(setup, cache, store, since, directory, tags)
         sink = StoreSink(cache.store, after=cache.keep_budget)
+        if not dry_run:
+            mark_foreign(getattr(cache.store, "tiers", (cache.store,)))
         with _bar(setup, "fetching") as step:
             report = send(store, keys, sink, total=total, is_dry_run=dry_run, progress=step)
         if store.counters().faults > faults and not report.stopped:

@@ -28,6 +28,7 @@ from vcache.server.settings import OFFICE, ServeSettings
 from vcache.server.tokens import TokenFile
 from vcache.server.vault import Kept, Vault
 from vcache.store.base import Store
+from vcache.store.tiers import mark_foreign
 from vcache.store.url import open_store
 from vcache.upkeep import Counts as CacheCounts
 from vcache.upkeep import Upkeep
@@ -47,6 +48,7 @@ class Room:
     def __init__(self, settings: ServeSettings, stack: contextlib.ExitStack) -> None:
         self.store = _opened(settings)
         stack.callback(self.store.close)
+        mark_foreign(getattr(self.store, "tiers", (self.store,)))
         self.counts = Counts()
         self.tally = CacheCounts()
         self.upkeep = Upkeep(self.store, self.tally, spare_used_s=settings.lease_s)

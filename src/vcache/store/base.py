@@ -69,6 +69,8 @@ class StoreInfo(NamedTuple):
             neither entries nor bytes.
         keeps_time: its operations end by `vcache.kit.deadlines.left_s`; otherwise whoever sets
             a deadline waits for them in another thread.
+        is_own: nothing in it came from others: what only its user's own bytes may have done is done
+            for them, such as an import of the module of a value's class.
     """
 
     name: str
@@ -80,6 +82,7 @@ class StoreInfo(NamedTuple):
     is_verified: bool = False
     is_listed: bool = True
     keeps_time: bool = False
+    is_own: bool = True
 
 
 class StoreCounters(NamedTuple):

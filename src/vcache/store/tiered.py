@@ -27,6 +27,7 @@ from vcache.store.tiers import (
     info_of,
     is_far,
     lent,
+    mark_foreign,
     missing_in,
     put_each,
     require_read_only_last,
@@ -97,6 +98,8 @@ class TieredStore:
         # Where the first far tier stands; far ones come last, or nothing is gained by the others.
         self._far = next((place for place in places if is_far(self.tiers[place])), len(self.tiers))
         self.is_far = self._far < len(self.tiers)
+        if self.is_far:
+            mark_foreign(self.tiers[: self._far])
         self.fetched = self.fetched_bytes = 0
         self.arriving: Callable[[Key], bool] | None = None
         # The tiers that can be changed, the last first; with and without the mirrors.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import mmap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
@@ -34,6 +34,7 @@ __all__ = [
     "info_of",
     "is_far",
     "lent",
+    "mark_foreign",
     "missing_in",
     "put_each",
     "require_read_only_last",
@@ -82,12 +83,21 @@ def info_of(tiers: Sequence[Store], *, is_read_only: bool) -> StoreInfo:
         is_trusted=True,
         is_persistent=any(info.is_persistent for info in infos),
         is_read_only=is_read_only,
+        is_own=all(info.is_own and info.is_trusted for info in infos),
     )
 
 
 def is_far(tier: Store) -> bool:
     """Whether a tier is another machine's or another user's: what is there is not this cache's to walk."""
     return not tier.info.is_trusted
+
+
+def mark_foreign(tiers: Iterable[Store]) -> None:
+    """Have tiers that last remember that what others made is going to be in them."""
+    for tier in tiers:
+        mark: Callable[[], None] | None = getattr(tier, "mark_foreign", None)
+        if mark is not None:
+            mark()
 
 
 def walked(owners: Sequence[Store]) -> tuple[Store, ...]:

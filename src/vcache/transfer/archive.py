@@ -18,7 +18,7 @@ from vcache.hash import DIGEST_BYTES, Hasher
 from vcache.store.base import Store
 from vcache.store.checking import verified
 from vcache.store.objects import frame, unpack
-from vcache.store.tiers import entry_of, missing_in
+from vcache.store.tiers import entry_of, mark_foreign, missing_in
 from vcache.transfer.choosing import BATCH_BYTES, BATCH_KEYS, OUTPUTS, PRIVATE
 from vcache.transfer.moving import Lost, Progress, Report, StoreSink, place
 
@@ -106,6 +106,8 @@ def receive(
     if start != _MAGIC:
         kind = "a newer transfer file" if start[:3] == _MAGIC[:3] and len(start) == 4 else "no transfer file"
         raise FormatError(f"{kind}: it begins with {start!r}, not {_MAGIC!r}")
+    if not is_dry_run:
+        mark_foreign(getattr(target, "tiers", (target,)))
     taker = _Taker(target, replace=replace, is_dry_run=is_dry_run, after=after)
     report, fault = taker.report, ""
     try:

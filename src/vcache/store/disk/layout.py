@@ -15,11 +15,13 @@ from vcache.store.disk.index import DamagedIndex, Table, Word
 from vcache.store.disk.lock import WriterLock
 from vcache.store.disk.segments import PREFIX, PREFIX_BYTES, segment_numbers
 
-__all__ = ["FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare", "replace_index"]
+__all__ = ["FOREIGN", "FORMAT", "VERSION", "boot_stamp", "keep_aside", "prepare", "replace_index"]
 
 _STAMP_MOST: Final = 4096
 FORMAT: Final = "vcache-disk"
 VERSION: Final = 1
+FOREIGN: Final = "foreign"
+"""A file of this name says that others' bytes may be in here."""
 _STAMP: Final = f"{FORMAT} {VERSION}\n"
 # https://bford.info/cachedir/: backup programs pass such a directory over.
 _CACHEDIR_TAG: Final = (
@@ -106,7 +108,7 @@ def _create(directory: Path, lock: WriterLock) -> None:
 _OWN_NAMES = frozenset(
     {
         "CACHEDIR.TAG", "format", "lock", "janitor.lock", "index", "index.new",
-        "segments", "blobs", "tmp", "locks", "quarantine",
+        "segments", "blobs", "tmp", "locks", "quarantine", FOREIGN,
         "remotes",  # of network tiers, which may be used first: see docs/design/network.md
     }
 )  # fmt: skip

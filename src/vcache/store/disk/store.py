@@ -11,14 +11,17 @@ It knows nothing of values, of expiry's meaning, or of policy.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcache.entry import Key
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.disk.index import Word
+from vcache.store.disk.layout import FOREIGN
 from vcache.store.disk.segments import SEGMENT_BYTES
 from vcache.store.disk.trouble import Translated
 from vcache.store.disk.writing import Writer
@@ -73,11 +76,26 @@ class DiskStore(Writer):
         if self._writable and not self._table.words[Word.SURVEYED]:
             self._table.words[Word.SURVEYED] = clock()
         url = _address(self.directory)
-        self._info = StoreInfo("disk", url, True, True, True, is_read_only=not self._writable)
+        self._info = StoreInfo(
+            "disk", url, True, True, True, is_read_only=not self._writable, is_own=not self._is_foreign()
+        )
 
     @property
     def info(self) -> StoreInfo:
         return self._info
+
+    def mark_foreign(self) -> None:
+        """Remember for good that others' bytes may be in here; before the first of them is."""
+        if self._info.is_own and self._writable:
+            with suppress(OSError):  # a full disk takes nothing else of theirs either
+                os.close(os.open(self._foreign(), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666))
+        self._info = self._info._replace(is_own=False)
+
+    def _is_foreign(self) -> bool:
+        return os.path.lexists(self._foreign())
+
+    def _foreign(self) -> str:
+        return f"{self.directory}/{FOREIGN}"
 
     def counters(self) -> StoreCounters:
         """What the store holds: read from the index header."""
