@@ -49,6 +49,11 @@ class Where:
         """Whether the address is without TLS."""
         return self.url.startswith("http:")
 
+    @property
+    def grpc_url(self) -> str:
+        """The gRPC listener, which has the certificate of the other one."""
+        return f"grpc{'' if self.is_plain else 's'}://{self.grpc}"
+
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
@@ -68,9 +73,17 @@ class Pointer:
 
 
 def _ccache(where: Where) -> Pointer:
+    if not where.is_plain:
+        from vcache.errors import ConfigError
+
+        # With such an address each compilation fails.
+        raise ConfigError(
+            f"--url {where.url}: ccache speaks no TLS: give it http:// and a server on this machine that "
+            "stands over that one (vcache serve --store), or a tunnel to it; or, from ccache 4.13 on, "
+            f"CCACHE_REMOTE_STORAGE=vcache: and VCACHE_REMOTE={where.url}"
+        )
     token = f"|bearer-token={where.shell_token}" if where.token_env else ""
-    note = "" if where.is_plain else "ccache speaks no TLS itself: give it an address on this machine"
-    return Pointer({"CCACHE_REMOTE_STORAGE": f"{where.url}/ccache{token}"}, note=note)
+    return Pointer({"CCACHE_REMOTE_STORAGE": f"{where.url}/ccache{token}"})
 
 
 def _sccache(where: Where) -> Pointer:
@@ -97,11 +110,16 @@ def _sccache_s3(where: Where) -> Pointer:
 def _bazel(where: Where) -> Pointer:
     lines = [f"build --remote_cache={where.url}"]
     if where.token_env:
+        if not where.token:
+            from vcache.errors import ConfigError
+
+            raise ConfigError(
+                f"--token-env {where.token_env}: the variable is empty or not set, and a .bazelrc, which "
+                "reads no variables, has to hold the token itself"
+            )
         lines.append(f"build --remote_header=Authorization=Bearer\\ {where.token}")
     lines += ["build --remote_upload_local_results=true", "build --remote_timeout=10"]
-    return Pointer(
-        file=".bazelrc", text=_lines(lines), note=f"or by gRPC: --remote_cache=grpc://{where.grpc}"
-    )
+    return Pointer(file=".bazelrc", text=_lines(lines), note=f"or by gRPC: --remote_cache={where.grpc_url}")
 
 
 def _turbo(where: Where) -> Pointer:
@@ -159,12 +177,12 @@ def _moon(where: Where) -> Pointer:
 
 
 def _buck2(where: Where) -> Pointer:
-    address = f"grpc://{where.grpc}"
+    address = f"grpc://{where.grpc}"  # whether with TLS is the next setting
     lines = [
         "[buck2_re_client]",
         *(f"{name}_address = {address}" for name in ("engine", "action_cache", "cas")),
     ]
-    lines += ["tls = false", "instance_name = "]
+    lines += [f"tls = {'false' if where.is_plain else 'true'}", "instance_name = "]
     if where.token_env:
         lines.append(f"http_headers = Authorization: Bearer ${where.token_env}")
     note = "and an execution platform with local_enabled, remote_cache_enabled and allow_cache_uploads"
@@ -179,7 +197,7 @@ def _pants(where: Where) -> Pointer:
         {
             "PANTS_REMOTE_CACHE_READ": "true",
             "PANTS_REMOTE_CACHE_WRITE": "true",
-            "PANTS_REMOTE_STORE_ADDRESS": f"grpc://{where.grpc}",
+            "PANTS_REMOTE_STORE_ADDRESS": where.grpc_url,
             "PANTS_REMOTE_INSTANCE_NAME": "main",
             **token,
         }
@@ -214,7 +232,11 @@ TOOLS: Final[dict[str, Callable[[Where], Pointer]]] = {
 
 
 def pointer(tool: str, where: Where) -> Pointer:
-    """What points a tool at a server."""
+    """What points a tool at a server.
+
+    Raises:
+        ConfigError: the tool cannot reach such an address.
+    """
     return TOOLS[tool](where)
 
 

@@ -27,7 +27,35 @@ def evaluated(script: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in out.decode().split("\0") if line)
 
 
-@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_with_tls_grpc_has_it_too() -> None:
+    """One certificate serves both listeners: who is told one of them plainly could not connect."""
+    for scheme, bazel, buck2, pants in (
+        ("http", "=grpc://h:9", "tls = false", "grpc://h:9"),
+        ("https", "=grpcs://h:9", "tls = true", "grpcs://h:9"),
+    ):
+        where = ("--url", f"{scheme}://cache.example", "--grpc", "h:9")
+        assert bazel in said("bazel", *where).stderr
+        assert buck2 in said("buck2", *where).stdout
+        assert evaluated(said("pants", *where).stdout)["PANTS_REMOTE_STORE_ADDRESS"] == pants
+
+
+def test_ccache_is_not_pointed_at_tls() -> None:
+    """It would fail each compilation, "unknown remote storage scheme": what to do is said instead."""
+    result = said("ccache", "--url", "https://cache.example")
+    assert result.exit_code != 0
+    assert result.stdout == ""
+    assert "ccache speaks no TLS" in result.stderr
+
+
+def test_bazel_is_not_given_an_empty_token() -> None:
+    """Its file holds the token itself: a variable that is not set would make one that nobody takes."""
+    result = said("bazel", "--token-env", "NOT_SET_ANYWHERE")
+    assert result.exit_code != 0
+    assert "NOT_SET_ANYWHERE" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS.keys() - {"ccache"}))
 def test_every_tool_is_told_the_address(tool: str) -> None:
     """In its environment or in a file, whose name is told; JSON says the same."""
     address = "grpc.example:9" if tool in ("buck2", "pants") else "https://cache.example/base"
