@@ -396,7 +396,7 @@ def test_values_that_are_no_objects_are_misses(answer: bytes) -> None:
     with pretending(says(answer)) as store:
         assert store.get(KEY) is None
         assert store.get_many([KEY]) == {}  # type: ignore[attr-defined]
-        assert store._corrupt == 2  # type: ignore[attr-defined]
+        assert store.damaged.count == 2  # type: ignore[attr-defined]
 
 
 def test_a_connection_lost_in_an_answer_is_a_fault() -> None:

@@ -137,16 +137,20 @@ def _open_disk(url: StoreUrl, clock: Clock) -> Store:
 def _open_network(module: str, url: StoreUrl, clock: Clock) -> Store:
     """A store of another machine behind its guard.
 
-    Each module of a network store has `open_url(url, options) -> Store`, which takes its own options.
+    Each module of a network store has `open_url(url, options) -> Store`, which takes its own options. One
+    whose library takes long to load has `prepare`, too, which gives what `LateStore` is made of.
     """
     from importlib import import_module
 
     from vcache.store.guard import guarded
 
+    found = import_module(f"vcache.store.{module}")
     options = Options(url)
-    return guarded(
-        url, options, partial(import_module(f"vcache.store.{module}").open_url, url, options), clock
-    )
+    if not hasattr(found, "prepare"):
+        return guarded(url, options, partial(found.open_url, url, options), clock)
+    from vcache.store.guard.late import LateStore
+
+    return guarded(url, options, lambda: LateStore(*found.prepare(url, options)), clock)
 
 
 _OPENERS: Final[Mapping[str, Callable[[StoreUrl, Clock], Store]]] = {

@@ -11,6 +11,7 @@ from vcache.hash import digest
 from vcache.kit.batches import batched
 from vcache.store.address import Options, StoreUrl
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.fs.address import Mount, mount_of
 from vcache.store.fs.files import Files, Publishing
 from vcache.store.objects import head_of, key_of, name_of, pack, unpack
@@ -55,7 +56,7 @@ class FsStore:
             is_persistent=not is_of_process,
         )
         self._root: Final = mount.root
-        self._corrupt = 0
+        self.damaged = Damaged()
 
     def get(self, key: Key) -> Record | None:
         content = self._open.read(self._path(key))
@@ -108,7 +109,7 @@ class FsStore:
     def counters(self) -> StoreCounters:
         """What happened here. Files are not counted: that takes a walk."""
         self._open  # noqa: B018 - raises if closed
-        return StoreCounters(entries=0, size_bytes=0, corrupt=self._corrupt)
+        return StoreCounters(entries=0, size_bytes=0, corrupt=self.damaged.count)
 
     def close(self) -> None:
         files, self._files = self._files, None
@@ -129,7 +130,7 @@ class FsStore:
         try:
             return unpack(key, content)
         except DecodeError:
-            self._corrupt += 1
+            self.damaged.add()
             return None
 
     def _key(self, files: Files, path: str) -> Key | None:

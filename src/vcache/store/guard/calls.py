@@ -43,6 +43,7 @@ class Calls:
 
     Args:
         keeps_time: operations end by `vcache.kit.deadlines.left_s`; otherwise they run in threads.
+        load: called once before the first operation, on nobody's deadline.
 
     Attributes:
         waited_s: what callers have spent waiting, for turns and answers.
@@ -52,10 +53,18 @@ class Calls:
     Threads: all operations.
     """
 
-    def __init__(self, limits: Limits, breaker: Breaker, *, keeps_time: bool) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        breaker: Breaker,
+        *,
+        keeps_time: bool,
+        load: Callable[[], object] | None = None,
+    ) -> None:
         self._limits = limits
         self._breaker = breaker
         self._keeps_time = keeps_time
+        self._load = load
         self._backoff = Backoff(limits.retries, base_s=0.05, most_s=1.0)
         self._silent_since_s: float | None = None
         self.waited_s = 0.0
@@ -82,6 +91,7 @@ class Calls:
             Stopped: the remote is not asked for now.
             Exception: what the last try raised.
         """
+        self._require_loaded()
         started_s = time.monotonic()
         seconds = self._limits.deadline_s
         silent_s = self._silent_since_s
@@ -100,6 +110,7 @@ class Calls:
 
         A refusal is the caller's concern, and no fault of the remote.
         """
+        self._require_loaded()
         started_s = time.monotonic()
         seconds = self._limits.deadline_s + size_bytes / self._limits.rate_bytes
         try:
@@ -142,11 +153,18 @@ class Calls:
     def answered(self, work: Callable[[], object]) -> bool:
         """Whether one try is answered, by whoever holds `Breaker.probing`; that closes the breaker."""
         try:
+            self._require_loaded()
             self.once(work, self._limits.deadline_s)
         except Exception:  # as it was: `probing` has opened the breaker anew
             return False
         self._answer()
         return True
+
+    def _require_loaded(self) -> None:
+        """A library that loads slowly is no remote that answers slowly."""
+        load, self._load = self._load, None
+        if load is not None:
+            load()
 
     def _answer(self) -> None:
         self.answers += 1

@@ -22,6 +22,7 @@ from vcache.kit.ratelimit import TokenBucket
 from vcache.store.base import Batches, Presence, Store, StoreCounters, StoreInfo, satisfies
 from vcache.store.checking import verified
 from vcache.store.guard.calls import Calls, Stopped
+from vcache.store.guard.late import loading_of
 from vcache.store.guard.limits import Limits
 from vcache.store.guard.outbox import Outbox, content_size_of, size_of
 from vcache.store.guard.spool import Pending
@@ -73,7 +74,7 @@ class GuardedStore:
         self._limits = limits
         self._counts = Counts()
         self._breaker = Breaker(directory, clock=clock)
-        self._calls = Calls(limits, self._breaker, keeps_time=own.keeps_time)
+        self._calls = Calls(limits, self._breaker, keeps_time=own.keeps_time, load=loading_of(inner))
         self._trouble = Trouble(
             inner, os.fspath(directory), breaker=self._breaker, counts=self._counts, clock=clock
         )

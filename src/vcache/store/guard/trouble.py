@@ -11,6 +11,7 @@ from vcache.entry import Key
 from vcache.kit.breaker import Breaker
 from vcache.kit.clock import Clock
 from vcache.store.base import Store
+from vcache.store.checking import damaged_of
 from vcache.store.guard.report import Report, write_address
 from vcache.store.guard.telemetry import Counts
 
@@ -39,12 +40,8 @@ class Trouble:
         self, inner: Store, directory: str, *, breaker: Breaker, counts: Counts, clock: Clock
     ) -> None:
         self._url = inner.info.url
-        # What a store finds damaged itself is a miss to its caller. It counts, but its `counters` may
-        # take an operation: so the count is read where all network stores keep it.
-        self._keeper: object = inner
-        while (below := getattr(self._keeper, "_inner", None)) is not None:
-            self._keeper = below
-        self._seen: int = getattr(self._keeper, "_corrupt", 0)
+        self._found = damaged_of(inner)
+        self._seen = self._found.count
         self._directory = directory
         self._breaker = breaker
         self._counts = counts
@@ -75,7 +72,7 @@ class Trouble:
 
     def look(self, key: Key) -> None:
         """Count what the store of the remote has found damaged itself, last of all this key's."""
-        now: int = getattr(self._keeper, "_corrupt", 0)
+        now = self._found.count
         before, self._seen = self._seen, now
         for _ in range(now - before):
             self.damaged(key, "it is no record of its key")

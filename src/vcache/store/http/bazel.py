@@ -5,7 +5,6 @@ Such a cache deletes and lists nothing. What is where is normative in docs/desig
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -15,6 +14,7 @@ from vcache.kit.batches import batched
 from vcache.store import actions
 from vcache.store.actions import Blob, Pieces
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.http.messages import Answer, Body, Request
 from vcache.store.http.site import ABSENT, Site
 
@@ -40,8 +40,7 @@ class BazelStore:
         actions.require()
         self._site = site
         self._is_closed = False
-        self._lock = threading.Lock()  # guards the count
-        self._corrupt = 0
+        self.damaged = Damaged()
         self.info = StoreInfo(
             name="http",
             url=url,
@@ -71,7 +70,7 @@ class BazelStore:
 
     def counters(self) -> StoreCounters:
         self._expect_open()
-        return StoreCounters(0, 0, corrupt=self._corrupt)
+        return StoreCounters(0, 0, corrupt=self.damaged.count)
 
     def close(self) -> None:
         self._is_closed = True
@@ -117,7 +116,7 @@ class BazelStore:
                 try:
                     pieces = actions.read(key, bytes(answer.body))
                 except DecodeError:
-                    self._count_corrupt()
+                    self.damaged.add()
             found.append(pieces)
         return found
 
@@ -139,7 +138,7 @@ class BazelStore:
             try:
                 actions.expect_key(key, bytes(head))
             except DecodeError:
-                self._count_corrupt()
+                self.damaged.add()
                 continue
             records[key] = Record(bytes(head), memoryview(body).toreadonly())
         return records
@@ -151,10 +150,6 @@ class BazelStore:
             if answer.status != 200 and answer.status not in ABSENT:
                 raise self._site.refusal(answer, "GET")
         return [answer if answer.status == 200 else None for answer in answers]
-
-    def _count_corrupt(self) -> None:
-        with self._lock:
-            self._corrupt += 1
 
     def _expect_open(self) -> None:
         if self._is_closed:

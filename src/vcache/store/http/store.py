@@ -7,7 +7,6 @@ verifies a content, tries again or gives up: that is the guard around it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +14,7 @@ from vcache.entry import FIXED, Encoding, Entry, Key, Record, key_in
 from vcache.errors import DecodeError, StoreClosed
 from vcache.kit.batches import batched, batched_by_size
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.http.listing import Listing
 from vcache.store.http.messages import Answer, Request, ServerBusy, TooLong
 from vcache.store.http.site import ABSENT, DONE, Site
@@ -69,8 +69,7 @@ class HttpStore:
         self.site: Final = site
         self._listing = Listing(site, self._keys_of_long)
         self._is_closed = False
-        self._lock = threading.Lock()  # guards the count
-        self._corrupt = 0
+        self.damaged = Damaged()
         self.info: StoreInfo = _Info.of(
             StoreInfo(
                 name="http", url=url, is_shared=True, is_trusted=False, is_persistent=True, keeps_time=True
@@ -103,7 +102,7 @@ class HttpStore:
 
     def counters(self) -> StoreCounters:
         self._expect_open()
-        return StoreCounters(0, 0, corrupt=self._corrupt)
+        return StoreCounters(0, 0, corrupt=self.damaged.count)
 
     def close(self) -> None:
         self._is_closed = True
@@ -147,13 +146,13 @@ class HttpStore:
                 try:
                     key = key_in(head_of(None, data))
                 except DecodeError:
-                    self._count_corrupt()
+                    self.damaged.add()
                     continue
                 record = self._record(key, data)
                 if record is not None and key in keys:
                     found[key] = record
         except DecodeError:  # truncated: what came whole was sound
-            self._count_corrupt()
+            self.damaged.add()
         return found
 
     def put_many(self, records: Mapping[Key, Record]) -> None:
@@ -218,7 +217,7 @@ class HttpStore:
             try:
                 entry = Entry.decode(head)
             except DecodeError:
-                self._count_corrupt()
+                self.damaged.add()
                 continue
             if entry.key == key:
                 yield entry
@@ -243,7 +242,7 @@ class HttpStore:
             try:
                 yield head_of(None, answer.body)
             except DecodeError:
-                self._count_corrupt()
+                self.damaged.add()
                 yield None
 
     # -- what came -------------------------------------------------------------------------
@@ -253,17 +252,13 @@ class HttpStore:
         try:
             record = unpack(key, data)
         except DecodeError:
-            self._count_corrupt()
+            self.damaged.add()
             return None
         fields = FIXED.unpack_from(record.head)
         if fields[3] == Encoding.IDENTITY and fields[9] != len(record.body):  # type: ignore[arg-type]
-            self._count_corrupt()
+            self.damaged.add()
             return None
         return record
-
-    def _count_corrupt(self) -> None:
-        with self._lock:
-            self._corrupt += 1
 
     def _expect_open(self) -> None:
         if self._is_closed:

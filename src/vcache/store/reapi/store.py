@@ -7,7 +7,6 @@ tries again or gives up: that is the guard around it.
 
 from __future__ import annotations
 
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -29,6 +28,7 @@ from vcache.store.actions import (
     sha256_hex,
 )
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.reapi import client as calls
 from vcache.store.reapi.client import MESSAGE_BYTES, Client
 from vcache.wire import reapi_pb2 as wire
@@ -84,8 +84,7 @@ class ReapiStore:
         self._digest = digest
         self._known: _Terms | None = None
         self._is_closed = False
-        self._lock = threading.Lock()  # guards the count
-        self._corrupt = 0
+        self.damaged = Damaged()
         self.info = StoreInfo(
             "reapi",
             url,
@@ -111,7 +110,7 @@ class ReapiStore:
         except KeyError:
             return None
         except DecodeError:
-            self._count_corrupt()
+            self.damaged.add()
             return None
         return Record(head, body)
 
@@ -206,7 +205,7 @@ class ReapiStore:
     def counters(self) -> StoreCounters:
         """What was damaged; the server does not say how much it holds."""
         self._require_open()
-        return StoreCounters(0, 0, corrupt=self._corrupt)
+        return StoreCounters(0, 0, corrupt=self.damaged.count)
 
     def close(self) -> None:
         """Close the connection. May be called again."""
@@ -272,7 +271,7 @@ class ReapiStore:
             try:
                 found = None if result is None else self._pieces(key, result)
             except DecodeError:
-                self._count_corrupt()
+                self.damaged.add()
                 continue
             if found is not None:
                 yield key, found
@@ -311,7 +310,7 @@ class ReapiStore:
         try:
             expect_key(key, head)
         except DecodeError:
-            self._count_corrupt()
+            self.damaged.add()
             return False
         return terms.hashed(head) == blob.hash
 
@@ -419,10 +418,6 @@ class ReapiStore:
 
     def _base(self) -> str:
         return f"{self._instance}/" if self._instance else ""
-
-    def _count_corrupt(self) -> None:
-        with self._lock:
-            self._corrupt += 1
 
 
 def _digest(blob: Blob) -> wire.Digest:

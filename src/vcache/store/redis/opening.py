@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import ConfigError, UsageError
 from vcache.kit.units import seconds
 from vcache.store.redis.address import address_of
-from vcache.store.redis.store import RedisStore
+from vcache.store.redis.store import RedisStore, info_of
 
 if TYPE_CHECKING:
-    from vcache.store.address import Options, StoreUrl
-    from vcache.store.base import Store
+    import ssl
 
-__all__ = ["open_url"]
+    from vcache.store.address import Options, StoreUrl
+    from vcache.store.base import Store, StoreInfo
+
+__all__ = ["open_url", "prepare"]
 
 _OWN: Final = ("db", "password_env", "prefix", "ttl", "ca")
 
@@ -28,6 +32,15 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     Raises:
         ConfigError: the address or an option makes no sense, or the extra is not installed.
     """
+    _, make = prepare(url, options)
+    return make()
+
+
+def prepare(url: StoreUrl, options: Options) -> tuple[StoreInfo, Callable[[], RedisStore]]:
+    """What the store at an address will say of itself, and what makes it: redis-py takes 100 ms to load.
+
+    Options and errors are those of `open_url`.
+    """
     address = address_of(url, options, os.environ)
     prefix = options.take("prefix", _prefix) or ""
     ttl_s = options.take("ttl", _ttl_s)
@@ -35,19 +48,32 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     options.finish()
     if ca is not None and not address.is_tls:
         raise ConfigError(f"store {address.shown!r}: option ca is for rediss: only")
+    if find_spec("redis") is None:
+        raise ConfigError(f"store {address.shown!r} needs the extra: python -m pip install 'vcache[redis]'")
     try:
-        from vcache.store.redis.wire import Client, tls_context  # 100 ms that only this tier needs
-    except ImportError:
-        raise ConfigError(
-            f"store {address.shown!r} needs the extra: python -m pip install 'vcache[redis]'"
-        ) from None
-    try:
-        context = tls_context(None if ca is None else os.path.expanduser(ca)) if address.is_tls else None
+        context = _tls_context(None if ca is None else os.path.expanduser(ca)) if address.is_tls else None
     except OSError as error:
         raise ConfigError(f"store {address.shown!r}: option ca={ca!r}: {error.strerror or error}") from None
     own = "&".join(f"{name}={url.options[name]}" for name in _OWN if name in url.options)
     shown = f"{address.shown}?{own}" if own else address.shown
-    return RedisStore(Client(address, context), prefix=prefix, ttl_s=ttl_s, url=shown)
+
+    def make() -> RedisStore:
+        from vcache.store.redis.wire import Client
+
+        return RedisStore(Client(address, context), prefix=prefix, ttl_s=ttl_s, url=shown)
+
+    return info_of(shown), make
+
+
+def _tls_context(ca: str | None) -> ssl.SSLContext:
+    """Verifies the server's name and certificate.
+
+    Args:
+        ca: a file of certificates to trust, instead of the system's.
+    """
+    import ssl  # 10 ms, for who speaks TLS
+
+    return ssl.create_default_context(cafile=ca)
 
 
 def _prefix(text: str) -> str:

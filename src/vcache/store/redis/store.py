@@ -5,7 +5,6 @@ The names of values are normative in docs/design/network.md. It must not know ho
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,12 +12,13 @@ from vcache.entry import Key, Record
 from vcache.errors import DecodeError, StoreClosed, StoreError
 from vcache.kit.batches import batched
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.objects import pack, unpack
 
 if TYPE_CHECKING:
     from vcache.store.redis.wire import Client
 
-__all__ = ["MAX_VALUE_BYTES", "RedisStore"]
+__all__ = ["MAX_VALUE_BYTES", "RedisStore", "info_of"]
 
 MAX_VALUE_BYTES: Final = 512 << 20
 """The most that Redis keeps in one value (its proto-max-bulk-len)."""
@@ -27,6 +27,11 @@ _BATCH_BYTES: Final = 16 << 20  # of one command or answer, where their sizes ar
 _SCANNED: Final = 1000
 _COUNTED: Final = 10_000
 _GLOB: Final = str.maketrans({char: "\\" + char for char in "*?[\\"})
+
+
+def info_of(url: str) -> StoreInfo:
+    """What a store at an address without secrets says of itself."""
+    return StoreInfo("redis", url, is_shared=True, is_trusted=False, is_persistent=True, keeps_time=True)
 
 
 class RedisStore:
@@ -43,12 +48,9 @@ class RedisStore:
         self._start = f"vcache:{prefix}:".encode()
         self._expiry: tuple[Any, ...] = () if ttl_s is None else ("PX", max(1, round(ttl_s * 1000)))
         self._is_closed = False
-        self._lock = threading.Lock()  # guards the next
-        self._corrupt = 0
+        self.damaged = Damaged()
         self._mean_bytes = 0.0  # of the records of the last batch: how many to ask for next
-        self.info = StoreInfo(
-            "redis", url, is_shared=True, is_trusted=False, is_persistent=True, keeps_time=True
-        )
+        self.info = info_of(url)
 
     def get(self, key: Key) -> Record | None:
         found = self._ask("MGET", self._start + key)  # unlike GET, it passes over other types
@@ -128,7 +130,7 @@ class RedisStore:
         if cursor != 0:
             share = self._ask("DBSIZE") / walked
             entries, size_bytes = round(entries * share), round(size_bytes * share)
-        return StoreCounters(entries, size_bytes, corrupt=self._corrupt)
+        return StoreCounters(entries, size_bytes, corrupt=self.damaged.count)
 
     def close(self) -> None:
         self._is_closed = True
@@ -188,8 +190,7 @@ class RedisStore:
         try:
             return unpack(key, value)
         except (DecodeError, TypeError):  # a number instead of bytes is no object either
-            with self._lock:
-                self._corrupt += 1
+            self.damaged.add()
             return None
 
     def _walk(self, prefix: bytes) -> Iterator[list[Key]]:

@@ -23,7 +23,7 @@ from vcache.store.redis.answers import Parser
 if TYPE_CHECKING:
     from vcache.store.redis.address import Address
 
-__all__ = ["Client", "tls_context"]
+__all__ = ["Client"]
 
 _WAIT_S: Final = 30.0
 """How long a call may take that nobody set a deadline for."""
@@ -132,15 +132,6 @@ class Client:
             if translated is error:
                 raise
             raise translated from error
-
-
-def tls_context(ca: str | None) -> ssl.SSLContext:
-    """Verifies the server's name and certificate.
-
-    Args:
-        ca: a file of certificates to trust, instead of the system's.
-    """
-    return ssl.create_default_context(cafile=ca)
 
 
 class _Packer:

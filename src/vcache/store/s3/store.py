@@ -18,6 +18,7 @@ from vcache.kit.clock import Clock, system_clock
 from vcache.kit.data import replace
 from vcache.store.address import Options, StoreUrl
 from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.checking import Damaged
 from vcache.store.objects import PREFIX_BYTES, head_of, key_of, name_of, name_prefix, pack, unpack
 from vcache.store.s3.account import Account
 from vcache.store.s3.address import Place, place_of
@@ -85,7 +86,7 @@ class S3Store:
         self.takes_conditions: bool | None = None
         self._place: Final = place
         self._wire_: Wire | None = Wire(place, Account(place), clock)
-        self._corrupt = 0
+        self.damaged = Damaged()
         self._has_bucket = False
 
     # -- reading ----------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ class S3Store:
     def counters(self) -> StoreCounters:
         """What happened here. A bucket is not counted: that takes a walk."""
         self._wire  # noqa: B018 - raises if closed
-        return StoreCounters(entries=0, size_bytes=0, corrupt=self._corrupt)
+        return StoreCounters(entries=0, size_bytes=0, corrupt=self.damaged.count)
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ class S3Store:
             data = downloaded(wire, name, piece)
             return None if data is None else unpack(key, data)
         except DecodeError:
-            self._corrupt += 1
+            self.damaged.add()
             return None
 
     def _there(self, wire: Wire, names: Sequence[str]) -> list[str]:
@@ -222,7 +223,7 @@ class S3Store:
                 head = b"" if piece is None else _head(wire, name, piece)
                 key = Entry.decode(head).key if head else None
             except DecodeError:
-                self._corrupt += 1
+                self.damaged.add()
                 continue
             if key is not None and name_of(key) == name:
                 yield key

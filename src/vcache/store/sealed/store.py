@@ -14,6 +14,7 @@ from vcache.entry import Key, Record
 from vcache.errors import ConfigError, StoreError, StoreReadOnly
 from vcache.kit.batches import batched
 from vcache.store.base import Batches, Presence, Store, StoreCounters, StoreInfo, satisfies
+from vcache.store.checking import damaged_of
 from vcache.store.sealed.sealer import HIDDEN, Refused, Sealer
 
 __all__ = ["SealedStore"]
@@ -34,6 +35,7 @@ class SealedStore:
     def __init__(self, inner: Store, sealer: Sealer) -> None:
         self._inner = inner
         self._sealer = sealer
+        self.damaged = damaged_of(inner)
         self._lock = threading.Lock()  # guards the three below
         self._refused = 0
         self._useless: set[Key] = set()  # there, but refused: to be replaced

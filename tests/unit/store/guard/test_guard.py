@@ -25,6 +25,7 @@ from vcache.errors import (
 )
 from vcache.hash import digest
 from vcache.kit.deadlines import left_s
+from vcache.store.checking import Damaged
 from vcache.store.disk import DiskStore
 from vcache.store.guard import GuardedStore, remotes, report_lines
 from vcache.store.memory import MemoryStore
@@ -743,24 +744,19 @@ def test_what_is_not_trusted_is_reported(tmp_path: Path) -> None:
 
 
 def test_damage_that_the_store_finds_itself_counts(remote: Remote, tmp_path: Path) -> None:
-    """Its caller sees a miss only, so the guard looks at its count, also through a store in between."""
+    """Its caller sees a miss only, so the guard looks at its count."""
 
-    class Damaged(Remote):
-        _corrupt = 3
-
-        def get(self, key: Key) -> Record | None:
-            self._corrupt += 1
-            return super().get(key)
-
-    class Between(Remote):
+    class Damaging(Remote):
         def __init__(self) -> None:
             super().__init__()
-            self._inner = Damaged()
+            self.damaged = Damaged()
+            self.damaged.add()  # before: nobody's fault here
 
         def get(self, key: Key) -> Record | None:
-            return self._inner.get(key)
+            self.damaged.add()
+            return super().get(key)
 
-    with guard_of(Between(), tmp_path) as store:
+    with guard_of(Damaging(), tmp_path) as store:
         for number in range(20):
             assert store.get(make_key(str(number))) is None
         assert store.counters().corrupt == 5
