@@ -27,6 +27,10 @@ _MOST_BYTES: Final = 256 << 20
 """Longer values come by the tiers' own dialect, which takes records as their clients packed them."""
 
 
+# The type is what whoever put the value said: a page must not run with a reader's rights here.
+_INERT: Final = (("x-content-type-options", "nosniff"), ("content-security-policy", "sandbox"))
+
+
 class Values:
     """Answers requests for single values.
 
@@ -61,7 +65,7 @@ class Values:
             exchange.outcome = "miss"
             raise Refused(Refusal.ABSENT, f"there is no value {exchange.path.removeprefix(PATH)!r:.200}")
         entry: Entry = found.record.entry()
-        headers: list[Header] = [("content-type", type_of(entry)), ("x-vcache-codec", entry.codec)]
+        headers: list[Header] = [("content-type", type_of(entry)), ("x-vcache-codec", entry.codec), *_INERT]
         await send_part(exchange, found, f'"{found.digest.hex()}"', headers)
 
     async def _keep(self, exchange: Exchange, key: Key) -> None:
