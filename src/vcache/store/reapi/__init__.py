@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from vcache.store.reapi.opening import open_url
+from vcache.store.reapi.opening import open_url, prepare
 
-__all__ = ["open_url"]
+__all__ = ["open_url", "prepare"]

@@ -27,10 +27,11 @@ from vcache.store.actions import (
     result_of,
     sha256_hex,
 )
-from vcache.store.base import StoreCounters, StoreInfo
+from vcache.store.base import StoreCounters
 from vcache.store.checking import Damaged
 from vcache.store.reapi import client as calls
 from vcache.store.reapi.client import MESSAGE_BYTES, Client
+from vcache.store.reapi.telling import info_of
 from vcache.wire import reapi_pb2 as wire
 
 if TYPE_CHECKING:
@@ -85,15 +86,7 @@ class ReapiStore:
         self._known: _Terms | None = None
         self._is_closed = False
         self.damaged = Damaged()
-        self.info = StoreInfo(
-            "reapi",
-            url,
-            is_shared=True,
-            is_trusted=False,
-            is_persistent=True,
-            is_listed=False,
-            keeps_time=True,
-        )
+        self.info = info_of(url)
 
     # -- one record ------------------------------------------------------------------------
 

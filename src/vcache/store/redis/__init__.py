@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vcache.store.redis.opening import open_url
+from vcache.store.redis.opening import open_url, prepare
 from vcache.store.redis.store import RedisStore
 
-__all__ = ["RedisStore", "open_url"]
+__all__ = ["RedisStore", "open_url", "prepare"]
