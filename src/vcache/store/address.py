@@ -17,7 +17,7 @@ from vcache.kit.names import nearest
 from vcache.kit.redact import without_secrets
 from vcache.kit.units import yes_or_no
 
-__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url"]
+__all__ = ["SCHEME", "Options", "StoreUrl", "flag", "hint", "parse_url", "variable"]
 
 _T = TypeVar("_T")
 
@@ -127,6 +127,25 @@ def flag(text: str) -> bool:
     if is_set is None:
         raise UsageError(f"{text!r} is neither yes nor no: write 1 or 0")
     return is_set
+
+
+def variable(where: str, option: str, name: str, environment: Mapping[str, str]) -> str:
+    """What a variable holds that an option names.
+
+    Args:
+        where: whose option it is, for the message, without secrets: neither is the name in it, for it may
+            be the secret itself that somebody wrote there.
+
+    Raises:
+        ConfigError: it is not set, or empty.
+    """
+    found = environment.get(name)
+    if not found:
+        raise ConfigError(
+            f"{where}: option {option} names a variable that is not set: "
+            "give the name of a variable, not the secret itself"
+        )
+    return found
 
 
 def hint(word: str, choices: Iterable[str]) -> str:

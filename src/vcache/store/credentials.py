@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from vcache.errors import ConfigError
 from vcache.kit.data import NamedTuple
-from vcache.store.address import Options, StoreUrl
+from vcache.store.address import Options, StoreUrl, variable
 
 __all__ = ["Credentials", "credentials_of", "server_of"]
 
@@ -64,7 +64,7 @@ def credentials_of(url: StoreUrl, options: Options, environment: Mapping[str, st
             raise ConfigError(
                 f"a store of {server_of(url)!r}: user=NAME and password_env=VARIABLE go together"
             )
-        password = _variable(url, "password_env", password_name, environment)
+        password = variable(f"a store of {server_of(url)!r}", "password_env", password_name, environment)
         return Credentials(
             _basic(user, password), f"the user {user!r} with the password in {password_name} is refused"
         )
@@ -83,7 +83,7 @@ def _split(url: StoreUrl) -> tuple[str, str, str]:
 
 def _bearer(url: StoreUrl, name: str | None, environment: Mapping[str, str]) -> Credentials:
     if name is not None:
-        token = _variable(url, "token", name, environment)
+        token = variable(f"a store of {server_of(url)!r}", "token", name, environment)
     else:
         name, token = _TOKEN, environment.get(_TOKEN, "")
         if not token:
@@ -97,13 +97,3 @@ def _bearer(url: StoreUrl, name: str | None, environment: Mapping[str, str]) -> 
 
 def _basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-def _variable(url: StoreUrl, option: str, name: str, environment: Mapping[str, str]) -> str:
-    found = environment.get(name)
-    if not found:
-        raise ConfigError(
-            f"a store of {server_of(url)!r}: option {option} names a variable that is not set: "
-            "give the name of a variable, not the secret itself"
-        )
-    return found

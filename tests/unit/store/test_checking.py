@@ -15,9 +15,12 @@ from vcache.store.sealed.keys import secret_text, write_secret
 def test_no_count_is_lost() -> None:
     """Threads that count at once are all counted."""
     damaged = Damaged()
-    threads = [
-        threading.Thread(target=lambda: [damaged.add() for _ in range(2000)] and None) for _ in range(4)
-    ]
+
+    def work() -> None:
+        for _ in range(2000):
+            damaged.add()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from vcache.errors import ConfigError
 from vcache.kit.data import NamedTuple
-from vcache.store.address import Options, StoreUrl, flag
+from vcache.store.address import Options, StoreUrl, flag, variable
 from vcache.store.fs.ssh import believed
 
 __all__ = ["Mount", "mount_of"]
@@ -101,14 +101,13 @@ def _argument(url: StoreUrl, name: str, text: str) -> dict[str, Any]:
     return {name: _WORDS.get(text.lower(), text)}
 
 
-def _of_environment(url: StoreUrl, name: str, variable: str) -> Any:
+def _of_environment(url: StoreUrl, name: str, variable_name: str) -> Any:
     """The value of a variable: as it is, or what its JSON says if it is an object or a list."""
-    text = os.environ.get(variable)
-    if text is None:
-        raise ConfigError(f"store {url.text!r}: option {name}: the variable {variable} is not set")
+    where = f"store {url.text.partition('?')[0]!r}"
+    text = variable(where, name, variable_name, os.environ)
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
         return json.loads(text)
     except ValueError as error:
-        raise ConfigError(f"store {url.text!r}: option {name}: {variable} is not JSON: {error}") from None
+        raise ConfigError(f"{where}: option {name}: {variable_name} is not JSON: {error}") from None

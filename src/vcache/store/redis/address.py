@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.errors import ConfigError
 from vcache.kit.data import NamedTuple
+from vcache.store.address import variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,13 +63,9 @@ def address_of(url: StoreUrl, options: Options, environment: Mapping[str, str]) 
     option = options.take("db", str)
     if option is not None:
         db = _db(option, shown)
-    variable = options.take("password_env", str)
-    if variable is not None:
-        if variable not in environment:
-            raise ConfigError(
-                f"store {shown!r}: password_env={variable}: there is no such variable: export it"
-            )
-        password, colon = environment[variable], ":"
+    name = options.take("password_env", str)
+    if name is not None:
+        password, colon = variable(f"store {shown!r}", "password_env", name, environment), ":"
     who = f"{user}@" if user else ""
     return Address(
         host, port, path, db or 0, user or None, password if colon else None, url.scheme == "rediss",

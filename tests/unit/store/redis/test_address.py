@@ -38,8 +38,9 @@ def test_an_address_is_taken_apart(text: str, expected: tuple[object, ...]) -> N
 def test_a_password_comes_from_the_environment() -> None:
     """`password_env` names a variable; the address need not hold the secret."""
     assert read("redis://me@h?password_env=PW", PW="secret").password == "secret"
-    with pytest.raises(ConfigError, match="password_env=PW: there is no such variable"):
-        read("redis://h?password_env=PW")
+    with pytest.raises(ConfigError, match="password_env names a variable that is not set") as caught:
+        read("redis://h?password_env=hush")
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
