@@ -18,7 +18,7 @@ from vcache.wire import reapi_pb2 as wire
 from vcache.wire.text import from_bytes
 
 __all__ = [
-    "CONTENTS", "EMPTY", "HASH", "NOTHING", "RESULTS", "content", "cost_ns", "is_whole", "references", "require_results",
+    "CONTENTS", "EMPTY", "HASH", "MOST_TREE_BYTES", "NOTHING", "RESULTS", "content", "cost_ns", "is_whole", "references", "require_results",
     "result_name",
 ]  # fmt: skip
 
@@ -30,6 +30,8 @@ HASH: Final = re.compile(r"[0-9a-f]{64}")
 EMPTY: Final = (sha256(b"").hex(), digest(b"").hex())
 """The names of no bytes: a content that is always there."""
 NOTHING: Final = Found(Record(Entry(b"\0s", digest(b""), 0).encode(), b""))
+MOST_TREE_BYTES: Final = 64 << 20
+"""The longest tree or directory that is looked into."""
 _MOST_NS: Final = 1 << 62
 
 
@@ -115,9 +117,13 @@ class _Walk:
         self._seen.add(named.hash)
         return found
 
+    def _parsable(self, named: wire.Digest) -> Found | None:
+        """The same of what may be a tree: to parse one takes many times its bytes."""
+        return self._get(named) if named.size_bytes <= MOST_TREE_BYTES else None
+
     def _has_tree(self, output: wire.OutputDirectory) -> bool:
         if output.HasField("tree_digest"):
-            found = self._get(output.tree_digest)
+            found = self._parsable(output.tree_digest)
             try:
                 tree = None if found is None else from_bytes(wire.Tree, bytes(found.body))
             except ValueError:
@@ -140,7 +146,7 @@ class _Walk:
             if named.hash in walked:
                 continue
             walked.add(named.hash)
-            found = self._get(named)
+            found = self._parsable(named)
             try:
                 directory = None if found is None else from_bytes(wire.Directory, bytes(found.body))
             except ValueError:

@@ -21,6 +21,7 @@ from vcache.serialize.foreign import ZstdSteps, zstd_pieces
 from vcache.server import results
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange, Header
+from vcache.server.names import whole_number
 from vcache.server.phrases import READS, plain
 from vcache.server.refused import Refusal, Refused
 from vcache.server.results import CONTENTS, RESULTS
@@ -190,10 +191,11 @@ def _decoder(exchange: Exchange) -> Callable[[bytes], bytes] | None:
         return None
     if packing != "zstd":
         raise Refused(Refusal.MALFORMED, f"Content-Encoding: {packing!r:.40} is not taken, only zstd")
-    size = exchange.header("x-digest-sizebytes") or str(exchange.desk.limit_bytes)
-    if not size.isascii() or not size.isdigit():
-        raise Refused(Refusal.MALFORMED, f"X-Digest-SizeBytes: {size!r:.40} is not a number")
-    return _Unpacking(min(int(size), exchange.desk.limit_bytes)).decode
+    text = exchange.header("x-digest-sizebytes") or str(exchange.desk.limit_bytes)
+    size = whole_number(text)
+    if size is None:
+        raise Refused(Refusal.MALFORMED, f"X-Digest-SizeBytes: {text!r:.40} is not a number")
+    return _Unpacking(min(size, exchange.desk.limit_bytes)).decode
 
 
 class _Unpacking:

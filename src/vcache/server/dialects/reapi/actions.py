@@ -81,6 +81,8 @@ def _name(instance: str, action: wire.Digest) -> str:
 
 def _parsed(found: Found) -> wire.ActionResult | None:
     """The result that a value is; None of what ccache keeps here."""
+    if found.size_bytes > BATCH_BYTES:
+        return None
     is_json = found.meta.get("type") == "application/json"
     try:
         return (from_json if is_json else from_bytes)(wire.ActionResult, bytes(found.body))

@@ -25,6 +25,8 @@ _CODES: Final = {
     Refusal.FULL: _FULL,
 }
 _ZSTD_BYTES: Final = 1 << 10  # of less it saves nothing
+# A message is short; what is packed in it could stand for thousands of times as much.
+_MOST_UNPACKED_BYTES: Final = 64 << 20
 _DIRECTORIES: Final = 500  # in one message of a tree
 _MOST_DIRECTORIES: Final = 1_000_000
 
@@ -61,7 +63,9 @@ def _kept(each: wire.BatchUpdateBlobsRequest.Request, call: Call) -> wire.Status
         _require(each.digest)
         content = each.data
         if each.compressor == wire.ZSTD:
-            content = unpacked(each.data, min(each.digest.size_bytes, call.desk.limit_bytes))
+            content = unpacked(
+                each.data, min(each.digest.size_bytes, _MOST_UNPACKED_BYTES, call.desk.limit_bytes)
+            )
         elif each.compressor != wire.IDENTITY:
             raise Refused(Refusal.MALFORMED, "contents are packed as zstd only")
         if len(content) != each.digest.size_bytes or not is_named(each.digest.hash, content):
@@ -128,6 +132,8 @@ def get_tree(request: wire.GetTreeRequest, call: Call) -> Iterator[wire.GetTreeR
     is_root = True
     while todo:
         found = results.content(call.desk.vault, call.caller.namespace, todo.pop())
+        if found is not None and found.size_bytes > results.MOST_TREE_BYTES:
+            found = None
         try:
             directory = None if found is None else from_bytes(wire.Directory, bytes(found.body))
         except ValueError as error:
