@@ -194,7 +194,7 @@ class Table:
         # Counted, not read from the header: a damaged count would make a table without room.
         live = 0 if source is None else source.count_live()
         rows = 1 << (max(live * _ROOM, LEAST_ROWS) - 1).bit_length()
-        words = array("Q", (0,)) * (HEADER_WORDS + ROW_WORDS * rows)
+        words = array("Q", bytes(8 * (HEADER_WORDS + ROW_WORDS * rows)))
         if source is not None:
             words[:HEADER_WORDS] = array("Q", source.words[:HEADER_WORDS].tobytes())
             words[Word.FILLED] = words[Word.LIVE] = _place_rows(words, rows, source)
