@@ -103,7 +103,7 @@ def test_the_local_tree_is_not_asked_for_the_remote(tmp_path: Path) -> None:
     """Who counts, lists or cleans the cache waits for no server that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         machine = Machine(tmp_path / "one", f"http://127.0.0.1:{silent.getsockname()[1]}?deadline=60s")
-        for words in (["ls"], ["stats"], ["gc"], ["verify"], ["doctor"]):
+        for words in (["ls"], ["stats"], ["gc"], ["verify"]):
             assert machine.vcache(*words).returncode == 0
             silent.settimeout(0)
             with pytest.raises(BlockingIOError):

@@ -79,7 +79,7 @@ def test_a_push_that_was_killed_goes_on(tmp_path: Path, server: VcacheServer) ->
     """What came before stays, and is not moved again."""
     one, two = Here(tmp_path, "one"), Here(tmp_path, "two")
     one.fill(6000)
-    with delaying(server.port, 0.05) as port:
+    with delaying(server.port, 0.05) as (port, _):
         process = one.start("push", f"http://127.0.0.1:{port}")
         there = DiskStore(server.directory, read_only=True)
         wait_until(lambda: there.counters().entries > 0 or process.poll() is not None, "the first entries")

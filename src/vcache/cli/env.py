@@ -247,7 +247,10 @@ def pointer(tool: str, where: Where) -> Pointer:
 @click.option(
     "--token-env", metavar="NAME", default="", help="The variable that holds a token of the server."
 )
-@click.option("--format", "form", type=click.Choice(["sh", "json"]), default="sh", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["sh", "json"]), default="sh", show_default=True,
+    help="Lines for a shell, or one JSON object.",
+)  # fmt: skip
 def env(tool: str, *, url: str, grpc: str, token_env: str, form: str) -> int:
     """Print the settings that point TOOL at a server.
 
