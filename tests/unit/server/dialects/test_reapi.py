@@ -648,7 +648,15 @@ def test_no_room_is_said(server: Server) -> None:
     assert refused(lambda: server.write(pieces(upload(LARGE), LARGE))) is CODE.RESOURCE_EXHAUSTED
     assert refused(lambda: server.update(wire.ActionResult())) is CODE.RESOURCE_EXHAUSTED
     assert server.fetch(named(b"x"))[0].data == b"x"
-    assert server.counts.refused == {507: 2}
+    assert server.counts.refused == {507: 3}
+
+
+def test_what_a_batch_refuses_is_counted(server: Server) -> None:
+    """Each content by its status; a batch of which nothing was kept is no put."""
+    assert server.send((named(b"x"), b"y")) == [3]
+    assert (server.counts.puts, server.counts.refused) == (0, {400: 1})
+    assert server.send((named(b"x"), b"x"), (named(b"z"), b"y")) == [0, 3]
+    assert (server.counts.puts, server.counts.refused) == (1, {400: 2})
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -60,15 +60,17 @@ class Call:
     Attributes:
         caller: who asks.
         outcome, in_bytes, out_bytes, saved_ns: what came of it, to be counted.
+        refused: of what was done in part, why the rest was not.
     """
 
-    __slots__ = ("_context", "caller", "desk", "in_bytes", "out_bytes", "outcome", "saved_ns")
+    __slots__ = ("_context", "caller", "desk", "in_bytes", "out_bytes", "outcome", "refused", "saved_ns")
 
     def __init__(self, desk: Desk, caller: Caller, context: grpc.ServicerContext) -> None:
         self.desk, self.caller = desk, caller
         self._context = context
         self.outcome = ""
         self.in_bytes = self.out_bytes = self.saved_ns = 0
+        self.refused: list[Refusal] = []
 
     def hit(self, found: Found) -> None:
         """Count a hit."""
@@ -194,6 +196,8 @@ class Reception:
         if call is None:
             self.counts.took(took_ns)
             return
+        for kind in call.refused:
+            self.counts.refuse(kind.value)
         self.counts.count(
             call.outcome,
             in_bytes=call.in_bytes,

@@ -48,13 +48,15 @@ def find_missing(request: wire.FindMissingBlobsRequest, call: Call) -> wire.Find
 def batch_update(request: wire.BatchUpdateBlobsRequest, call: Call) -> wire.BatchUpdateBlobsResponse:
     """Keep contents; each has a status of its own."""
     call.require_write()
-    call.outcome = "put"
-    return wire.BatchUpdateBlobsResponse(
+    answer = wire.BatchUpdateBlobsResponse(
         responses=[
             wire.BatchUpdateBlobsResponse.Response(digest=each.digest, status=_kept(each, call))
             for each in request.requests
         ]
     )
+    if len(call.refused) < len(request.requests):
+        call.outcome = "put"
+    return answer
 
 
 def _kept(each: wire.BatchUpdateBlobsRequest.Request, call: Call) -> wire.Status:
@@ -72,6 +74,7 @@ def _kept(each: wire.BatchUpdateBlobsRequest.Request, call: Call) -> wire.Status
             raise Refused(Refusal.MALFORMED, f"the content is not {each.digest.hash}")
         _keep(each.digest.hash, content, call)
     except Refused as refused:
+        call.refused.append(refused.kind)
         return wire.Status(code=_CODES.get(refused.kind, _INTERNAL), message=str(refused))
     return wire.Status()
 
