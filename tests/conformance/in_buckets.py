@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
+from tests.conformance.at_address import AtAddress
 from tests.servers import S3Server
-from vcache.store.address import Options, parse_url
-from vcache.store.base import Store
-from vcache.store.s3 import S3Store, open_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 
-__all__ = ["InBucket", "bucket_of", "open_store_at"]
+__all__ = ["InBucket", "bucket_of"]
 
 
 def bucket_of(server: S3Server, name: str = "bucket") -> Any:
@@ -34,13 +30,7 @@ def bucket_of(server: S3Server, name: str = "bucket") -> Any:
     return client
 
 
-def open_store_at(text: str) -> S3Store:
-    """The store at an address, without a guard around it."""
-    url = parse_url(text)
-    return open_url(url, Options(url))
-
-
-class InBucket(StoreTests, BatchesTests, PresenceTests, PersistentTests):
+class InBucket(AtAddress, StoreTests, BatchesTests, PresenceTests, PersistentTests):
     """What is the same for every server. The class provides a fixture `server`, of which the bucket is empty."""
 
     @pytest.fixture
@@ -51,20 +41,3 @@ class InBucket(StoreTests, BatchesTests, PresenceTests, PersistentTests):
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", server.secret)
         monkeypatch.setenv("AWS_REGION", "us-east-1")
         return f"s3://bucket/{abs(hash(request.node.nodeid)):x}/é+ x?endpoint={server.endpoint}"
-
-    @pytest.fixture
-    def store(self, address: str) -> Iterator[Store]:
-        store = open_store_at(address)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
-        with ExitStack() as stack:
-
-            def build() -> Store:
-                store = open_store_at(address)
-                stack.callback(store.close)
-                return store
-
-            yield build

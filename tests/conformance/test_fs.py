@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import ClassVar
@@ -11,38 +10,17 @@ from uuid import uuid4
 
 import pytest
 
+from tests.conformance.at_address import AtAddress
 from tests.servers import SftpServer, sftp_server
-from vcache.store.address import Options, parse_url
-from vcache.store.base import Store
-from vcache.store.fs import open_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 
 
-class OnFiles(StoreTests, BatchesTests, PresenceTests):
+class OnFiles(AtAddress, StoreTests, BatchesTests, PresenceTests):
     """What is the same for every file system. The class provides a fixture `address`."""
-
-    @pytest.fixture
-    def store(self, address: str) -> Iterator[Store]:
-        url = parse_url(address)
-        store = open_url(url, Options(url))
-        yield store
-        store.close()
 
 
 class Lasting(OnFiles, PersistentTests):
     """A file system that outlives the process."""
-
-    @pytest.fixture
-    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
-        with ExitStack() as stack:
-
-            def build() -> Store:
-                url = parse_url(address)
-                store = open_url(url, Options(url))
-                stack.callback(store.close)
-                return store
-
-            yield build
 
 
 class TestMemory(OnFiles):

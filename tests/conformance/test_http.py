@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 
 import pytest
 
+from tests.conformance.at_address import AtAddress, opened
 from tests.servers import nginx, vcache_serve
 from vcache.errors import StoreError
-from vcache.store.address import Options, parse_url
 from vcache.store.base import Listing, Store
-from vcache.store.http import open_url
 from vcache.store.http.store import HttpStore
 from vcache.testing import BatchesTests, ListingTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import named
@@ -20,34 +18,12 @@ from vcache.testing.records import named
 _numbers = itertools.count()
 
 
-def opened(address: str) -> Store:
-    url = parse_url(address)
-    return open_url(url, Options(url))
-
-
-class OnHttp(StoreTests, BatchesTests, PresenceTests, ListingTests, PersistentTests):
+class OnHttp(AtAddress, StoreTests, BatchesTests, PresenceTests, ListingTests, PersistentTests):
     """What is the same for every server. A class provides `server`: its address."""
 
     @pytest.fixture
     def address(self, server: str) -> str:
         return f"{server}/base/{next(_numbers)}"
-
-    @pytest.fixture
-    def store(self, address: str) -> Iterator[Store]:
-        store = opened(address)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
-        with ExitStack() as stack:
-
-            def build() -> Store:
-                store = opened(address)
-                stack.callback(store.close)
-                return store
-
-            yield build
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 
 import pytest
 
+from tests.conformance.at_address import AtAddress
 from tests.desks import on_thread
 from tests.servers import buildbox_casd
 from vcache.entry import make_key
@@ -17,22 +17,15 @@ from vcache.server.callers import OPEN
 from vcache.server.dialects.reapi import start
 from vcache.server.exchange import Desk
 from vcache.server.vault import Vault
-from vcache.store.address import Options, parse_url
 from vcache.store.base import Store
 from vcache.store.disk import DiskStore
-from vcache.store.reapi import open_url
 from vcache.testing import BatchesTests, PersistentTests, PresenceTests, StoreTests
 from vcache.testing.records import body_of, make_record
 
 _numbers = itertools.count(1)
 
 
-def opened(address: str) -> Store:
-    url = parse_url(address)
-    return open_url(url, Options(url))
-
-
-class OnReapi(StoreTests, BatchesTests, PresenceTests, PersistentTests):
+class OnReapi(AtAddress, StoreTests, BatchesTests, PresenceTests, PersistentTests):
     """What is the same for every server. A class provides `server`: its address."""
 
     @pytest.fixture
@@ -43,23 +36,6 @@ class OnReapi(StoreTests, BatchesTests, PresenceTests, PersistentTests):
         number = next(_numbers)
         monkeypatch.setattr(actions, "PREFIX", b"test %d\0" % number)
         return server
-
-    @pytest.fixture
-    def store(self, address: str) -> Iterator[Store]:
-        store = opened(address)
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def reopen(self, address: str) -> Iterator[Callable[[], Store]]:
-        with ExitStack() as stack:
-
-            def build() -> Store:
-                store = opened(address)
-                stack.callback(store.close)
-                return store
-
-            yield build
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from tests.ceph import ceph_gateway
-from tests.conformance.in_buckets import bucket_of, open_store_at
+from tests.conformance import at_address
+from tests.conformance.in_buckets import bucket_of
 from tests.servers import S3Server, wait_until
 from vcache import Cache
 from vcache.entry import make_key
@@ -54,9 +55,15 @@ def address(server: S3Server, request: pytest.FixtureRequest) -> str:
     return f"s3://bucket/{request.node.name}?endpoint={server.endpoint}&region=us-east-1"
 
 
+def opened(address: str) -> S3Store:
+    store = at_address.opened(address)
+    assert isinstance(store, S3Store)
+    return store
+
+
 @pytest.fixture
 def store(address: str) -> Iterator[S3Store]:
-    store = open_store_at(address)
+    store = opened(address)
     yield store
     store.close()
 
@@ -124,7 +131,7 @@ def test_a_damaged_object_is_replaced(store, client, request):
 def test_a_wrong_secret_is_said(store, monkeypatch, address):
     """With what to set; the secret is not in the message."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-hush")
-    wrong = open_store_at(address)
+    wrong = opened(address)
     for work in (lambda: wrong.get(KEY), lambda: wrong.put(KEY, RECORD), lambda: list(wrong.scan())):
         with pytest.raises(StoreError, match="AWS_SECRET_ACCESS_KEY") as caught:
             work()
@@ -136,12 +143,12 @@ def test_an_unknown_key_is_said(monkeypatch, address):
     """As is an access key that the server does not know."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "NOBODY")
     with pytest.raises(StoreError, match="AWS_ACCESS_KEY_ID"):
-        open_store_at(address).get(KEY)
+        opened(address).get(KEY)
 
 
 def test_an_absent_bucket_is_said(address):
     """By each operation, also by those whose answers have no words."""
-    store = open_store_at(address.replace("//bucket", "//no-such-bucket"))
+    store = opened(address.replace("//bucket", "//no-such-bucket"))
     for work in (
         lambda: store.get(KEY),
         lambda: store.put(KEY, RECORD),
@@ -166,7 +173,7 @@ def test_a_wrong_clock_is_mended(address, skew_s):
 def test_a_session_that_ended_is_taken_up_again(store, monkeypatch, server):
     """Credentials that were replaced meanwhile are used for the same request."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "GONE")
-    late = open_store_at(store.info.url)
+    late = opened(store.info.url)
     with pytest.raises(StoreError):
         late.get(KEY)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", server.access)
