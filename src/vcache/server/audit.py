@@ -65,6 +65,7 @@ class AuditLog:
         self._fd = self._opened()
         self.seq, self.head = self._last()
         self._size_bytes = os.fstat(self._fd).st_size
+        self._lost = 0  # changes that could not be noted
         self._first_seq = self.seq
 
     def append(self, action: str, fields: Mapping[str, str | int]) -> None:
@@ -78,22 +79,32 @@ class AuditLog:
             OSError: it cannot be written.
         """
         with self._lock:
-            row: dict[str, str | int] = {
-                "seq": self.seq + 1,
-                "at_ns": self._clock(),
-                "action": action,
-                "prev": self.head,
-                **{
-                    name: value[:_MOST_NAME] if isinstance(value, str) else value
-                    for name, value in fields.items()
-                },
-            }
-            seal = _seal(row)
-            line = _canonical(row | {"hash": seal}) + b"\n"
-            self._write(line)
-            self.seq, self.head = self.seq + 1, seal
+            try:
+                if self._lost:
+                    words = f"{self._lost} changes"
+                    self._append("lost", {"token": "", "namespace": "", "dialect": "", "name": words})
+                    self._lost = 0
+                self._append(action, fields)
+            except OSError:
+                self._lost += 1  # the next line that can be written says so: a gap must not look like silence
+                raise
             if self._size_bytes >= self._rotate_bytes:
                 self._rotate()
+
+    def _append(self, action: str, fields: Mapping[str, str | int]) -> None:
+        row: dict[str, str | int] = {
+            "seq": self.seq + 1,
+            "at_ns": self._clock(),
+            "action": action,
+            "prev": self.head,
+            **{
+                name: value[:_MOST_NAME] if isinstance(value, str) else value
+                for name, value in fields.items()
+            },
+        }
+        seal = _seal(row)
+        self._write(_canonical(row | {"hash": seal}) + b"\n")
+        self.seq, self.head = self.seq + 1, seal
 
     def close(self) -> None:
         """Make what was noted survive a power loss, and let go of the file. May be called again."""

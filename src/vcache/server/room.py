@@ -127,8 +127,8 @@ class Room:
             fields |= {"digest": kept.digest.hex(), "size_bytes": kept.size_bytes}
         try:
             self.audit.append(action, fields)
-        except OSError:
-            _log.exception("the audit log cannot be written")
+        except OSError as error:  # its next line says how many are lost
+            _log.error("the audit log cannot be written: %s", error)
 
 
 def builders_only(settings: ServeSettings) -> frozenset[str]:
