@@ -78,7 +78,9 @@ def head(setup: Setup) -> int:
 
 
 def _path(setup: Setup) -> Path:
-    return Path(setup.settings().dir) / "server" / "audit.jsonl"
+    from vcache.server.office import audit_in
+
+    return audit_in(Path(setup.settings().dir))
 
 
 def _read(line: bytes) -> object:

@@ -90,9 +90,10 @@ def revoke(setup: Setup, token_id: str) -> int:
 
 
 def _tokens(setup: Setup) -> TokenFile:
+    from vcache.server.office import tokens_in
     from vcache.server.tokens import TokenFile
 
-    return TokenFile(Path(setup.settings().dir) / "server" / "tokens.json")
+    return TokenFile(tokens_in(Path(setup.settings().dir)))
 
 
 def _state(row: Token, now_ns: int) -> str:

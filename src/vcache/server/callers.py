@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from vcache.kit.data import dataclass
+from vcache.server.refused import Refusal, Refused
 
 __all__ = ["NAMESPACE", "NOBODY", "OPEN", "Caller", "Role"]
 
@@ -48,6 +49,15 @@ class Caller:
     def may_write(self) -> bool:
         """Whether it may put and delete."""
         return self.role >= Role.WRITER
+
+    def require_write(self) -> None:
+        """Nothing, if it may put and delete.
+
+        Raises:
+            Refused: it may only read, or not even that.
+        """
+        if not self.may_write:
+            raise Refused(Refusal.FORBIDDEN, "this token may only read")
 
 
 OPEN: Final = Caller("", Role.ADMIN, "")

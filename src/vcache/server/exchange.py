@@ -205,15 +205,6 @@ class Exchange:
         self.outcome = "put"
         return kept
 
-    def require_write(self) -> None:
-        """Refuse a caller that may only read.
-
-        Raises:
-            Refused: it may only read.
-        """
-        if not self.caller.may_write:
-            raise Refused(Refusal.FORBIDDEN, "this token may only read")
-
     # -- the store -------------------------------------------------------------------------
 
     def get(self, realm: str, name: str | bytes) -> Found | None:
@@ -236,7 +227,7 @@ class Exchange:
         Raises:
             Refused: no right, or the store fails.
         """
-        self.require_write()
+        self.caller.require_write()
 
         def forget() -> bool:
             is_gone = self.desk.vault.delete(self.caller.namespace, realm, name)
@@ -330,7 +321,7 @@ class Exchange:
         Raises:
             Refused: no right, no room, or too long.
         """
-        self.require_write()
+        self.caller.require_write()
         length = self.length_bytes
         limit = self.desk.limit_bytes if limit_bytes is None else min(limit_bytes, self.desk.limit_bytes)
         if length is not None and length > limit:

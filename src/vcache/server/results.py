@@ -51,8 +51,7 @@ def require_results(caller: Caller) -> None:
     Raises:
         Refused: it may only read, or fill the store of contents.
     """
-    if not caller.may_write:
-        raise Refused(Refusal.FORBIDDEN, "this token may only read")
+    caller.require_write()
     if not caller.may_write_results:
         raise Refused(Refusal.FORBIDDEN, "results of actions are taken from builders only")
 

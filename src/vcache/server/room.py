@@ -23,8 +23,9 @@ from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.exchange import Desk
+from vcache.server.office import audit_in, uploads_in
 from vcache.server.quotas import Quotas
-from vcache.server.settings import OFFICE, ServeSettings
+from vcache.server.settings import ServeSettings
 from vcache.server.tokens import TokenFile
 from vcache.server.vault import Kept, Vault
 from vcache.store.base import Store
@@ -72,7 +73,7 @@ class Room:
         self._count_namespaces()
         self.audit: AuditLog | None = None
         if settings.is_audited and self.directory is not None and not self.store.info.is_read_only:
-            self.audit = AuditLog(self.directory / OFFICE / "audit.jsonl")
+            self.audit = AuditLog(audit_in(self.directory))
             stack.callback(self.audit.close)
         self.deadline_s = settings.deadline_s
         self.desk = Desk(
@@ -161,7 +162,7 @@ def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:
     """Where long bodies wait: beside the blobs, so that they can become some."""
     if directory is None:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vcache-serve-")))
-    uploads = directory / OFFICE / "uploads"
+    uploads = uploads_in(directory)
     uploads.mkdir(parents=True, exist_ok=True)
     fd = os.open(uploads, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, fd)

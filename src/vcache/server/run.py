@@ -34,9 +34,10 @@ from vcache.server.ground import (
     speak_up,
     tls,
 )
+from vcache.server.office import audit_in
 from vcache.server.operations import Operations
 from vcache.server.room import Room, builders_only, quotas
-from vcache.server.settings import OFFICE, Address, ServeSettings, without_live
+from vcache.server.settings import Address, ServeSettings, without_live
 from vcache.server.tokens import TokenFile
 
 __all__ = ["Announced", "serve"]
@@ -279,9 +280,7 @@ class _House:
             report = room.upkeep.gc(None, dry_run=False, progress=None)
             return {"dropped_entries": report.dropped_entries, "freed_bytes": report.freed_bytes}
 
-        office = Office(
-            room.vault, room.tokens, room.quotas, directory / OFFICE / "audit.jsonl", note, reload, collect
-        )
+        office = Office(room.vault, room.tokens, room.quotas, audit_in(directory), note, reload, collect)
         return (Rest(room.desk, office, version=version("vcache")),)
 
 

@@ -19,10 +19,10 @@ from vcache.kit.data import NamedTuple, dataclass, field
 from vcache.kit.tables import parse_table
 from vcache.kit.units import seconds, size_bytes, yes_or_no
 from vcache.server.callers import NAMESPACE
+from vcache.server.office import tokens_in
 
 __all__ = [
     "KEYS",
-    "OFFICE",
     "Address",
     "NamespaceRule",
     "ServeSettings",
@@ -31,8 +31,6 @@ __all__ = [
     "without_live",
 ]
 
-OFFICE: Final = "server"
-"""The directory within a store's own where a server keeps its tokens, its audit log and uploads."""
 _PREFIX: Final = "VCACHE_SERVE_"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 AccessLog = Literal["off", "sampled", "all"]
@@ -108,7 +106,7 @@ class ServeSettings:
         """The file of the tokens; None where nobody needs one."""
         if self.tokens is not None:
             return self.tokens
-        usual = self.dir / OFFICE / "tokens.json"
+        usual = tokens_in(self.dir)
         return usual if not self.is_open and self.store is None and usual.exists() else None
 
     def check(self) -> None:

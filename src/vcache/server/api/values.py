@@ -69,7 +69,7 @@ class Values:
         await send_part(exchange, found, f'"{found.digest.hex()}"', headers)
 
     async def _keep(self, exchange: Exchange, key: Key) -> None:
-        exchange.require_write()
+        exchange.caller.require_write()
         ttl = exchange.query.get("ttl")
         try:
             ttl_ns = None if ttl is None else nanoseconds(ttl)
@@ -96,7 +96,7 @@ class Values:
         await exchange.answer(201 if kept.is_new else 204, headers=[("etag", f'"{kept.digest.hex()}"')])
 
     async def _forget(self, exchange: Exchange, key: Key) -> None:
-        exchange.require_write()
+        exchange.caller.require_write()
         is_gone: bool = await self._desk.run(self._delete, key, exchange.header("if-match"))
         name = exchange.path.removeprefix(PATH)
         if not is_gone:

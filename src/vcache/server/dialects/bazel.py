@@ -165,7 +165,7 @@ async def _get_content(exchange: Exchange, name: str) -> None:
 
 async def _put_content(exchange: Exchange, name: str) -> None:
     """A content that is there is not looked at: Bazel sends all outputs again, each time."""
-    exchange.require_write()
+    exchange.caller.require_write()
     if name not in results.EMPTY and await exchange.find(CONTENTS, name) is not None:
         await exchange.discard()
     else:

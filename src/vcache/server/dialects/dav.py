@@ -96,7 +96,7 @@ class Dav:
         if exchange.method in READS:
             await exchange.answer(200, b"", (("content-type", "text/plain"),))
         elif exchange.method == "DELETE":
-            exchange.require_write()
+            exchange.caller.require_write()
             raise Refused(Refusal.FORBIDDEN, "directories are not deleted: delete files")
         else:
             raise Refused(Refusal.METHOD, f"{exchange.method} of a directory")
@@ -149,7 +149,7 @@ def _listing(vault: Vault, namespace: str, directory: str, *, is_deep: bool) -> 
 
 
 async def _make_directory(exchange: Exchange, name: str) -> None:
-    exchange.require_write()
+    exchange.caller.require_write()
     bare = name.removesuffix("/")
     if not bare:
         await exchange.answer(405)  # RFC 4918, 9.3.1: it is there

@@ -44,7 +44,7 @@ class Maven:
         if exchange.method == "OPTIONS":
             await exchange.answer(200, headers=(_METHODS, ("dav", "1")))
         elif exchange.method == "MKCOL":
-            exchange.require_write()
+            exchange.caller.require_write()
             await exchange.answer(201)
         else:
             await self._file(exchange, clean_name(exchange.path.removeprefix(_PREFIX)))
@@ -57,7 +57,7 @@ class Maven:
             else:
                 await send_part(exchange, found, f'"{found.digest.hex()}"', [])
         elif exchange.method == "PUT":
-            exchange.require_write()
+            exchange.caller.require_write()
             if name.endswith("/buildinfo.xml"):
                 old = await exchange.find("maven", name)
                 if old is not None and _FINAL.search(old.body[:_FINAL_WITHIN_BYTES]):

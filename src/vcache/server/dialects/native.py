@@ -179,7 +179,7 @@ class Native:
         return old is None, kept
 
     async def _delete(self, exchange: Exchange, name: str) -> None:
-        exchange.require_write()
+        exchange.caller.require_write()
         key = await self._key(exchange, name)
 
         def forget() -> bool:

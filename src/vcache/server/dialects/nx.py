@@ -46,7 +46,7 @@ class Nx:
             found = await exchange.find("nx", match[1])
             await (exchange.absent() if found is None else exchange.send(found))
         elif exchange.method == "PUT":
-            exchange.require_write()
+            exchange.caller.require_write()
             if await exchange.find("nx", match[1]) is not None:
                 raise Refused(Refusal.CONFLICT, "there is a record of that hash: it is never replaced")
             await exchange.keep("nx", match[1], checks=(GzipCheck(),))

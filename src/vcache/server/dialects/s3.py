@@ -138,7 +138,7 @@ async def _service(exchange: Exchange) -> None:
 async def _bucket(exchange: Exchange, bucket: str) -> None:
     query = exchange.query
     if exchange.method == "PUT" and not query:
-        exchange.require_write()
+        exchange.caller.require_write()
         await exchange.answer(200, headers=(("location", f"/{bucket}"),))
     elif exchange.method not in READS:
         raise Refused(Refusal.METHOD, f"{exchange.method} of a bucket")
@@ -223,7 +223,7 @@ async def _object(exchange: Exchange, name: str, payload: str) -> None:
 async def _put(exchange: Exchange, name: str, payload: str) -> None:
     if exchange.header("x-amz-copy-source"):
         raise Refused(Refusal.METHOD, "objects are not copied here")
-    exchange.require_write()
+    exchange.caller.require_write()
     if exchange.header("if-none-match") == "*" and await exchange.find("s3", name) is not None:
         raise Refused(Refusal.PRECONDITION, "there is an object of that key")
     body = _body_of(exchange, payload)

@@ -77,11 +77,6 @@ class Call:
         self.outcome = "hit"
         self.saved_ns += cost_ns_in(found.record.head)
 
-    def require_write(self) -> None:
-        """Refuse a caller that may only read."""
-        if not self.caller.may_write:
-            raise Refused(Refusal.FORBIDDEN, "this token may only read")
-
     def said(self) -> wire.RequestMetadata:
         """What the client says of its build; empty where it says nothing."""
         for name, value in self._context.invocation_metadata():

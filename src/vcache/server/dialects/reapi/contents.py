@@ -47,7 +47,7 @@ def find_missing(request: wire.FindMissingBlobsRequest, call: Call) -> wire.Find
 
 def batch_update(request: wire.BatchUpdateBlobsRequest, call: Call) -> wire.BatchUpdateBlobsResponse:
     """Keep contents; each has a status of its own."""
-    call.require_write()
+    call.caller.require_write()
     answer = wire.BatchUpdateBlobsResponse(
         responses=[
             wire.BatchUpdateBlobsResponse.Response(digest=each.digest, status=_kept(each, call))

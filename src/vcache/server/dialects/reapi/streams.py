@@ -84,7 +84,7 @@ class Streams:
         Raises:
             Refused: it is not what its name says, or pieces are missing.
         """
-        call.require_write()
+        call.caller.require_write()
         pulse = _Pulse(self._clock)
         with self._lock:
             self._running[id(call)] = call, pulse
@@ -133,7 +133,7 @@ class Streams:
 
     def status(self, request: wire.QueryWriteStatusRequest, call: Call) -> wire.QueryWriteStatusResponse:
         """How much of an upload is here; nothing of one that nobody has begun."""
-        call.require_write()
+        call.caller.require_write()
         resource = parse(request.resource_name, is_upload=True)
         if results.content(call.desk.vault, call.caller.namespace, resource.hash) is not None:
             return wire.QueryWriteStatusResponse(committed_size=resource.size_bytes, complete=True)
