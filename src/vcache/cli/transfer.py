@@ -25,6 +25,7 @@ __all__ = ["export", "import_", "pull", "push"]
 
 F = TypeVar("F", bound=Callable[..., object])
 _NAMED: Final = 10  # of what could not be moved
+_PATIENCE_S: Final = 3.0  # with a remote
 _Step = Callable[[int, int], None]
 
 
@@ -99,6 +100,7 @@ def pull(
         _require_writable(cache)
         faults = store.counters().faults
         if not (store.info.is_listed or since):
+            _require_answer(store)
             raise UsageError(
                 f"{store.info.url} cannot list what it holds: say what to fetch with --since RUN"
             )
@@ -267,6 +269,14 @@ def _through(address: str) -> str:
     if "write" in url.options or not is_network(url.scheme):
         return address
     return f"{address}{'&' if url.options else '?'}write=through"
+
+
+def _require_answer(store: Store) -> None:
+    """Raise why a remote does not answer, if so: what it can do is not known then."""
+    check: Callable[[float], str | None] | None = getattr(store, "check", None)
+    why = None if check is None else check(_PATIENCE_S)
+    if why is not None:
+        raise StoreError(f"{store.info.url} does not serve: {why}")
 
 
 def _require_writable(cache: Cache) -> None:

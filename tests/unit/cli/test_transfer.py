@@ -23,6 +23,16 @@ def put(vcache, *names: str) -> None:
         assert vcache("put", name, "-", stdin=f"value of {name}").exit_code == 0
 
 
+def test_a_remote_that_is_down_is_called_that(vcache):
+    """Not one that cannot list what it holds: nobody knows."""
+    from tests.servers import free_port
+
+    done = vcache("pull", f"http://127.0.0.1:{free_port()}")
+    assert done.exit_code == 1
+    assert "connect" in done.stderr
+    assert "--since" not in done.stderr
+
+
 def names(place: str) -> list[str]:
     with Cache(place) as cache:
         return sorted(str(name) for name in cache)

@@ -100,6 +100,17 @@ class Own:
 RECORDS = dict(named(f"k{number}") for number in range(10))
 
 
+def test_nonsense_is_not_taken_for_presence() -> None:
+    """An answer that names what nobody asked for tells nothing of what is there: a push would leave it out."""
+    for nonsense in (b"<html>please log in</html>", b"ab" * 20 + b"\n", b"\xff\n"):
+
+        def portal(method: str, target: str, request: RawRequest, body: bytes = nonsense) -> Reply:
+            return 200, {"Server": "vcache/9.9"}, body
+
+        with serving(portal) as (store, _), pytest.raises(StoreUnavailable):
+            store.missing(list(RECORDS))
+
+
 def test_a_batch_is_one_call_to_our_own_server() -> None:
     """once the server has said who it is, batches are its calls; the first learns it by one look"""
     with serving(Own()) as (store, server):

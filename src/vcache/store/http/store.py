@@ -188,8 +188,13 @@ class HttpStore:
         if self.site.learn():
             answer = self.site.call("POST", "missing", _names(keys))
             if answer is not None:
-                names = frozenset(bytes(answer.body).decode("ascii", "replace").split())
-                return {key for key in keys if name_of(key) in names}
+                by_name = {name_of(key): key for key in keys}
+                names = bytes(answer.body).decode("ascii", "replace").split()
+                if not by_name.keys() >= set(names):  # else all would be there
+                    raise ServerBusy(
+                        f"{self.site.where}: it says that more is missing than it was asked about"
+                    )
+                return {by_name[name] for name in names}
         answers = self.site.ask_all([Request("HEAD", name_of(key)) for key in keys])
         missing = set()
         for key, answer in zip(keys, answers, strict=True):
