@@ -18,6 +18,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, par
 from vcache.server.door import LOOKED_AT
 from vcache.server.gate import Gate, Limits
 from vcache.server.turn import STATUS_LINES, Turn
+from vcache.server.upgrade import Headers, Resumed, has_body
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -34,8 +35,7 @@ MAX_HEADERS: Final = 128
 _JOINED_BYTES: Final = 64 << 10
 _LINGER_S: Final = 2.0
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_FRAMING: Final = (b"content-length", b"transfer-encoding")
-Headers = list[tuple[bytes, bytes]]
+_QUICK: Final = frozenset({"GET", "HEAD"})
 
 
 class Connection(asyncio.Protocol):
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
             except HttpParserUpgrade as upgrade:  # an offer: we know no other protocol
                 data = data[upgrade.args[0] :]
                 if self._parsing is not None:
-                    self._parser = _Resumed.parser(self, self._headers)
+                    self._parser = Resumed.parser(self, self._headers)
                 if data:
                     continue
             break
@@ -160,50 +160,20 @@ class Connection(asyncio.Protocol):
         if self._linger_s:
             return  # refused: what follows is not looked at
         self._head_bytes = -1  # there is none to be counted, and trailers count backwards
-        parser, gate, url = self._parser, self.gate, self._url
-        method = parser.get_method()
-        path, query = url, b""
-        if url[:1] != b"/" or b"#" in url:
-            parsed = parse_url(url)
-            path, query = parsed.path or b"/", parsed.query or b""
-        elif b"?" in url:
-            path, _, query = url.partition(b"?")
-        text = path.decode("latin-1")
-        scope: Scope = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": parser.get_http_version(),
-            "method": method.decode("ascii"),
-            "scheme": "https" if self.is_tls else "http",
-            "path": unquote(text) if "%" in text else text,
-            "raw_path": path,
-            "query_string": query,
-            "root_path": "",
-            "headers": self._headers,
-            "client": self._client,
-            "server": self._server,
-        }
-        keeps_alive = parser.should_keep_alive()
-        objection = gate.door.objection(self._looked_at) if self._looked_at else None
+        scope = self._scope()
+        keeps_alive = self._parser.should_keep_alive()
+        objection = self.gate.door.objection(self._looked_at) if self._looked_at else None
         if objection is not None:
             self._parsing = None
             self._refuse(*objection)
             return
-        if self._answering is None and keeps_alive and method in (b"GET", b"HEAD"):
-            try:
-                reply = gate.quick(scope)
-            except Exception:  # the slow way says what it is
-                _log.exception("%s %r failed", scope["method"], text)
-                reply = None
-            if reply is not None:
-                status, lines, start, body = reply
-                if method == b"HEAD":
-                    start = body = b""
-                self.write(b"".join((STATUS_LINES[status], gate.lines, lines, b"\r\n", start)), body)
-                self._parsing = None
-                self._state.total_requests += 1
-                self._be_idle()
-                return
+        if (
+            self._answering is None
+            and keeps_alive
+            and scope["method"] in _QUICK
+            and self._is_answered_at_once(scope)
+        ):
+            return
         turn = Turn(self, scope, expects=self._expects, keeps_alive=keeps_alive)
         if len(self._headers) > MAX_HEADERS:
             turn.keeps_alive = False
@@ -217,13 +187,57 @@ class Connection(asyncio.Protocol):
             self._queue.append(turn)
             self.pause()
 
+    def _scope(self) -> Scope:
+        """The request whose head has come, as ASGI has it."""
+        parser, url = self._parser, self._url
+        path, query = url, b""
+        if url[:1] != b"/" or b"#" in url:
+            parsed = parse_url(url)
+            path, query = parsed.path or b"/", parsed.query or b""
+        elif b"?" in url:
+            path, _, query = url.partition(b"?")
+        text = path.decode("latin-1")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": parser.get_http_version(),
+            "method": parser.get_method().decode("ascii"),
+            "scheme": "https" if self.is_tls else "http",
+            "path": unquote(text) if "%" in text else text,
+            "raw_path": path,
+            "query_string": query,
+            "root_path": "",
+            "headers": self._headers,
+            "client": self._client,
+            "server": self._server,
+        }
+
+    def _is_answered_at_once(self, scope: Scope) -> bool:
+        """Whether the answer was at hand, and is on its way."""
+        gate, method = self.gate, scope["method"]
+        try:
+            reply = gate.quick(scope)
+        except Exception:  # the slow way says what it is
+            _log.exception("%s %r failed", method, scope["path"])
+            return False
+        if reply is None:
+            return False
+        status, lines, start, body = reply
+        if method == "HEAD":
+            start = body = b""
+        self.write(b"".join((STATUS_LINES[status], gate.lines, lines, b"\r\n", start)), body)
+        self._parsing = None
+        self._state.total_requests += 1
+        self._be_idle()
+        return True
+
     def on_body(self, body: bytes) -> None:
         turn = self._parsing
         if turn is not None:
             turn.take(body)
 
     def on_message_complete(self) -> None:
-        if self._parsing is not None and self._parser.should_upgrade() and _has_body(self._headers):
+        if self._parsing is not None and self._parser.should_upgrade() and has_body(self._headers):
             return  # its parser has seen enough, we have not
         turn, self._parsing = self._parsing, None
         if turn is not None:
@@ -360,51 +374,3 @@ class Connection(asyncio.Protocol):
         if not self._is_reading and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()
-
-
-class _Resumed:
-    """Hands a connection what comes after a head that offers another protocol.
-
-    A parser stops there, whether or not a body follows: another one goes on, from a head of our own that
-    says of the body what theirs said, and is not passed along.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._is_ours = True
-
-    @classmethod
-    def parser(cls, connection: Connection, headers: Headers) -> HttpRequestParser:
-        """A parser that goes on with a body."""
-        parser = HttpRequestParser(cls(connection))
-        framing = b"".join(b"%b: %b\r\n" % header for header in headers if header[0] in _FRAMING)
-        parser.feed_data(b"PUT / HTTP/1.1\r\n" + framing + b"\r\n")
-        return parser
-
-    def on_message_begin(self) -> None:
-        if not self._is_ours:
-            self._connection.on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        if not self._is_ours:
-            self._connection.on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_ours:
-            self._connection.on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        if self._is_ours:
-            self._is_ours = False
-        else:
-            self._connection.on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._connection.on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._connection.on_message_complete()
-
-
-def _has_body(headers: Headers) -> bool:
-    return any(name in _FRAMING and value != b"0" for name, value in headers)
