@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from vcache.kit.clock import Clock, system_clock
 from vcache.kit.ratelimit import TokenBucket
 from vcache.store.base import Batches, Presence, Store, StoreCounters, StoreInfo, satisfies
 from vcache.store.checking import verified
+from vcache.store.guard.absences import Absences
 from vcache.store.guard.calls import Calls, Stopped
 from vcache.store.guard.late import loading_of
 from vcache.store.guard.limits import Limits
@@ -31,7 +31,6 @@ from vcache.store.guard.trouble import Trouble, words_of
 
 __all__ = ["GuardedStore"]
 
-_MOST_ABSENT: Final = 100_000
 _LOST_S: Final = 60.0
 """How long a key is absent here whose record could not be sent."""
 _BATCH: Final = 1000
@@ -93,7 +92,7 @@ class GuardedStore:
         )
         rate = limits.bandwidth_bytes
         self._bucket = None if rate is None else TokenBucket(rate)
-        self._absent: dict[Key, float] = {}
+        self._absent = Absences()
         self._has_resumed = self.info.is_read_only
         self._is_closed = False
         self._take_refusals: Callable[[], Iterable[tuple[Key, str]]] | None = getattr(
@@ -208,7 +207,7 @@ class GuardedStore:
         """Keep all records; raises what `put` does."""
         self._require_writable()
         for key in records:  # before: a record that is given up makes its key absent
-            self._absent.pop(key, None)
+            self._absent.forget(key)
         self._outbox.put(records)
 
     def delete(self, key: Key) -> bool:
@@ -275,26 +274,18 @@ class GuardedStore:
             self._outbox.resume()
         if self._outbox.own and (pending := self._outbox.find(key)) is not None:
             return pending
-        until_s = self._absent.get(key)
-        if until_s is not None:
-            if time.monotonic() < until_s:
-                return Pending("", key, None, 0)
-            self._absent.pop(key, None)
-        return None
+        return Pending("", key, None, 0) if key in self._absent else None
 
     def _lacks(self, key: Key) -> None:
         """The remote has no record of a key that may be used."""
         if self._take_refusals is not None:
             for refused, why in self._take_refusals():
                 self._trouble.distrusted(refused, why)
-        if self._limits.negative_s:
-            if len(self._absent) >= _MOST_ABSENT:
-                self._absent.clear()
-            self._absent[key] = time.monotonic() + self._limits.negative_s
+        self._absent.add(key, self._limits.negative_s)
 
     def _lose(self, key: Key) -> None:
         """A record was not sent: what the remote may have under its key is older."""
-        self._absent[key] = time.monotonic() + max(self._limits.negative_s, _LOST_S)
+        self._absent.add(key, max(self._limits.negative_s, _LOST_S))
 
     def _may_ask(self, key: Key, *, count: int = 1) -> bool:
         """Whether the remote is to be asked; if it is time to find out, that is done beside."""
