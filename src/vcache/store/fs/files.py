@@ -21,10 +21,13 @@ from vcache.errors import StoreError, StoreFull, StoreUnavailable, UsageError
 from vcache.kit.pool import Pool
 from vcache.store.fs.address import Mount
 
-__all__ = ["Files", "Publishing"]
+__all__ = ["LIMIT_BYTES", "Files", "Publishing"]
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+LIMIT_BYTES: Final = 1_000_000_000
+"""The longest file that is read, where nothing else is said."""
 
 _INSTANCES: Final = 8
 _WAIT_S: Final = 60.0
@@ -66,7 +69,8 @@ class Files:
         publishing: how they come into sight.
     """
 
-    def __init__(self, mount: Mount, kind: type[Any]) -> None:
+    def __init__(self, mount: Mount, kind: type[Any], *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
         self._mount = mount
         self._kind = kind
         self._is_async = bool(getattr(kind, "async_impl", False))
@@ -75,13 +79,13 @@ class Files:
         self.publishing: Final = _publishing(mount.protocol, kind)
 
     def read(self, path: str) -> bytes | None:
-        """The content of a file; None if there is none."""
-        return self._with(lambda fs: _absent(lambda: _content(fs, path)))
+        """The content of a file, of one that is too long for a record its beginning; None if there is none."""
+        return self._with(lambda fs: _absent(lambda: _content(fs, path, self._limit_bytes)))
 
     def read_many(self, paths: Sequence[str]) -> list[bytes | None]:
         """The contents of files, fetched together where the file system can do that."""
         if self._is_async and len(paths) > 1:
-            return self._with(lambda fs: _cat(fs, paths))
+            return self._with(lambda fs: _cat(fs, paths, self._limit_bytes))
         return self._each(self.read, paths)
 
     def read_start(self, path: str, size_bytes: int) -> bytes | None:
@@ -205,13 +209,17 @@ def _publishing(protocol: str, kind: type[Any]) -> Publishing:
     return Publishing.RENAME if can_move else Publishing.COPY
 
 
-def _content(fs: Any, path: str) -> bytes:
+def _content(fs: Any, path: str, limit_bytes: int) -> bytes:
     if _is_sftp(fs):
         # One request after the other takes a round trip for each 32 KiB.
         with fs.open(path, "rb") as file:
-            file.prefetch()
-            return bytes(file.read())
-    return bytes(fs.cat_file(path))
+            if file.stat().st_size <= limit_bytes:
+                file.prefetch()
+            return bytes(file.read(limit_bytes))
+    if "file" in fs.protocol:
+        with fs.open(path, "rb") as file:  # which knows its size: memory is asked for what is there
+            return bytes(file.read(min(file.size, limit_bytes)))
+    return bytes(fs.cat_file(path, start=0, end=limit_bytes))
 
 
 def _put(fs: Any, path: str, content: bytes) -> None:
@@ -251,11 +259,11 @@ def _is_there(fs: Any, path: str) -> bool:
     return _absent(lambda: fs.info(path)) is not None
 
 
-def _cat(fs: Any, paths: Sequence[str]) -> list[bytes | None]:
-    """The contents of files, by one call that has many under way together."""
+def _cat(fs: Any, paths: Sequence[str], limit_bytes: int) -> list[bytes | None]:
+    """The contents of files, or their beginnings, by one call that has many under way together."""
     found: list[bytes | None] = []
     # Not `cat`: it takes a star in a path for a pattern.
-    for content in fs.cat_ranges(list(paths), None, None, on_error="return"):
+    for content in fs.cat_ranges(list(paths), 0, limit_bytes, on_error="return"):
         if isinstance(content, FileNotFoundError):
             found.append(None)
         elif isinstance(content, BaseException):

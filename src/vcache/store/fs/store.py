@@ -9,12 +9,13 @@ from vcache.entry import Entry, Key, Record
 from vcache.errors import DecodeError, StoreClosed
 from vcache.hash import digest
 from vcache.kit.batches import batched
+from vcache.kit.units import size_bytes
 from vcache.store.address import Options, StoreUrl
 from vcache.store.base import StoreCounters, StoreInfo
 from vcache.store.checking import Damaged
 from vcache.store.fs.address import Mount, mount_of
-from vcache.store.fs.files import Files, Publishing
-from vcache.store.objects import head_of, key_of, name_of, pack, unpack
+from vcache.store.fs.files import LIMIT_BYTES, Files, Publishing
+from vcache.store.objects import MAX_HEAD_BYTES, PREFIX_BYTES, head_of, key_of, name_of, pack, unpack
 
 __all__ = ["FsStore", "open_url"]
 
@@ -32,9 +33,10 @@ def open_url(url: StoreUrl, options: Options) -> FsStore:
     Raises:
         ConfigError: an address that cannot be meant, or a package that is not installed.
     """
+    limit_bytes = options.take("limit", size_bytes) or LIMIT_BYTES
     mount, kind = mount_of(url, options)
     options.finish()
-    return FsStore(mount, kind)
+    return FsStore(mount, kind, limit_bytes=limit_bytes)
 
 
 class FsStore:
@@ -43,8 +45,10 @@ class FsStore:
     Threads: all operations. A forked child makes connections of its own.
     """
 
-    def __init__(self, mount: Mount, kind: type[object]) -> None:
-        self._files: Files | None = Files(mount, kind)
+    def __init__(self, mount: Mount, kind: type[object], *, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._files: Files | None = Files(
+            mount, kind, limit_bytes=limit_bytes + MAX_HEAD_BYTES + PREFIX_BYTES
+        )
         self.publishing: Final = self._files.publishing
         is_of_process = mount.protocol == "memory"
         copies = " (not atomic)" if self.publishing is Publishing.COPY else ""
