@@ -17,6 +17,7 @@ from vcache.kit.breaker import BreakerState, read_state
 from vcache.kit.clock import Clock, system_clock
 from vcache.kit.data import dataclass
 from vcache.kit.fs_atomic import write_atomic
+from vcache.store.guard.spool import is_spooled
 
 __all__ = ["Refusal", "Remote", "Report", "remote_at", "remotes", "report_lines", "write_address"]
 
@@ -129,7 +130,7 @@ def remote_at(directory: Path) -> Remote:
         entry.stat().st_size
         for folder in sorted(directory.glob("spool*"))
         for entry in _files(folder)
-        if not entry.name.startswith(".")
+        if is_spooled(entry.name)
     ]
     address = _content(directory / _ADDRESS).decode("utf-8", "replace").strip()
     breaker = read_state(str(directory / "breaker")) or BreakerState()

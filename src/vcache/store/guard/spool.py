@@ -23,7 +23,7 @@ from vcache.kit.fs_atomic import sweep_temporaries, write_atomic
 from vcache.kit.ids import UuidGenerator
 from vcache.store import objects
 
-__all__ = ["Pending", "Spool"]
+__all__ = ["Pending", "Spool", "is_spooled"]
 
 _START: Final = struct.Struct("<4sI")
 _MAGIC: Final = b"vcs\x01"
@@ -36,6 +36,11 @@ _MOST_STRIKES: Final = 1000  # a time of 1970: no file was written then
 _MS: Final = 1_000_000
 # Times above are not believed: one of them would put the names of all later files behind it.
 _AHEAD_NS: Final = 400 * 86_400 * 1_000_000_000
+
+
+def is_spooled(name: str) -> bool:
+    """Whether a file in a spool is one that waits: others are half-written, or strangers'."""
+    return _NAME.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +173,7 @@ class Spool:
             found = os.listdir(self.directory)
         except OSError:
             return []
-        return sorted(name for name in found if _NAME.fullmatch(name))
+        return sorted(filter(is_spooled, found))
 
     def sweep(self) -> None:
         """Remove what crashes have left half-written."""

@@ -52,6 +52,18 @@ def test_the_file_is_bounded(tmp_path: Path) -> None:
     assert len(found.refusals) == 20
 
 
+def test_what_waits_is_counted_without_strangers(tmp_path: Path) -> None:
+    """Files of the spools that are to be sent, in however many ways; no notes, and nothing half-written."""
+    for folder in ("spool", "spool-0a1b2c3d"):
+        spool = tmp_path / "remote" / folder
+        spool.mkdir(parents=True)
+        (spool / "01a1ff79-9ab4-7392-86a0-c505060ae66b").write_bytes(b"1234")
+        (spool / "notes.txt").write_text("mine")
+        (spool / ".vcache-tmp-7dc8-11-7f97a7e5").write_text("half")
+    (found,) = remotes(tmp_path)
+    assert (found.waiting, found.waiting_bytes) == (2, 8)
+
+
 def test_what_is_cut_off_is_passed_over(tmp_path: Path) -> None:
     """Lines that are none, a breaker that is none, an address that is no text: the rest is shown."""
     directory = tmp_path / "remote"
