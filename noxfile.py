@@ -65,7 +65,9 @@ def tests(session: nox.Session) -> None:
     """Every test but the slow campaigns."""
     fill(session, "tests")
     workers = str(min(os.cpu_count() or 1, 4))
-    session.run("pytest", "-q", "-n", workers, "--dist=worksteal", "--timeout=300", "-m", "not slow", *session.posargs)
+    session.run(
+        "pytest", "-q", "-n", workers, "--dist=worksteal", "--timeout=300", "-m", "not slow", *session.posargs
+    )
 
 
 @nox.session(reuse_venv=True)

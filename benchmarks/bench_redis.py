@@ -13,9 +13,9 @@ from benchmarks.measure import Scale, take_turns
 from benchmarks.result import Compare, Row
 from tests.servers import redis_server
 from vcache.entry import Key, make_key
+from vcache.store.address import Options, parse_url
 from vcache.store.objects import pack
 from vcache.store.redis import RedisStore, open_url
-from vcache.store.address import Options, parse_url
 from vcache.testing.records import body_of, make_record
 
 TITLE = "redis"

@@ -64,7 +64,10 @@ def test_an_address_has_parts(text: str | Path, scheme: str, path: str, options:
         ("mem:lots", "mem:lots.*not a size"),
         ("mem:0", "mem:0.*keeps nothing"),
         ("mem:?max=1", "unknown option 'max'.*know: max_entries"),
-        ("dsik:a", "unknown scheme 'dsik': did you mean 'disk'.*known: disk, fs.…, http, https, mem.*'disk:dsik:a'"),
+        (
+            "dsik:a",
+            "unknown scheme 'dsik': did you mean 'disk'.*known: disk, fs.…, http, https, mem.*'disk:dsik:a'",
+        ),
         ("ftp://a", "unknown scheme 'ftp'.*known: disk, fs.…, http, https, mem"),
     ],
 )
