@@ -11,7 +11,6 @@ import ssl
 import struct
 import subprocess
 import sys
-import time
 import urllib.request
 from contextlib import closing
 from pathlib import Path
@@ -62,7 +61,7 @@ class TestLife:
         """A PUT whose body is under way when the server is told to stop is answered and kept."""
         name, data = an_object("late", 3_000_000)
         wire.send("PUT", f"/vcache/{name}", data[:1_000_000], {"content-length": str(len(data))})
-        time.sleep(0.2)  # the head has to be there: nothing tells when
+        wait_until(lambda: _is_busy(server.port), "the head is there")
         server.process.terminate()
         wait_until(lambda: not _is_open(server.port), "no new connections")
         wire.socket.sendall(data[1_000_000:])
@@ -77,7 +76,7 @@ class TestLife:
             Wire(server.port) as wire,
         ):
             wire.send("PUT", "/vcache/00ff", b"begun", {"content-length": "5000000"})
-            time.sleep(0.2)
+            wait_until(lambda: _is_busy(server.port), "the head is there")
             server.process.terminate()
             assert server.process.wait(8) == 0
 
@@ -137,6 +136,12 @@ class TestLife:
         server.process.wait(10)
         stats = json.loads(_vcache("stats", "--json", "--dir", tmp_path / "store").stdout)
         assert (stats["hits"], stats["misses"], stats["puts"], stats["saved_s"]) == (3, 1, 1, 6)
+
+
+def _is_busy(port: int) -> bool:
+    """Whether a request of vcache's own dialect is under way."""
+    with Wire(port) as wire:
+        return b'\nvcache_server_running{dialect="native"} 1' in wire.ask("GET", "/metrics").body
 
 
 def _is_open(port: int) -> bool:
