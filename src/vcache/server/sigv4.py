@@ -12,24 +12,23 @@ from calendar import timegm
 from collections.abc import Callable
 from time import strptime
 from typing import Final
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl
 
 from vcache.hash import sha256
 from vcache.kit.data import dataclass
+from vcache.kit.sigv4 import ALGORITHM, canonical_query, signing_key
 from vcache.server.names import whole_number
 from vcache.server.refused import Refusal, Refused
 
 __all__ = ["UNSIGNED", "Signed", "signed_in"]
 
 UNSIGNED: Final = "UNSIGNED-PAYLOAD"
-_ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _HEADER: Final = re.compile(
     r"AWS4-HMAC-SHA256 Credential=([^,\s]+),\s*SignedHeaders=([^,\s]+),\s*Signature=([0-9a-f]{64})"
 )
 _STAMP: Final = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _SKEW_S: Final = 15 * 60
 _MOST_EXPIRES_S: Final = 7 * 86_400
-_UNRESERVED: Final = "-_.~"
 _BLANKS: Final = re.compile(r" +")
 
 
@@ -50,9 +49,7 @@ class Signed:
 
     def matches(self, secret: str) -> bool:
         """Whether it was made with a secret, in a time that says nothing of where it differs."""
-        key = f"AWS4{secret}".encode()
-        for part in self._scope:
-            key = hmac.digest(key, part.encode(), "sha256")
+        key = signing_key(secret, self._scope)
         return hmac.compare_digest(hmac.digest(key, self._text.encode(), "sha256").hex(), self._signature)
 
 
@@ -71,7 +68,7 @@ def signed_in(
     pairs = parse_qsl(query, keep_blank_values=True)
     presigned = dict(pairs)
     text = header("authorization") or ""
-    if text.startswith(_ALGORITHM):
+    if text.startswith(ALGORITHM):
         match = _HEADER.fullmatch(text.strip())
         if match is None:
             raise _malformed("Authorization")
@@ -79,7 +76,7 @@ def signed_in(
         stamp = header("x-amz-date") or ""
         payload = header("x-amz-content-sha256") or UNSIGNED
         _check_time(stamp, now_s, _SKEW_S)
-    elif presigned.get("X-Amz-Algorithm") == _ALGORITHM:
+    elif presigned.get("X-Amz-Algorithm") == ALGORITHM:
         credential, names = presigned.get("X-Amz-Credential", ""), presigned.get("X-Amz-SignedHeaders", "")
         signature, stamp = presigned.get("X-Amz-Signature", ""), presigned.get("X-Amz-Date", "")
         payload = UNSIGNED
@@ -97,8 +94,8 @@ def signed_in(
     if "host" not in listed:
         raise _malformed("SignedHeaders")
     lines = "".join(f"{name}:{_BLANKS.sub(' ', (header(name) or '').strip())}\n" for name in listed)
-    canonical = f"{method}\n{raw_path}\n{_canonical(pairs)}\n{lines}\n{names}\n{payload}"
-    text = f"{_ALGORITHM}\n{stamp}\n{'/'.join(scope)}\n{sha256(canonical.encode()).hex()}"
+    canonical = f"{method}\n{raw_path}\n{canonical_query(pairs)}\n{lines}\n{names}\n{payload}"
+    text = f"{ALGORITHM}\n{stamp}\n{'/'.join(scope)}\n{sha256(canonical.encode()).hex()}"
     return Signed(access, payload, tuple(scope), text, signature)
 
 
@@ -111,11 +108,6 @@ def _check_time(stamp: str, now_s: float, valid_s: int) -> None:
         raise _malformed("x-amz-date") from None
     if not signed_s - _SKEW_S <= now_s <= signed_s + valid_s:
         raise Refused(Refusal.FORBIDDEN, f"signed at {stamp}, which is too long ago or yet to come")
-
-
-def _canonical(pairs: list[tuple[str, str]]) -> str:
-    encoded = sorted((quote(name, safe=_UNRESERVED), quote(value, safe=_UNRESERVED)) for name, value in pairs)
-    return "&".join(f"{name}={value}" for name, value in encoded)
 
 
 def _malformed(what: str) -> Refused:

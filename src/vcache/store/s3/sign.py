@@ -11,15 +11,14 @@ import time
 from collections.abc import Mapping
 from hmac import digest as hmac_digest
 from typing import Final
-from urllib.parse import quote
 
 from vcache.hash import sha256
 from vcache.kit.data import NamedTuple
+from vcache.kit.sigv4 import ALGORITHM, canonical_query, signing_key
 
 __all__ = ["NO_CONTENT", "Credentials", "Signer", "query_of"]
 
 NO_CONTENT: Final = sha256(b"").hex()
-_UNRESERVED: Final = "-_.~"
 
 
 class Credentials(NamedTuple):
@@ -85,10 +84,10 @@ class Signer:
             f"{name}:{self._host if name == 'host' else sent[name]}\n" for name in names.split(";")
         )
         canonical = f"{method}\n{path}\n{query}\n{lines}\n{names}\n{content}"
-        text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{sha256(canonical.encode()).hex()}"
+        text = f"{ALGORITHM}\n{stamp}\n{scope}\n{sha256(canonical.encode()).hex()}"
         signature = hmac_digest(self._key(stamp[:8], credentials), text.encode(), "sha256").hex()
         sent["authorization"] = (
-            f"AWS4-HMAC-SHA256 Credential={credentials.access}/{scope}, "
+            f"{ALGORITHM} Credential={credentials.access}/{scope}, "
             f"SignedHeaders={names}, Signature={signature}"
         )
         return sent
@@ -97,14 +96,11 @@ class Signer:
         kept = self._day
         if kept is not None and kept[0] == day and kept[1] == credentials:
             return kept[2]
-        key = b"AWS4" + credentials.secret.encode()
-        for part in (day, self._region, "s3", "aws4_request"):
-            key = hmac_digest(key, part.encode(), "sha256")
+        key = signing_key(credentials.secret, (day, self._region, "s3", "aws4_request"))
         self._day = (day, credentials, key)
         return key
 
 
 def query_of(parameters: Mapping[str, str]) -> str:
     """A query as it is sent and signed: sorted, each name with its value."""
-    pairs = [tuple(quote(text, safe=_UNRESERVED) for text in pair) for pair in parameters.items()]
-    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+    return canonical_query(parameters.items())
