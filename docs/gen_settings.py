@@ -37,7 +37,7 @@ From the weakest to the strongest:
 5. Options of the command, such as `--dir`.
 
 `VCACHE_CONFIG` names one file to be read in place of the two kinds above. A relative path in a file is
-relative to that file. `none` takes a budget away. `vcache doctor` shows every value and who decided it.
+relative to that file, also one within an address. `none` takes a budget away. `vcache doctor` shows every value and who decided it.
 
 ```toml file=vcache.toml
 dir = "build/.vcache"

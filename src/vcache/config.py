@@ -327,19 +327,19 @@ def _compress(value: object, _place: _Place) -> str:
     return str(value)
 
 
-def _tiers(value: object, _place: _Place) -> tuple[str, ...]:
+def _tiers(value: object, place: _Place) -> tuple[str, ...]:
     urls = value.replace(",", " ").split() if isinstance(value, str) else value
     if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) and url for url in urls):
         raise UsageError('give addresses, such as ["mem:64MB", "disk:target/.vcache?max=20GB"]')
-    return tuple(urls)
+    return tuple(_placed(url, place) for url in urls)
 
 
-def _remotes(value: object, _place: _Place) -> Mapping[str, str]:
+def _remotes(value: object, place: _Place) -> Mapping[str, str]:
     """From a table of addresses by name, or from addresses, each perhaps behind `name=`."""
     if isinstance(value, Mapping):
         named = value
     else:
-        urls = value.replace(",", " ").split() if isinstance(value, str) else value
+        urls = _BETWEEN.split(value.strip(", \t\n")) if isinstance(value, str) else value
         if not isinstance(urls, (list, tuple)) or not all(isinstance(url, str) for url in urls):
             raise UsageError(_REMOTE_HINT)
         split = [_NAMED.fullmatch(url) for url in urls]
@@ -352,10 +352,54 @@ def _remotes(value: object, _place: _Place) -> Mapping[str, str]:
     for name, url in named.items():
         if not (isinstance(url, str) and (match := _NAMED.fullmatch(url)) and not match["name"]):
             raise UsageError(f"{name}: {_REMOTE_HINT}")
-    return MappingProxyType(dict(named))
+    return MappingProxyType({name: _placed(url, place) for name, url in named.items()})
+
+
+def _placed(url: str, place: _Place) -> str:
+    """An address with the paths in it as its file means them: relative to itself, from every directory."""
+    if not place.text:
+        return url
+    head, mark, query = url.partition("?")
+    scheme, colon, path = head.partition(":")
+    if not colon or not _SCHEME.fullmatch(scheme):
+        return f"disk:{_absolute(_escaped(head), place)}{mark}{query}"
+    scheme = scheme.lower()
+    if scheme == "disk":
+        head = f"disk:{_absolute(path, place)}"
+    names = _PATHS.get("fs" if scheme.startswith("fs+") else scheme, frozenset())
+    parts = []
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        if name in names:
+            value = ",".join(_absolute(each, place) for each in value.split(","))
+        parts.append(f"{name}{equals}{value}")
+    return f"{head}{mark}{'&'.join(parts)}"
+
+
+def _absolute(path: str, place: _Place) -> str:
+    """A path of an address; one that is empty, of the root or of a home stays."""
+    return path if path[:1] in ("", "/", "~") else f"{_escaped(os.fspath(place.base))}/{path}"
+
+
+def _escaped(path: str) -> str:
+    """A path as it stands in an address."""
+    return "".join(f"%{ord(char):02X}" if char in "%?&, " else char for char in path)
+
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
+# The options whose values are paths; a plug-in's, and a file system's own, may be anything.
+_OF_GUARDS: Final = frozenset({"state", "sign", "trust", "encrypt", "encrypt_old"})
+_OF_TLS: Final = _OF_GUARDS | {"ca", "cert", "key"}
+_PATHS: Final = {
+    **dict.fromkeys(("http", "https", "reapi", "reapis"), _OF_TLS),
+    **dict.fromkeys(("redis", "rediss", "redis+unix", "s3"), _OF_GUARDS | {"ca"}),
+    "fs": _OF_GUARDS,
+}
 
 
 _NAMED: Final = re.compile(r"(?:(?P<name>[A-Za-z][\w.-]*)=)?(?P<url>[A-Za-z][A-Za-z0-9+.-]*:\S+)")
+# A comma within an option, as in encrypt_old=FILE,FILE, has no address behind it.
+_BETWEEN: Final = re.compile(r"\s*,\s+|\s+,?|,(?=(?:[A-Za-z][\w.-]*=)?[A-Za-z][A-Za-z0-9+.-]*:)")
 _REMOTE_HINT: Final = 'give addresses, such as ["https://cache.example.com/main", "ci=s3://bucket/ci"]'
 
 

@@ -96,7 +96,7 @@ def test_every_file_format_says_the_same(tmp_path: Path, name: str, text: str) -
     assert settings.dir == tmp_path / "c"
     assert settings.max_age_s == 3600
     assert settings.is_read_only
-    assert settings.tiers == ("mem:1MB", "disk:c")
+    assert settings.tiers == ("mem:1MB", f"disk:{tmp_path}/c")
     assert settings.flags.is_on("x")
     assert origin(settings, "flags") == str(tmp_path / name)
 
@@ -186,6 +186,40 @@ def test_paths_are_relative_to_who_says_them(tmp_path: Path, monkeypatch: pytest
     assert load(cwd=below, environ={}).dir == tmp_path.parent / "shared" / ".vcache"
     assert load(cwd=below, environ={"VCACHE_DIR": "here"}).dir == below / "here"
     assert load({"dir": "~/c"}, cwd=below, environ={}).dir == Path("/home/someone/c")
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("disk:cache?max=2GB", "disk:{base}/cache?max=2GB"),
+        ("a/b", "disk:{base}/a/b"),
+        ("disk:/srv/cache", "disk:/srv/cache"),
+        ("disk:~/cache", "disk:~/cache"),
+        ("mem:64MB", "mem:64MB"),
+        ("http://host/x?trust=policy.toml&read_only=1", "http://host/x?trust={base}/policy.toml&read_only=1"),
+        ("redis://host?encrypt=a.key&encrypt_old=b.key,/c.key", "redis://host?encrypt={base}/a.key&encrypt_old={base}/b.key,/c.key"),
+        ("https://host?ca=ca.pem&cert=~/c.pem&key=k.pem", "https://host?ca={base}/ca.pem&cert=~/c.pem&key={base}/k.pem"),
+        ("fs+s3://bucket?key=id&state=st", "fs+s3://bucket?key=id&state={base}/st"),
+        ("own:x?key=id&trust=it", "own:x?key=id&trust=it"),
+    ],
+)  # fmt: skip
+def test_paths_in_addresses_are_relative_to_their_file(tmp_path: Path, address: str, found: str) -> None:
+    """a policy beside a project's settings is found from every directory of the project; strangers' options stay"""
+    project = tmp_path / "my project"
+    at(
+        project,
+        "vcache.toml",
+        f'tiers = ["{address}"]\nremote = {{ ci = "{address if ":" in address else "disk:" + address}" }}\n',
+    )
+    below = at(project / "below", "x", "")
+    settings = load(cwd=below, environ={})
+    wanted = found.replace("{base}", str(project).replace(" ", "%20"))
+    assert settings.tiers == (wanted,)
+    assert settings.remotes == {"ci": wanted}
+    if ":" in address:
+        given = load(cwd=below, environ={"VCACHE_REMOTE": f" ci={address} , mem:1MB,x=mem:2MB ,mem:3MB\tmem:4MB,"})
+        addresses = [address, "mem:1MB", "mem:2MB", "mem:3MB", "mem:4MB"]
+        assert list(given.remotes.values()) == addresses, "a variable's are the business of who opens them"
 
 
 def test_an_empty_variable_is_not_given(tmp_path: Path) -> None:
