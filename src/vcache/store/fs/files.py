@@ -216,9 +216,9 @@ def _content(fs: Any, path: str, limit_bytes: int) -> bytes:
             if file.stat().st_size <= limit_bytes:
                 file.prefetch()
             return bytes(file.read(limit_bytes))
-    if "file" in fs.protocol:
-        with fs.open(path, "rb") as file:  # which knows its size: memory is asked for what is there
-            return bytes(file.read(min(file.size, limit_bytes)))
+    if "file" in fs.protocol:  # memory is taken for what is asked for, before it is there
+        with suppress(FileNotFoundError):
+            limit_bytes = min(fs.size(path), limit_bytes)
     return bytes(fs.cat_file(path, start=0, end=limit_bytes))
 
 
