@@ -308,7 +308,10 @@ class Actions:
         look = self._look
         try:
             for kind, name in names:  # type: ignore[attr-defined]
-                found = look(kind, name) if kind != "place" else (self._place,)
+                if kind in _DISCOVERED:
+                    found = look(kind, name)
+                else:  # whoever wrote anything else has this machine walk directories at their word
+                    found = (self._place,) if kind == "place" else None
                 if found is None:
                     return None
                 deps += found
