@@ -217,7 +217,9 @@ def test_paths_in_addresses_are_relative_to_their_file(tmp_path: Path, address: 
     assert settings.tiers == (wanted,)
     assert settings.remotes == {"ci": wanted}
     if ":" in address:
-        given = load(cwd=below, environ={"VCACHE_REMOTE": f" ci={address} , mem:1MB,x=mem:2MB ,mem:3MB\tmem:4MB,"})
+        given = load(
+            cwd=below, environ={"VCACHE_REMOTE": f" ci={address} , mem:1MB,x=mem:2MB ,mem:3MB\tmem:4MB,"}
+        )
         addresses = [address, "mem:1MB", "mem:2MB", "mem:3MB", "mem:4MB"]
         assert list(given.remotes.values()) == addresses, "a variable's are the business of who opens them"
 

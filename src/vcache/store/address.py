@@ -86,7 +86,7 @@ class Options:
         """
         for name in self._url.options:
             if name not in self._known:
-                known = ", ".join(sorted(self._known)) or "none"
+                known = ", ".join(sorted(set(self._known))) or "none"
                 raise ConfigError(
                     f"store {str(self._url)!r}: unknown option {name!r}{hint(name, self._known)} "
                     f"({self._url.scheme} stores know: {known})"

@@ -24,3 +24,10 @@ def test_an_option_that_does_not_fit_is_shown_without_the_password() -> None:
     with pytest.raises(ConfigError, match="n='x'") as caught:
         options.take("n", int)
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_options_that_are_known_are_told_once() -> None:
+    """Also one that the guard and the store both heed."""
+    with pytest.raises(ConfigError) as caught:
+        open_store("http://host/path?unknown=1")
+    assert str(caught.value).count(" limit,") == 1
