@@ -329,7 +329,7 @@ class Exchange:
         self.desk.admit(self.caller, length)
         return length, limit
 
-    async def _chunks(self, length: int | None, limit_bytes: int) -> Any:
+    async def _chunks(self, length: int | None, limit_bytes: int) -> AsyncIterator[bytes]:
         """The body as it comes, its length compared with what was said."""
         more = True
         while more:
