@@ -6,6 +6,7 @@ It knows chunks and a cache, and nothing of nodes and runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from vcache.entry import make_key
@@ -37,7 +38,9 @@ def keep(keeper: Keeper, chunks: Chunks) -> bytes:
     """Keep what a node wrote, if the cache takes anything; its digest."""
     log = log_digest(chunks)
     if log and not keeper.is_disabled and not keeper.is_read_only:
-        keeper.put_key(make_key(log.hex(), namespace=_NAMESPACE), [list(chunk) for chunk in chunks])
+        # Where no descriptors are left, what encodes it may be a module that cannot be read.
+        with suppress(OSError, ImportError):
+            keeper.put_key(make_key(log.hex(), namespace=_NAMESPACE), [list(chunk) for chunk in chunks])
     return log
 
 
