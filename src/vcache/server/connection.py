@@ -89,8 +89,8 @@ class Connection(asyncio.Protocol):
         self.resume_writing()
 
     def eof_received(self) -> bool:
-        # Half a connection is a whole answer: the client waits for it.
-        return self._answering is not None and not self.is_tls
+        # Half a connection is a whole answer: the client waits for it. Half a body is nothing.
+        return self._answering is not None and self._parsing is None and not self.is_tls
 
     def pause_writing(self) -> None:
         self._waiters = []
