@@ -96,6 +96,16 @@ METRICS: Final = {
         Described("counter", "vcache_tier_corrupt", "Damaged records that a tier found.", ("tier",)),
         Described("counter", "vcache_tier_evicted", "Records that a tier dropped.", ("tier",)),
         Described("counter", "vcache_tier_faults", "Operations that a tier failed.", ("tier",)),
+        Described("counter", "vcache_remote_lookups", "Keys asked of a remote, by what became of them.",
+                  ("remote", "outcome")),
+        Described("counter", "vcache_remote_bytes", "Records that came from and went to a remote.",
+                  ("remote", "direction")),
+        Described("counter", "vcache_remote_writes", "Records and deletions for a remote, by what became of them.",
+                  ("remote", "outcome")),
+        Described("counter", "vcache_remote_refused", "Records of a remote that were not used.", ("remote", "why")),
+        Described("counter", "vcache_remote_faults", "Operations that a remote failed.", ("remote",)),
+        Described("counter", "vcache_remote_opens", "How often a remote was left alone for a while.", ("remote",)),
+        Described("counter", "vcache_remote_waited_seconds", "Time spent waiting for a remote.", ("remote",)),
         Described("gauge", "vcache_store_disk_bytes", "What the directory takes on the disk."),
     )
 }  # fmt: skip

@@ -11,6 +11,7 @@ from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange
 from vcache.server.phrases import BEARER, READS, plain
 from vcache.server.refused import Refusal, Refused
+from vcache.store.guard import GuardedStore
 
 if TYPE_CHECKING:
     from vcache.server.vault import Vault
@@ -22,6 +23,16 @@ _FRESH: Final = ("cache-control", "no-store")
 _TEXT: Final = (("content-type", "text/plain; charset=utf-8"), _FRESH)
 _METRICS: Final = (("content-type", "text/plain; version=0.0.4; charset=utf-8"), _FRESH)
 _NS: Final = 1e9
+# By metric: the label's value, and the field of `Telemetry`.
+_REMOTES: Final = {
+    "vcache_remote_lookups": (("hit", "hits"), ("miss", "misses"), ("unasked", "unasked")),
+    "vcache_remote_bytes": (("received", "read_bytes"), ("sent", "sent_bytes")),
+    "vcache_remote_writes": (("spooled", "spooled"), ("sent", "sent"), ("dropped", "dropped")),
+    "vcache_remote_refused": (("damaged", "corrupt"), ("untrusted", "refused")),
+    "vcache_remote_faults": (("", "faults"),),
+    "vcache_remote_opens": (("", "opens"),),
+    "vcache_remote_waited_seconds": (("", "waited_s"),),
+}
 
 
 class Operations:
@@ -123,11 +134,26 @@ class Operations:
                     for name in names
                 ],
             )
+        yield from self._remotes()
         for tier in getattr(store, "tiers", (store,)):
             measure = getattr(tier, "disk_bytes", None)
             if measure is not None:
                 yield _family("vcache_store_disk_bytes", [((), measure())])
                 break
+
+    def _remotes(self) -> Iterator[Family]:
+        """What the guards of far tiers saw."""
+        store = self._vault.store
+        asked = [(tier.info.url, tier.telemetry()) for tier in getattr(store, "tiers", (store,))
+                 if isinstance(tier, GuardedStore)]  # fmt: skip
+        for metric, fields in _REMOTES.items():
+            rows: list[tuple[tuple[str, ...], float]] = [
+                ((url, word) if word else (url,), getattr(seen, field))
+                for url, seen in asked
+                for word, field in fields
+            ]
+            if rows:
+                yield _family(metric, rows)
 
 
 def _family(name: str, rows: list[tuple[tuple[str, ...], float]]) -> Family:

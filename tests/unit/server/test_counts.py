@@ -8,12 +8,17 @@ from io import StringIO
 
 import pytest
 
+from vcache.entry import make_key
 from vcache.metrics import exposition
 from vcache.server.access import AccessLog
 from vcache.server.counts import BOUNDS_S, Counts
 from vcache.server.operations import Operations
 from vcache.server.vault import Vault
+from vcache.store.guard import GuardedStore
+from vcache.store.guard.limits import Limits
 from vcache.store.memory import MemoryStore
+from vcache.store.tiered import TieredStore
+from vcache.testing import FaultyStore, make_record
 
 
 def _counted() -> Counts:
@@ -53,6 +58,28 @@ def test_a_scrape_says_it_all():
         'vcache_tier_entries{tier="memory"} 0.0',
     ):
         assert line in lines
+
+
+def test_a_scrape_says_how_remotes_fare(tmp_path):
+    """What a guard counts is there by the address of its remote."""
+    far = FaultyStore(MemoryStore(), is_trusted=False, is_shared=True)
+    guard = GuardedStore(far, Limits(is_behind=False), tmp_path)
+    with closing(TieredStore([MemoryStore(), guard])) as store:
+        key = make_key("a")
+        store.put(key, make_record(key, b"abc"))
+        store.tiers[0].delete(key)
+        assert store.get(key) is not None
+        assert store.get(make_key("b")) is None
+        operations = Operations(Counts(), lambda: None, Vault(store), lambda: 0)
+        lines = exposition(operations.families()).decode().splitlines()
+    url = guard.info.url
+    for name, words, value in (
+        ("lookups", f'outcome="hit",remote="{url}"', 1),
+        ("lookups", f'outcome="miss",remote="{url}"', 1),
+        ("writes", f'outcome="sent",remote="{url}"', 1),
+        ("faults", f'remote="{url}"', 0),
+    ):
+        assert f"vcache_remote_{name}_total{{{words}}} {value:.1f}" in lines
 
 
 def test_buckets_ascend():
