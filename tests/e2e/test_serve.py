@@ -515,6 +515,28 @@ class TestStore:
             assert not any(uploads.iterdir())
 
 
+def test_tokens_count_without_a_reload(tmp_path):
+    """One that is made later lets in, one that is revoked no longer, and a broken file changes nothing."""
+    tokens = TokenFile(tmp_path / "tokens.json")
+    row, text = tokens.add(Role.WRITER, "ci")
+    first = {"authorization": f"Bearer {text}"}
+    with vcache_serve(tmp_path / "store", "--tokens", tokens.path) as server, Wire(server.port) as wire:
+
+        def status(headers):
+            return wire.ask("PUT", "/dav/x", b"x", headers).status
+
+        assert status(first) in (201, 204)
+        second = {"authorization": f"Bearer {tokens.add(Role.WRITER, 'ci')[1]}"}
+        wait_until(lambda: status(second) in (201, 204), "the new token to count")
+        tokens.revoke(row.id)
+        wait_until(lambda: status(first) == 401, "the old token to count no more")
+        kept = tokens.path.read_bytes()
+        tokens.path.write_bytes(b"nonsense")
+        wait_until(lambda: b"were not read again" in server.log.read_bytes(), "a word about the file")
+        assert status(second) in (201, 204)
+        tokens.path.write_bytes(kept)
+
+
 def test_the_line_for_people_names_the_address(tmp_path):
     """Without --json one line says where it serves."""
     command = [sys.executable, "-m", "vcache", "serve", "--listen", "127.0.0.1:0", "--dir", str(tmp_path)]

@@ -24,8 +24,8 @@ _ROLES = ("reader", "writer", "builder", "admin")
 def token() -> None:
     """Make, list and revoke the tokens of a server.
 
-    They are kept in the directory that it serves, as hashes. A running server reads them again on
-    SIGHUP.
+    They are kept in the directory that it serves, as hashes. A running server heeds what is
+    made or revoked within a second or two.
     """
 
 
@@ -83,7 +83,8 @@ def list_(setup: Setup) -> int:
 @shared_options(json=False)
 @click.pass_obj
 def revoke(setup: Setup, token_id: str) -> int:
-    """Make the token with this ID worthless for good. A running server heeds it after SIGHUP."""
+    """Make the token with this ID worthless for good. A running server heeds it within
+    a second or two."""
     row = _tokens(setup).revoke(token_id)
     setup.note(f"token {row.id} of namespace {row.namespace!r} is revoked")
     return 0

@@ -45,6 +45,7 @@ __all__ = ["Announced", "serve"]
 _log: Final = logging.getLogger("vcache.server")
 
 _FLUSH_S: Final = 10.0
+_TOKENS_S: Final = 1.0
 _PROBE: Final = bytes(64 << 10)  # a disk that is full makes files, and takes nothing into them
 # Worker threads give the loop its turn after so long: at CPython's 5 ms a small GET waits for a put.
 _SWITCH_S: Final = 0.001
@@ -174,7 +175,8 @@ class _House:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, server)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        self._tasks = [loop.create_task(self._gate.sweep()), loop.create_task(self._flush())]
+        works = self._gate.sweep(), self._flush(), self._watch_tokens()
+        self._tasks = [loop.create_task(work) for work in works]
         scheme = "http" if self._tls is None else "https"
         host, port = self._listening.getsockname()[:2]
         addresses = {"http": f"{scheme}://{Address(host, port)}"}
@@ -204,6 +206,24 @@ class _House:
                 await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.flush)
 
     # -- changes at run time ---------------------------------------------------------------
+
+    async def _watch_tokens(self) -> None:
+        """Heed tokens that were made or revoked, without being told."""
+        seen = _signature(self._room.tokens)
+        while True:
+            await asyncio.sleep(_TOKENS_S)
+            now = _signature(self._room.tokens)
+            if now != seen:
+                seen = now
+                try:
+                    self._reload_tokens()
+                except (VcacheError, OSError) as error:
+                    _log.error("the tokens were not read again, what held before holds on: %s", error)
+
+    def _reload_tokens(self) -> None:
+        if self._room.tokens is not None:
+            rows = self._room.tokens.rows()
+            self._room.authenticator.reload(rows, builders_only=builders_only(self._settings))
 
     def _reload(self) -> None:
         """Let changed settings hold, all or none of them."""
@@ -272,19 +292,28 @@ class _House:
         def note(caller: Caller, action: str, name: str) -> None:
             room.desk.note(caller, action, "api", "", name, None)
 
-        def reload() -> None:
-            if room.tokens is not None:
-                room.authenticator.reload(room.tokens.rows(), builders_only=builders_only(self._settings))
-
         def collect() -> Mapping[str, int]:
             report = room.upkeep.gc(None, dry_run=False, progress=None)
             return {"dropped_entries": report.dropped_entries, "freed_bytes": report.freed_bytes}
 
-        office = Office(room.vault, room.tokens, room.quotas, audit_in(directory), note, reload, collect)
+        office = Office(
+            room.vault, room.tokens, room.quotas, audit_in(directory), note, self._reload_tokens, collect
+        )
         return (Rest(room.desk, office, version=version("vcache")),)
 
 
 # --- parts -----------------------------------------------------------------------------------
+
+
+def _signature(tokens: TokenFile | None) -> tuple[int, int, int] | None:
+    """What changes when the file of the tokens does: it is replaced as a whole."""
+    if tokens is None:
+        return None
+    try:
+        status = tokens.path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _turbo_key(settings: ServeSettings) -> bytes | None:
