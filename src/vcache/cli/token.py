@@ -84,7 +84,8 @@ def list_(setup: Setup) -> int:
 @click.pass_obj
 def revoke(setup: Setup, token_id: str) -> int:
     """Make the token with this ID worthless for good. A running server heeds it within
-    a second or two."""
+    a second or two.
+    """
     row = _tokens(setup).revoke(token_id)
     setup.note(f"token {row.id} of namespace {row.namespace!r} is revoked")
     return 0
