@@ -7,6 +7,7 @@ formats only. No other module imports these libraries.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -35,6 +36,7 @@ __all__ = [
     "placement",
     "sha256",
     "sha256_hasher",
+    "threads_for",
 ]
 
 DIGEST_BYTES = 32
@@ -67,8 +69,28 @@ def digest(data: Buffer) -> bytes:
     """The 32-byte BLAKE3 of a buffer."""
     size = len(data) if type(data) is bytes else memoryview(data).nbytes
     if size >= _THREADED_BYTES:
-        return blake3(data, max_threads=blake3.AUTO).digest()
+        return blake3(data, max_threads=threads_for(size)).digest()
     return blake3(data).digest()
+
+
+def threads_for(size_bytes: int, *, least_bytes: int = _THREADED_BYTES) -> int:
+    """With how many threads a `Hasher` hashes so many bytes best: its `max_threads`.
+
+    Args:
+        least_bytes: from where on more than one pays for who asks.
+
+    The threads belong to the process that used them first. A fork of it has none of them, and would
+    wait for them for ever.
+    """
+    global _threads_of
+    if size_bytes < least_bytes:
+        return 1
+    if _threads_of is None:
+        _threads_of = os.getpid()
+    return blake3.AUTO if _threads_of == os.getpid() else 1
+
+
+_threads_of: int | None = None
 
 
 def file_digest(path: Path | str, *, size_bytes: int) -> bytes:
@@ -84,8 +106,7 @@ def file_digest(path: Path | str, *, size_bytes: int) -> bytes:
     if size_bytes < _MAPPED_BYTES:
         with open(path, "rb", buffering=0) as file:
             return blake3(file.read()).digest()
-    threads = blake3.AUTO if size_bytes >= _THREADED_BYTES else 1
-    return blake3(max_threads=threads).update_mmap(path).digest()
+    return blake3(max_threads=threads_for(size_bytes)).update_mmap(path).digest()
 
 
 def sha256(*parts: Buffer) -> bytes:

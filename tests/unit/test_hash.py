@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +100,18 @@ def test_a_missing_extra_names_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "mmh3", None)
     with pytest.raises(ConfigError, match=r"pip install 'vcache\[murmur3\]'"):
         hashes.murmur3(b"")
+
+
+def test_a_fork_hashes_large_contents_without_its_parents_threads(tmp_path: Path) -> None:
+    """The threads that a process hashes with are not in its forks, which would wait for them for ever."""
+    data = bytes(40 << 20)
+    expected = hashes.digest(data)
+    (tmp_path / "large").write_bytes(data)
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        os._exit(
+            hashes.digest(data) != expected
+            or hashes.file_digest(tmp_path / "large", size_bytes=len(data)) != expected
+        )
+    assert os.waitpid(pid, 0)[1] == 0

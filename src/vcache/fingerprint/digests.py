@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import Final, Protocol
 
 from vcache.errors import FingerprintError, StoreError
-from vcache.hash import DIGEST_BYTES, Hasher, digest
+from vcache.hash import DIGEST_BYTES, Hasher, digest, threads_for
 from vcache.kit.data import NamedTuple
 
 __all__ = [
@@ -235,7 +235,7 @@ def _hash(fd: int, size_bytes: int) -> bytes:
             return digest(data)
         hasher = Hasher(data)
     else:
-        hasher = Hasher(max_threads=Hasher.AUTO if size_bytes >= _THREADED_BYTES else 1)
+        hasher = Hasher(max_threads=threads_for(size_bytes, least_bytes=_THREADED_BYTES))
     chunk = memoryview(bytearray(_THREADED_BYTES if size_bytes >= _THREADED_BYTES else _CHUNK_BYTES))
     while count := os.readv(fd, [chunk]):
         hasher.update(chunk[:count])
