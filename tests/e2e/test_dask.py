@@ -242,17 +242,22 @@ def test_a_stopped_build_stops_its_workers(world: World):
     ninja = world.root / "build.ninja"
     ninja.write_text(f"rule slow\n  command = sleep 60{marker} && touch $out\nbuild out: slow\n")
 
+    def words_of(pid: str) -> list[bytes]:
+        try:
+            return Path("/proc", pid, "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return []  # it has ended since it was listed
+
     def sleeps() -> bool:
-        return any(
-            f"60{marker}".encode() in file.read_bytes().split(b"\0")
-            for pid in os.listdir("/proc")
-            if pid.isdigit() and (file := Path("/proc", pid, "cmdline")).exists()
-        )
+        return any(f"60{marker}".encode() in words_of(pid) for pid in os.listdir("/proc") if pid.isdigit())
 
     with subprocess.Popen(world.argv("--executor", world.url), cwd=world.root, env=world.environ) as process:
-        _wait(sleeps, "the command runs")
-        process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        try:
+            _wait(sleeps, "the command runs")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
     _wait(lambda: not sleeps(), "the command has ended")
 
 
