@@ -384,12 +384,17 @@ def test_a_batch_that_claims_too_much_is_no_batch() -> None:
 
 
 def test_what_is_missing_is_believed_for_the_keys_asked_only() -> None:
-    """An answer to what is missing names no key that nobody asked for."""
+    """An answer that names a key that nobody asked for is a fault: believed, all others would be there."""
     other = make_key("other")
-    answer = f"{name_of(KEY)}\n{name_of(make_key('stranger'))}\nrubbish\xff\n".encode("latin-1")
-    with raw_http(own({"/-/missing": answer})) as server, opened(server.address) as store:
+    right = f"{name_of(KEY)}\n".encode()
+    with raw_http(own({"/-/missing": right})) as server, opened(server.address) as store:
         assert isinstance(store, Presence)
         assert store.missing([KEY, other]) == {KEY}
+    strange = f"{name_of(KEY)}\n{name_of(make_key('stranger'))}\nrubbish\xff\n".encode("latin-1")
+    with raw_http(own({"/-/missing": strange})) as server, opened(server.address) as store:
+        assert isinstance(store, Presence)
+        with pytest.raises(StoreUnavailable, match="more is missing than it was asked about"):
+            store.missing([KEY, other])
 
 
 def test_a_listing_that_goes_in_circles_ends() -> None:
