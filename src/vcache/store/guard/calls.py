@@ -93,7 +93,7 @@ class Calls:
         """
         self._require_loaded()
         started_s = time.monotonic()
-        seconds = self._limits.deadline_s
+        seconds = self._limits.patience_s
         silent_s = self._silent_since_s
         if silent_s is None:
             self._silent_since_s = started_s

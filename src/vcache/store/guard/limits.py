@@ -25,6 +25,7 @@ OPTIONS: Final = (
     "retries", "spool", "state", "write",
 )  # fmt: skip
 _MOST_RETRIES: Final = 100
+_GIVING_UP_S: Final = 0.25
 _MOST_CONCURRENT: Final = 1000
 _OFF: Final = ("off", "none", "no", "0")
 
@@ -45,6 +46,11 @@ class Limits:
     limit_bytes: int = 1_000_000_000
     is_read_only: bool = False
     negative_s: float = 60.0
+
+    @property
+    def patience_s(self) -> float:
+        """How long an answer is waited for: the deadline holds for loading a client and giving up as well."""
+        return self.deadline_s - min(_GIVING_UP_S, self.deadline_s / 10)
 
 
 _DEFAULTS: Final = Limits()
