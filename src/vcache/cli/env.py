@@ -241,7 +241,7 @@ def pointer(tool: str, where: Where) -> Pointer:
 
 
 @click.command(short_help="Print what points a build tool at a server.")
-@click.argument("tool", type=click.Choice(sorted(TOOLS)))
+@click.argument("tool", metavar="TOOL", type=click.Choice(sorted(TOOLS)))
 @click.option("--url", metavar="URL", default=_ADDRESS, show_default=True, help="Where `vcache serve` is.")
 @click.option("--grpc", metavar="HOST:PORT", default=_GRPC, show_default=True, help="Its gRPC listener.")
 @click.option(
@@ -253,6 +253,9 @@ def pointer(tool: str, where: Where) -> Pointer:
 )  # fmt: skip
 def env(tool: str, *, url: str, grpc: str, token_env: str, form: str) -> int:
     """Print the settings that point TOOL at a server.
+
+    TOOL is one of bazel, buck2, ccache, go, gradle, maven, moon, nx, pants, sccache, sccache-s3 (the same
+    by another dialect), turbo, and vcache itself.
 
     For a tool that reads its environment: `eval "$(vcache env ccache)"`. For one that reads a file,
     the text for it, whose name is told on standard error: `vcache env bazel >> .bazelrc`.

@@ -71,9 +71,8 @@ class HttpClient:
         try:
             from vcache.store.http import crew, curl  # they need the extra
         except ImportError as error:
-            raise ConfigError(
-                f"{base}: pycurl cannot be loaded ({error}): pip install 'vcache[{extra}]'"
-            ) from error
+            # Who opens an address puts it before this.
+            raise ConfigError(f"pycurl cannot be loaded ({error}): pip install 'vcache[{extra}]'") from error
         found = _BASE.fullmatch(base)
         if found is None:
             raise ConfigError(f"{base!r:.200} is not the address of a server: write http(s)://host[:port]")
