@@ -235,12 +235,13 @@ class Sender:
                 return False
             if len(batch) > 1:  # one of them: find out which
                 return all(self._send([each]) for each in batch)
+            self._spool.remove(batch[0])
             self._dropped(batch[0], error)
-        else:
-            self.sent += len(batch)
-            self._is_careful = False
+            return True
+        self._is_careful = False
         for pending in batch:
             self._spool.remove(pending)
+        self.sent += len(batch)  # counted when nothing of it waits any more
         return True
 
     def _suspect(self, batch: Sequence[Pending], error: Exception) -> None:
@@ -249,5 +250,5 @@ class Sender:
         self._answered = answers
         self._is_careful = True
         if len(batch) == 1 and answers > before and self._spool.strike(batch[0]) >= _STRIKES:
-            self._dropped(batch[0], error)
             self._spool.remove(batch[0])
+            self._dropped(batch[0], error)

@@ -88,9 +88,9 @@ class Trouble:
 
     def dropped(self, key: Key, why: str) -> None:
         """A record is given up that was to be sent."""
-        self._counts.dropped += 1
         if self._note("a record that was not sent", why, key):
             _log().warning("%s: a record was not sent: %s", self._url, why)
+        self._counts.dropped += 1
 
     def after_fork_in_child(self) -> None:
         """In a forked child: forget locks."""
