@@ -1,0 +1,98 @@
+"""Plain msgpack and zstd for formats that are specified elsewhere, byte by byte (docs/design/logs.md).
+
+Values are what msgpack has of its own: None, bool, int, float, str, bytes, lists, dicts with text keys.
+It must not know what they mean.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from vcache.errors import DecodeError, EncodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from typing_extensions import Buffer
+
+__all__ = ["compress", "decompress", "pack_plain", "unpack_plain"]
+
+_threads = threading.local()
+_LEVEL: Final = 3
+
+
+def pack_plain(value: object) -> bytes:
+    """A value as msgpack. Named tuples are lists; text with lone surrogates is passed as it is.
+
+    Raises:
+        EncodeError: something in it has no such form.
+    """
+    try:
+        return _packer()(value)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise EncodeError(f"no msgpack: {error}") from None
+
+
+def unpack_plain(data: Buffer) -> object:
+    """What msgpack says, whole.
+
+    Raises:
+        DecodeError: it is damaged, or goes on behind its end.
+    """
+    import msgpack  # 3 ms, and who writes only has no need of it
+
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=False, unicode_errors="surrogatepass")
+    except Exception as error:  # msgpack's own, ValueError, RecursionError: each means damage
+        raise DecodeError(f"no msgpack: {error or type(error).__name__}") from None
+
+
+def compress(data: Buffer, *, level: int = _LEVEL) -> bytes:
+    """Data as one zstd frame that says its length."""
+    made = _contexts()
+    found = made.get(level)
+    if found is None:
+        import zstandard  # 15 ms
+
+        found = made[level] = zstandard.ZstdCompressor(level=level).compress
+    return bytes(found(data))
+
+
+def decompress(data: Buffer, *, size_bytes: int) -> bytes:
+    """What a zstd frame holds.
+
+    Raises:
+        DecodeError: it is damaged, or not of that length.
+    """
+    made = _contexts()
+    found = made.get(-1)
+    if found is None:
+        import zstandard
+
+        found = made[-1] = zstandard.ZstdDecompressor().decompress
+    try:
+        # The length that the frame claims is refused by the library when it is above this one.
+        content = bytes(found(data, max_output_size=size_bytes))
+    except Exception as error:  # zstandard's own, MemoryError for a claim that cannot be
+        raise DecodeError(f"no zstd frame: {error}") from None
+    if len(content) != size_bytes:
+        raise DecodeError(f"a zstd frame holds {len(content)} bytes, not {size_bytes}")
+    return content
+
+
+def _packer() -> Callable[[object], bytes]:
+    found: Callable[[object], bytes] | None = getattr(_threads, "pack", None)
+    if found is None:
+        import msgpack
+
+        # One packer a thread: `packb` makes one a call, at 0.5 µs.
+        found = _threads.pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
+    return found
+
+
+def _contexts() -> dict[int, Any]:
+    found: dict[int, Any] | None = getattr(_threads, "contexts", None)
+    if found is None:
+        found = _threads.contexts = {}
+    return found
