@@ -56,7 +56,7 @@ def compress(data: Buffer, *, level: int = _LEVEL) -> bytes:
         import zstandard  # 15 ms
 
         found = made[level] = zstandard.ZstdCompressor(level=level).compress
-    return bytes(found(data))
+    return bytes(found(memoryview(data)))
 
 
 def decompress(data: Buffer, *, size_bytes: int) -> bytes:
@@ -70,15 +70,16 @@ def decompress(data: Buffer, *, size_bytes: int) -> bytes:
     if found is None:
         import zstandard
 
-        found = made[-1] = zstandard.ZstdDecompressor().decompress
+        found = made[-1] = (zstandard.ZstdDecompressor().decompress, zstandard.frame_content_size)
+    read, claimed = found
+    view = memoryview(data)
     try:
-        # The length that the frame claims is refused by the library when it is above this one.
-        content = bytes(found(data, max_output_size=size_bytes))
-    except Exception as error:  # zstandard's own, MemoryError for a claim that cannot be
+        # Asked first: the library allocates what a frame claims.
+        if claimed(view) == size_bytes:
+            return bytes(read(view))
+    except Exception as error:  # zstandard's own
         raise DecodeError(f"no zstd frame: {error}") from None
-    if len(content) != size_bytes:
-        raise DecodeError(f"a zstd frame holds {len(content)} bytes, not {size_bytes}")
-    return content
+    raise DecodeError(f"a zstd frame that does not hold {size_bytes} bytes")
 
 
 def _packer() -> Callable[[object], bytes]:
@@ -87,7 +88,9 @@ def _packer() -> Callable[[object], bytes]:
         import msgpack
 
         # One packer a thread: `packb` makes one a call, at 0.5 µs.
-        found = _threads.pack = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
+        found = msgpack.Packer(use_bin_type=True, unicode_errors="surrogatepass").pack
+        _threads.pack = found
+    assert found is not None
     return found
 
 
