@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from vcache.kit.ansi import cells_of
 from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:
@@ -254,15 +255,3 @@ def _within(text: str, room: int) -> Iterable[str]:
         if room < 0:
             return
         yield char
-
-
-def cells_of(text: str) -> int:
-    """How many columns a text takes: wide letters take two, combining marks none (UAX 11)."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        for char in text
-    )
