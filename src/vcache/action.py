@@ -59,6 +59,7 @@ class Result:
         cost_ns: how long the run took.
         plan: the files by output, as they are put back.
         size_bytes: of its files together; -1 when unknown.
+        origin: the run that made it; "" when unknown.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Result:
     cost_ns: int
     plan: tuple[Output, ...] = field(default=(), repr=False)
     size_bytes: int = -1
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +178,7 @@ class Actions:
         ttl_ns: int | None = None,
         names_root: bool,
         has_discovery: bool = True,
+        origin: str = "",
     ) -> Published | str:
         """Keep the result of a successful run; why it was not kept, in words.
 
@@ -186,6 +189,7 @@ class Actions:
             outs: the names of what it made, below the root; those of the `out`s in the base.
             names_root: the command named the root: an output that cannot be looked into holds it.
             has_discovery: what a run reads may differ from time to time.
+            origin: the run that made it, for who is given the result again.
         """
         keeper = self._keeper
         if keeper.is_disabled or keeper.is_read_only:
@@ -205,7 +209,13 @@ class Actions:
         full = _fingerprint(sorted(rows + [row(dep) for dep in found])) if found else fingerprint
         name = f"{owner}:{full.hex()}"
         conditions = Conditions(ttl_ns=ttl_ns, cost_ns=cost_ns, tags=tags)
-        content = {"value": [list(chunk) for chunk in chunks], "files": files, "bytes": size_bytes}
+        content: dict[str, object] = {
+            "value": [list(chunk) for chunk in chunks],
+            "files": files,
+            "bytes": size_bytes,
+        }
+        if origin:
+            content["run"] = origin
         try:
             is_kept = keeper.put_key(keeper.key(name), content, conditions)
             if is_kept and (found or has_discovery):
@@ -332,7 +342,11 @@ class Actions:
         ):
             return None
         files = tuple(cast("list[Artifact]", files))
-        return Result(name, tuple(map(tuple, chunks)), files, found, cost_ns, tuple(plan), size_bytes)
+        origin = content.get("run")
+        return Result(
+            name, tuple(map(tuple, chunks)), files, found, cost_ns, tuple(plan), size_bytes,
+            origin if isinstance(origin, str) else "",
+        )  # fmt: skip
 
     def _observe(self, kind: str, name: str) -> tuple[Dep, ...] | None:
         spec = discovery.spec_of(kind, name, self._keeper.root)

@@ -152,6 +152,7 @@ class Completion:
             chunks,
             cost_ns=took_ns,
             names_root=self._evaluator.names_root(command),
+            origin=self._run.id,
         )
 
     def _unfit(self, task: Task, ended: Ended, missing: list[str]) -> str | None:

@@ -34,15 +34,30 @@ if TYPE_CHECKING:
     from vcache.fingerprint.digests import Backing
     from vcache.fingerprint.observe import Observer
 
-__all__ = ["Evaluator", "outs_of", "words_of"]
+__all__ = ["Evaluator", "outs_of", "program_of", "words_of"]
 
 
+# What only starts another program, or says where and how.
+_STARTERS: Final = frozenset(("env", "nice", "time", "ccache", "sccache", "distcc", "exec"))
+_TAKERS: Final = frozenset(("cd", "vcache"))  # a directory, and `cc`
 _TRACED: Final = Dep("trace", "trace", b"1", note="what it opens counts")
 
 
 def words_of(command: Command) -> tuple[str, ...]:
     """The words that a command starts as."""
     return command.argv or shell_words(command.shell)
+
+
+def program_of(command: Command) -> str:
+    """The name of the program that a command is about: not of a wrapper, nor of a shell's `cd` before it."""
+    words = iter(command.argv or command.shell.split())
+    for word in words:
+        name = word.rpartition("/")[2]
+        if name in _TAKERS:
+            next(words, "")
+        elif word[:1] != "-" and word not in ("&&", ";") and "=" not in word and name not in _STARTERS:
+            return name
+    return ""
 
 
 def outs_of(node: Node, command: Command) -> tuple[str, ...]:

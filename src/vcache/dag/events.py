@@ -74,6 +74,7 @@ class Hit(NamedTuple):
         saved_ns: what the run once took.
         took_ns: what finding and restoring took.
         log: the digest of its output.
+        origin: the run that made it; "" when that is not known.
     """
 
     at_ns: int
@@ -82,6 +83,7 @@ class Hit(NamedTuple):
     saved_ns: int
     took_ns: int
     log: bytes = b""
+    origin: str = ""
 
 
 class Missed(NamedTuple):
@@ -117,12 +119,24 @@ class Output(NamedTuple):
 
     Attributes:
         chunks: (1 for standard output or 2 for standard error, ns since its start, bytes).
+        started_ns: what their times count from. Of what is replayed it lies so far back that the
+            command would have ended now: what it says has the distances that it had, and none is
+            in the future.
+        origin: of what is replayed, the run that wrote it; "" when that is not known.
+        action: the key of the result in hex; of a failure, that of all that was known before it ran.
+        program: the first word of the command.
+        status: the exit status.
     """
 
     at_ns: int
     node: Node
     chunks: tuple[tuple[int, int, bytes], ...]
     is_replayed: bool
+    started_ns: int = 0
+    origin: str = ""
+    action: str = ""
+    program: str = ""
+    status: int = 0
 
 
 class Finished(NamedTuple):

@@ -76,6 +76,8 @@ class Made:
         status: the exit status of its last try; None when it did not run.
         tries: how often it was started.
         log: the digest of its output in hex; "" when it wrote nothing.
+        started_ns: when its last try began, or, of a hit, when it would have begun to end then.
+        origin: of a hit, the run that made it; "" when unknown.
     """
 
     name: str
@@ -90,6 +92,8 @@ class Made:
     remark: str = ""
     log: str = ""
     result: str = ""
+    started_ns: int = field(default=0, compare=False)
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +205,7 @@ def _hit(before: Made | None, line: Line) -> Made:
     return Made(
         line.node, "hit", line.words("outs"), line.number("took_ns"), line.number("saved_ns"),
         log=line.text("log"), result=line.text("result"),
+        started_ns=line.at_ns - line.number("saved_ns"), origin=line.text("origin"),
     )  # fmt: skip
 
 
@@ -211,7 +216,7 @@ def _missed(before: Made | None, line: Line) -> Made:
 def _started(before: Made | None, line: Line) -> Made:
     return replace(
         before or Made(line.node, "unfinished"),
-        how="unfinished", outs=line.words("outs"), words=line.text("words"), tries=line.number("attempt") or 1,
+        how="unfinished", outs=line.words("outs"), words=line.text("words"), tries=line.number("attempt") or 1, started_ns=line.at_ns,
     )  # fmt: skip
 
 

@@ -316,9 +316,10 @@ def _hit(event: Hit) -> str:
     node = event.node
     outs = f',"outs":{_encode(node.outs)}' if node.outs and node.outs != (node.name,) else ""
     log = f',"log":"{event.log.hex()}"' if event.log else ""
+    origin = f',"origin":{_quoted(event.origin)}' if event.origin else ""
     return (
         f'{{"event":"hit","at_ns":{event.at_ns},"node":{_quoted(node.name)}{outs},"result":{_quoted(event.result)},'
-        f'"saved_ns":{event.saved_ns},"took_ns":{event.took_ns}{log}}}'
+        f'"saved_ns":{event.saved_ns},"took_ns":{event.took_ns}{log}{origin}}}'
     )
 
 

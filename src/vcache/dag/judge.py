@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from vcache.dag import events
 from vcache.dag.completion import owner_of
-from vcache.dag.evaluate import words_of
+from vcache.dag.evaluate import program_of, words_of
 from vcache.dag.node import CONSOLE, Command, Made
 from vcache.dag.nodelogs import log_digest
 from vcache.errors import GraphError, UsageError
@@ -250,9 +250,19 @@ class Judge:
         run.tally.saved_ns += result.cost_ns
         now = run.clock()
         took_ns = time.perf_counter_ns() - began_ns
-        run.emit(events.Hit(now, node, result.name, result.cost_ns, took_ns, task.log))
-        self._say(events.Output(now, node, result.chunks, is_replayed=True))
+        run.emit(events.Hit(now, node, result.name, result.cost_ns, took_ns, task.log, result.origin))
+        if result.chunks:
+            self._say(self._replayed(task, result, now))
         return True
+
+    def _replayed(self, task: Task, result: Result, now_ns: int) -> events.Output:
+        """What a run wrote, as if it had ended now."""
+        assert task.command is not None
+        took_ns = max(result.cost_ns, *(at_ns for _, at_ns, _ in result.chunks))
+        return events.Output(
+            now_ns, task.node, result.chunks, is_replayed=True, started_ns=now_ns - took_ns, origin=result.origin,
+            action=result.name.rpartition(":")[2], program=program_of(task.command),
+        )  # fmt: skip
 
     def _remember(self, task: Task, result: Result, written: tuple[str, ...]) -> None:
         self._run.tree.record(

@@ -86,6 +86,7 @@ class Run:
         files: how files look, for this run.
         emit: told what happens.
         clock: epoch nanoseconds.
+        id: the run's own; "" for one that leaves nothing.
     """
 
     graph: Graph
@@ -97,3 +98,4 @@ class Run:
     options: Options
     clock: Callable[[], int] = time.time_ns
     tally: Tally = field(default_factory=Tally)
+    id: str = ""

@@ -20,7 +20,7 @@ from vcache.action import Actions
 from vcache.dag import events
 from vcache.dag.bodies import Bodies, Called, Nothing, traceback_of
 from vcache.dag.completion import Completed, Completion
-from vcache.dag.evaluate import Evaluator, words_of
+from vcache.dag.evaluate import Evaluator, program_of, words_of
 from vcache.dag.executor import BY_SIGNAL, NOT_RUNNABLE, TIMED_OUT, Ended, Executor, Job
 from vcache.dag.judge import Judge, Verdict
 from vcache.dag.node import CONSOLE, Command, Node, Script
@@ -62,6 +62,7 @@ class Runner:
         emit: told what happens.
         tokens: a jobserver to obey.
         ask: told of what will be looked up, for many nodes at once, where asking for each takes long.
+        run_id: under which the results say who made them.
 
     Threads: `run` in one; `stop` from any, and from signal handlers.
     """
@@ -79,11 +80,12 @@ class Runner:
         tokens: Tokens | None = None,
         ask: Callable[[Sequence[Key]], None] | None = None,
         clock: Callable[[], int] = time.time_ns,
+        run_id: str = "",
     ) -> None:
         actions = Actions(keeper, look=files.look, hard_links=options.hard_links)
         self._run = run = Run(
             graph=graph, keeper=keeper, actions=actions, tree=tree, files=files, emit=emit,
-            options=options, clock=clock,
+            options=options, clock=clock, id=run_id,
         )  # fmt: skip
         self.tally = run.tally
         self._executor = executor
@@ -384,7 +386,7 @@ class Runner:
                 now, node, 0, ended.took_ns, done.name, done.remark, done.log, lane=task.lane
             )
         )  # fmt: skip
-        self._say(events.Output(now, node, done.chunks, is_replayed=False))
+        self._say(_output(now, done))
         self._wanted.end(task, State.MADE)
 
     def _went_wrong(self, task: Task, done: Completed) -> None:
@@ -407,7 +409,7 @@ class Runner:
                 now, task.node, status, ended.took_ns, "", remark, done.log, will_retry=True, lane=task.lane
             )
         )
-        self._say(events.Output(now, task.node, done.chunks, is_replayed=False))
+        self._say(_output(now, done, status=status))
         task.move(State.QUEUED)
         heapq.heappush(self._timers, (time.monotonic() + wait_s, id(task), task))
 
@@ -424,7 +426,7 @@ class Runner:
         took_ns = ended.took_ns if ended else 0
         run.emit(events.Finished(now, node, status, took_ns, "", why, task.log, lane=task.lane))
         if done is not None:
-            self._say(events.Output(now, node, done.chunks, is_replayed=False))
+            self._say(_output(now, done, status=status))
         self._wanted.end(task, State.FAILED)
 
     def _skip(self, task: Task, because: str) -> None:
@@ -458,6 +460,19 @@ class Runner:
             elif item is not None:
                 self._calls -= 1
         self._slots.return_tokens()
+
+
+def _output(now_ns: int, done: Completed, *, status: int = 0) -> events.Output:
+    """What a command wrote that has ended."""
+    task, command = done.task, done.task.command
+    assert command is not None
+    action = done.name.rpartition(":")[2]
+    if not action and task.base is not None:
+        action = (task.fingerprint or task.base.fingerprint()).hex()
+    return events.Output(
+        now_ns, task.node, done.chunks, is_replayed=False, started_ns=task.started_ns, action=action,
+        program=program_of(command), status=status,
+    )  # fmt: skip
 
 
 def _prepare() -> None:

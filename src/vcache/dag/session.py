@@ -349,7 +349,7 @@ class Build:
         assert self._executor is not None
         runner = Runner(
             graph, self._cache, tree, files, self._executor, emit=self._emit, options=self._options,
-            tokens=self._tokens, ask=self._ask, clock=self._clock,
+            tokens=self._tokens, ask=self._ask, clock=self._clock, run_id=self.run,
         )  # fmt: skip
         self._runner = runner
         if self._stopped_by:

@@ -151,3 +151,67 @@ def test_without_a_place_to_remember_it_builds_all_the_same(place: Place):
             path.write_bytes(b"nonsense")
     ended = place.ninja()
     assert (ended.status, ended.n_run) == (0, 0)
+
+
+SAYING = """\
+rule cc
+  command = cd . && CC=1 true; echo "a.c:1:2: warning: w [-Wx]" >&2 && cp $in $out
+rule bad
+  command = /usr/bin/env false --x
+build a.o: cc a.c
+build b.o: bad b.c
+default a.o
+"""
+
+
+def test_what_is_replayed_names_its_run_and_ends_where_it_is_said(place: Place):
+    """A hit tells the run that made it, and its output keeps its distances, none of them in the future."""
+    (place.base / "build.ninja").write_text(SAYING)
+    first = place.build()
+    assert first.ninja().n_run == 1
+    (fresh,) = (event for event in place.ear.events if isinstance(event, events.Output))
+    (place.base / "a.o").unlink()
+    assert place.build().ninja().n_hit == 1
+    (again,) = (event for event in place.ear.events if isinstance(event, events.Output))
+    (hit,) = (event for event in place.ear.events if isinstance(event, events.Hit))
+    assert (fresh.origin, again.origin, hit.origin) == ("", first.run, first.run)
+    assert (again.chunks, again.action, again.program) == (fresh.chunks, fresh.action, fresh.program)
+    assert len(fresh.action) == 64
+    assert again.started_ns + max(at_ns for _, at_ns, _ in again.chunks) <= again.at_ns
+    assert again.started_ns == again.at_ns - hit.saved_ns
+
+
+def test_a_result_that_does_not_say_who_made_it_is_taken(place: Place, monkeypatch: pytest.MonkeyPatch):
+    """Its origin is not known."""
+    from vcache.action import Actions
+
+    publish = Actions.publish
+    monkeypatch.setattr(
+        Actions, "publish", lambda *args, **kwargs: publish(*args, **{**kwargs, "origin": ""})
+    )
+    (place.base / "build.ninja").write_text(SAYING)
+    place.ninja()
+    (place.base / "a.o").unlink()
+    assert place.ninja().n_hit == 1
+    (again,) = (event for event in place.ear.events if isinstance(event, events.Output))
+    assert again.is_replayed
+    assert again.origin == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        ({"argv": ("/usr/bin/gcc", "-c", "a.c")}, "gcc"),
+        ({"argv": ("vcache", "cc", "clang++-17", "-c")}, "clang++-17"),
+        ({"shell": "cd sub && LC_ALL=C ccache /opt/bin/x86_64-linux-gnu-gcc-12 -c a.c"}, "x86_64-linux-gnu-gcc-12"),
+        ({"shell": "env -i A=b cc -c a.c"}, "cc"),
+        ({"shell": ""}, ""),
+    ],
+    ids=["argv", "wrapper", "shell", "env", "nothing"],
+)  # fmt: skip
+def test_the_program_of_a_command_is_not_its_wrapper(command: dict[str, Any], program: str):
+    """Nor a shell's way there."""
+    from vcache.dag.evaluate import program_of
+    from vcache.dag.node import Command
+
+    assert program_of(Command(**command)) == program
