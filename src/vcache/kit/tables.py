@@ -1,4 +1,4 @@
-"""Settings as text ▷ nested mappings: TOML, JSON, INI, YAML. It must not know what they set.
+"""Settings as text ▷ nested mappings: TOML, JSON, INI, YAML; and back to INI and YAML. It must not know what they set.
 
 Each parser is loaded when a text of its format comes along: together they cost 20 ms.
 """
@@ -11,7 +11,7 @@ from typing import Final
 
 from vcache.errors import UsageError
 
-__all__ = ["SUFFIXES", "parse_table"]
+__all__ = ["SUFFIXES", "ini_section", "parse_table", "yaml_document"]
 
 Table = Mapping[str, object]
 
@@ -41,6 +41,33 @@ def parse_table(text: str, suffix: str) -> Table:
     return table
 
 
+def ini_section(title: str, values: Mapping[str, str]) -> str:
+    """One section of an INI file, which `parse_table` reads back.
+
+    Args:
+        values: names have neither "=" nor ":" and do not begin with "[", "#" or ";", texts no line breaks.
+    """
+    from configparser import ConfigParser
+    from io import StringIO
+
+    parser = ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[method-assign,assignment]  # names keep their case
+    parser[title] = values
+    text = StringIO()
+    parser.write(text, space_around_delimiters=True)
+    return text.getvalue()
+
+
+def yaml_document(value: object) -> str:
+    """A value of plain types as block-style YAML.
+
+    Raises:
+        UsageError: without its extra.
+    """
+    yaml = _yaml_library()
+    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=1 << 30)  # type: ignore[attr-defined,no-any-return]
+
+
 def _toml(text: str) -> object:
     import tomllib
 
@@ -62,11 +89,15 @@ def _ini(text: str) -> object:
 
 
 def _yaml(text: str) -> object:
+    return _yaml_library().safe_load(text)  # type: ignore[attr-defined]
+
+
+def _yaml_library() -> object:
     try:
         import yaml
     except ImportError:
-        raise UsageError('settings in YAML need the extra: python -m pip install "vcache[yaml]"') from None
-    return yaml.safe_load(text)
+        raise UsageError('YAML needs the extra: python -m pip install "vcache[yaml]"') from None
+    return yaml
 
 
 _PARSERS: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType(
