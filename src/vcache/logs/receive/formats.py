@@ -1,0 +1,48 @@
+"""The formats by their names. Imports of parsers are late: each brings what only it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from vcache.errors import UsageError
+from vcache.kit.names import did_you_mean
+from vcache.logs.receive.base import Format
+
+__all__ = ["NAMES", "by_name"]
+
+
+def _json() -> Format:
+    from vcache.logs.receive.jsonlines import JsonLines
+
+    return JsonLines()
+
+
+def _lines() -> Format:
+    from vcache.logs.receive.lines import Lines
+
+    return Lines()
+
+
+def _syslog() -> Format:
+    from vcache.logs.receive.syslog import Syslog
+
+    return Syslog()
+
+
+_FORMATS: Final[Mapping[str, Callable[[], Format]]] = {"json": _json, "lines": _lines, "syslog": _syslog}
+NAMES: Final = tuple(_FORMATS)
+"""What `by_name` takes."""
+
+
+def by_name(name: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        UsageError: there is none.
+        ConfigError: what it needs is not installed.
+    """
+    make = _FORMATS.get(name)
+    if make is None:
+        raise UsageError(f"no format {name!r}{did_you_mean(name, NAMES)}: there are {', '.join(NAMES)}")
+    return make()
