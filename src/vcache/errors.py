@@ -5,6 +5,7 @@
     │   ├── ConfigError                  a setting, a URL or an environment variable
     │   ├── FingerprintError (TypeError) an input or argument that has no fingerprint
     │   ├── GraphError                   a build file or graph that is wrong: a cycle, an unknown target
+    │   ├── QueryError                   a query of logs that is none, or asks for too much
     │   └── UnsafePath                   an output name that would leave its target directory
     ├── SerializeError
     │   ├── EncodeError (TypeError)      a value that no codec takes
@@ -33,6 +34,7 @@ __all__ = [
     "FormatError",
     "GraphError",
     "NodeFailed",
+    "QueryError",
     "SerializeError",
     "StepError",
     "StoreBusy",
@@ -65,6 +67,16 @@ class FingerprintError(UsageError, TypeError):
 
 class GraphError(UsageError):
     """A build file or a graph that is wrong. The message names the place and the remedy."""
+
+
+class QueryError(UsageError):
+    """A query of logs that is none, or asks for too much. The message shows the place.
+
+    Attributes:
+        position: of the place in the query, in characters; -1 where there is none.
+    """
+
+    position = -1
 
 
 class UnsafePath(UsageError):
