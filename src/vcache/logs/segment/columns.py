@@ -1,0 +1,339 @@
+"""Columns: the values of one name, encoded by what they are.
+
+What is decided for a whole window (which values are different, and how many) serves all its blocks: they share
+a dictionary.
+
+
+Kinds, each with what its description holds behind name and kind (docs/design/logs-segments.md):
+
+    constant     the value                      numbers    how, chunk, presence
+    dictionary   chunk of values, how, chunk    decimals   digits behind the point, how, chunk, presence
+    text         how, chunk of lengths, chunk   hex        digits, chunk, presence
+    mixed        chunk
+
+It must not know what columns mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from vcache.hash import placement
+from vcache.kit.data import NamedTuple
+from vcache.logs.segment.ints import Ints, encode_ints
+from vcache.query.syntax import Value
+from vcache.serialize.plain import compress, pack_plain
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Builder", "Chunk", "Chunks", "Column", "Prepared", "encode_numbers", "encode_text"]
+
+_TEXT: Final = frozenset((str, type(None)))
+_FEW: Final = 256  # different numbers: a dictionary of more is no shorter
+_MOST_DISTINCT: Final = 0.5  # of the rows: beyond it a dictionary is longer than the values
+_HEX: Final = frozenset("0123456789abcdef")
+_HEX_DIGITS: Final = (16, 32, 40, 64)
+_DECIMALS: Final = (0, 1, 2, 3, 6)
+_MOST_SCALED: Final = 1e9
+FILTERED_CHARS: Final = 256  # longer texts are found by reading
+
+
+class Chunk(NamedTuple):
+    """Where bytes of a block are, from its first chunk on, and what they must hash to.
+
+    Attributes:
+        raw_bytes: how long they are when they are decompressed; 0 for chunks of numbers, which say so.
+    """
+
+    offset: int
+    size_bytes: int
+    check: int
+    raw_bytes: int
+
+
+class Column(NamedTuple):
+    """How one column is stored.
+
+    Attributes:
+        kind: c(onstant), d(ictionary), i(nts), f(loats), s(trings), h(ex), m(ixed).
+        how: of the numbers in it.
+        chunks: in the order that the kind has.
+        value: of a constant; of a dictionary whether all values are texts; of decimals the digits behind the point; of hex how many digits each has.
+    """
+
+    name: str
+    kind: str
+    how: Ints | None
+    chunks: tuple[Chunk, ...]
+    value: Value
+
+
+class Chunks:
+    """Collects the bytes of a block."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size_bytes = 0
+
+    def add(self, data: bytes, raw_bytes: int = 0) -> Chunk:
+        """Where the data will be."""
+        found = Chunk(self.size_bytes, len(data), placement(data), raw_bytes)
+        self.parts.append(data)
+        self.size_bytes += len(data)
+        return found
+
+
+def encode_numbers(name: str, values: NDArray[np.int64], chunks: Chunks) -> Column:
+    """A column of whole numbers, all present."""
+    how, data = encode_ints(values)
+    return Column(name, "i", how, (chunks.add(data),), None)
+
+
+def encode_text(name: str, values: Sequence[str], chunks: Chunks) -> Column:
+    """A column of texts, all present and mostly different."""
+    text, lengths = _joined(values)
+    how, data = encode_ints(lengths)
+    return Column(name, "s", how, (chunks.add(data), chunks.add(compress(text), len(text))), None)
+
+
+class Prepared(Protocol):
+    """A column of a window, of which blocks take their rows."""
+
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+        """The column of those rows, and what a filter is to know of its texts."""
+
+
+class Builder:
+    """A column of a window, taken in by parts while they are at hand.
+
+    Args:
+        n_rows: how many rows came before and have no value.
+    """
+
+    def __init__(self, name: str, n_rows: int = 0) -> None:
+        self.name, self.n_rows = name, 0
+        self._numbers: dict[str | None, int] = {}
+        self._parts: list[Any] = []  # of texts the numbers of theirs, else the values
+        self._kinds: set[type] = set()
+        if n_rows:
+            self.skip(n_rows)
+
+    def add(self, values: Sequence[Value]) -> None:
+        """The values of the next rows; None for none."""
+        import numpy as np
+
+        kinds = set(map(type, values))
+        self._kinds |= kinds
+        self.n_rows += len(values)
+        if not kinds <= _TEXT:
+            self._parts.append(values)
+            return
+        numbers: Any = self._numbers
+        for value in dict.fromkeys(values):
+            numbers.setdefault(value, len(numbers))
+        self._parts.append(np.fromiter(map(numbers.__getitem__, values), np.int64, len(values)))
+
+    def skip(self, count: int) -> None:
+        """So many rows have none."""
+        self.add([None] * count)
+
+    def codes(self) -> tuple[NDArray[np.int64], list[Value]]:
+        """A number for each row, and what it stands for; of a column that has nothing but texts."""
+        import numpy as np
+
+        return np.concatenate(self._parts), list(self._numbers)
+
+    def prepared(self, hashed: Callable[[str, str], int]) -> Prepared:
+        """The column, ready for blocks.
+
+        Args:
+            hashed: of a name and a text: what stands for them in a filter.
+        """
+        name = self.name
+        if self._kinds <= _TEXT:
+            codes, distinct = self.codes()
+            if len(distinct) <= self.n_rows * _MOST_DISTINCT or len(distinct) == 1:
+                return _Dictionary(name, codes, distinct, hashed)
+            return _Texts(name, [distinct[code] for code in codes.tolist()], hashed)
+        values = self._values()
+        kinds = self._kinds - {type(None)}
+        if len(kinds) > 1:  # 1, 1.0 and True would be one key
+            return _Mixed(name, values, hashed)
+        if float in kinds:
+            return _decimals(name, values) or _Mixed(name, values, hashed)
+        distinct = list(dict.fromkeys(values))
+        if len(distinct) <= _FEW:
+            return _Dictionary(name, _numbered(values, distinct), distinct, hashed)
+        return _ints(name, values)
+
+    def _values(self) -> list[Value]:
+        texts = list(self._numbers)
+        values: list[Value] = []
+        for part in self._parts:
+            values += part if isinstance(part, list | tuple) else [texts[code] for code in part.tolist()]
+        return values
+
+
+def _numbered(values: Sequence[Value], distinct: Sequence[Value]) -> NDArray[np.int64]:
+    import numpy as np
+
+    numbers = {value: number for number, value in enumerate(distinct)}
+    return np.fromiter(map(numbers.__getitem__, values), np.int64, len(values))
+
+
+class _Dictionary:
+    """Few different values, kept once for all blocks."""
+
+    def __init__(
+        self, name: str, codes: NDArray[np.int64], distinct: list[Value], hashed: Callable[[str, str], int]
+    ) -> None:
+        self._name, self._codes, self._distinct = name, codes, distinct
+        self._hashes = [hashed(name, value) if type(value) is str else None for value in distinct]
+        self._chunk: Chunk | None = None
+
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+        import numpy as np
+
+        codes = self._codes[rows]
+        used: list[int] = np.unique(codes).tolist()
+        hashes = [found for number in used if (found := self._hashes[number]) is not None]
+        if len(used) == 1:
+            return Column(self._name, "c", None, (), self._distinct[used[0]]), hashes
+        if self._chunk is None:
+            packed = pack_plain(self._distinct)
+            self._chunk = chunks.add(compress(packed), len(packed))
+        how, data = encode_ints(codes)
+        is_text = len(hashes) == len(used) - any(self._distinct[number] is None for number in used)
+        return Column(self._name, "d", how, (self._chunk, chunks.add(data)), is_text), hashes
+
+
+class _Numbers:
+    """Numbers, or none where `present` is false."""
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        values: NDArray[np.int64],
+        present: NDArray[np.bool_] | None,
+        digits: Value,
+    ) -> None:
+        self._name, self._kind, self._values = name, kind, values
+        self._present, self._digits = present, digits
+
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+        values, present = self._values[rows], None
+        if self._present is not None:
+            own = self._present[rows]
+            if not own.any():
+                return Column(self._name, "c", None, (), None), ()
+            if not own.all():
+                values, present = values[own], own
+        how, data = encode_ints(values)
+        found = (chunks.add(data), *_presence(present, chunks))
+        return Column(self._name, self._kind, how, found, self._digits), ()
+
+
+class _Texts:
+    """Texts that are mostly different."""
+
+    def __init__(self, name: str, values: Sequence[Value], hashed: Callable[[str, str], int]) -> None:
+        self._name, self._values, self._hashed = name, values, hashed
+
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+        import numpy as np
+
+        all_values = self._values
+        values = [all_values[row] for row in rows.tolist()]
+        there: list[Any] = [value for value in values if value is not None]
+        if not there:
+            return Column(self._name, "c", None, (), None), ()
+        present = None
+        if len(there) < len(values):
+            present = np.fromiter((value is not None for value in values), np.bool_, len(values))
+        name, hashed = self._name, self._hashed
+        column = _hex(name, there, chunks) or encode_text(name, there, chunks)
+        hashes = [hashed(name, value) for value in there if len(value) <= FILTERED_CHARS]
+        return column._replace(chunks=(*column.chunks, *_presence(present, chunks))), hashes
+
+
+class _Mixed:
+    """Values of several kinds, or numbers that cannot be made whole."""
+
+    def __init__(self, name: str, values: Sequence[Value], hashed: Callable[[str, str], int]) -> None:
+        self._name, self._values, self._hashed = name, values, hashed
+
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+        all_values, name = self._values, self._name
+        values = [all_values[row] for row in rows.tolist()]
+        packed = pack_plain(values)
+        hashes = [
+            self._hashed(name, value)
+            for value in values
+            if type(value) is str and len(value) <= FILTERED_CHARS
+        ]
+        return Column(name, "m", None, (chunks.add(compress(packed), len(packed)),), None), hashes
+
+
+def _ints(name: str, values: Sequence[Any]) -> _Numbers:
+    import numpy as np
+
+    present = _present(values)
+    numbers = values if present is None else [value or 0 for value in values]
+    return _Numbers(name, "i", np.array(numbers, np.int64), present, None)
+
+
+def _decimals(name: str, values: Sequence[Any]) -> _Numbers | None:
+    """Numbers with few digits behind the point, as whole ones: what most measured values are."""
+    import numpy as np
+
+    present = _present(values)
+    floats = np.array(values if present is None else [value or 0.0 for value in values], np.float64)
+    if not np.isfinite(floats).all() or np.abs(floats).max() > _MOST_SCALED:
+        return None
+    if (np.signbit(floats) & (floats == 0)).any():  # a whole number has no -0.0
+        return None
+    for digits in _DECIMALS:
+        scaled = np.rint(floats * 10.0**digits)
+        if np.array_equal(scaled / 10.0**digits, floats):
+            return _Numbers(name, "f", scaled.astype(np.int64), present, digits)
+    return None
+
+
+def _present(values: Sequence[Value]) -> NDArray[np.bool_] | None:
+    import numpy as np
+
+    if None not in values:
+        return None
+    return np.fromiter((value is not None for value in values), np.bool_, len(values))
+
+
+def _hex(name: str, values: list[str], chunks: Chunks) -> Column | None:
+    digits = len(values[0])
+    if digits not in _HEX_DIGITS or set(map(len, values)) != {digits}:
+        return None
+    text = "".join(values)
+    return (
+        Column(name, "h", None, (chunks.add(bytes.fromhex(text)),), digits) if _HEX.issuperset(text) else None
+    )
+
+
+def _presence(present: NDArray[np.bool_] | None, chunks: Chunks) -> tuple[Chunk, ...]:
+    import numpy as np
+
+    if present is None:
+        return ()
+    return (chunks.add(np.packbits(present, bitorder="little").tobytes()),)
+
+
+def _joined(values: Sequence[str]) -> tuple[bytes, NDArray[np.int64]]:
+    import numpy as np
+
+    text = "".join(values)
+    if text.isascii():
+        return text.encode(), np.fromiter(map(len, values), np.int64, len(values))
+    parts = [value.encode("utf-8", "surrogatepass") for value in values]
+    return b"".join(parts), np.fromiter(map(len, parts), np.int64, len(parts))

@@ -1,0 +1,226 @@
+"""The bytes of a segment: header, groups of blocks, footer, trailer (docs/design/logs-segments.md).
+
+Pure: it turns descriptions into bytes and back, and opens nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from vcache.errors import DecodeError
+from vcache.hash import placement
+from vcache.kit.data import NamedTuple
+from vcache.logs.base import SourceStats
+from vcache.logs.segment.columns import Chunk, Column
+from vcache.logs.segment.ints import Ints
+from vcache.serialize.plain import compress, decompress, pack_plain, unpack_plain
+
+__all__ = [
+    "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "file_head", "group_head", "pack_footer",
+    "read_file_head", "read_group_head", "read_trailer", "sources_of", "unpack_footer",
+]  # fmt: skip
+
+_MAGIC: Final = b"vcacheL1"
+_START: Final = struct.Struct("<8sII")  # mark, number of replaced segments, 0
+_DIGEST_BYTES: Final = 32
+MARK: Final = b"\xb1\x0cL1"
+GROUP: Final = struct.Struct(
+    "<4sIIIQQ"
+)  # mark, rows, length of the description, raw length, of the chunks, xxh
+TRAILER: Final = struct.Struct("<QIIQ8s")  # where the footer begins, its length, raw length, xxh, mark
+_END: Final = b"vcacheLE"
+_MOST_ROWS: Final = 1 << 20
+_MOST_RAW_BYTES: Final = 1 << 28
+
+
+class Run(NamedTuple):
+    """Records of one stream, in a row or with others between; none where the last is before the first."""
+
+    stream: int
+    first_seq: int
+    last_seq: int
+
+
+class Block(NamedTuple):
+    """What is known of a block without reading its columns.
+
+    Attributes:
+        first_ns, last_ns: the least and the greatest time.
+        in_order: its rows are in the order of time.
+        levels: how many records, by source and level.
+        marks: all marks that any record has.
+        runs: by the number that column "@stream" has.
+        core, fields: the columns.
+        filter: of tokens.
+    """
+
+    rows: int
+    first_ns: int
+    last_ns: int
+    in_order: bool
+    levels: Mapping[str, Mapping[int, int]]
+    marks: int
+    runs: tuple[Run, ...]
+    core: Mapping[str, Column]
+    fields: Mapping[str, Column]
+    filter: Chunk
+
+
+class Group(NamedTuple):
+    """The blocks of a window, and where the chunks are that they point into.
+
+    Attributes:
+        offset: of the first chunk, in the file.
+        size_bytes: of all chunks.
+    """
+
+    offset: int
+    size_bytes: int
+    blocks: tuple[Block, ...]
+
+
+class SegmentInfo(NamedTuple):
+    """What a segment holds.
+
+    Attributes:
+        digest: BLAKE3 of the file.
+        replaces: digests of segments whose records are all in here, or were dropped on purpose.
+    """
+
+    digest: bytes
+    size_bytes: int
+    records: int
+    first_ns: int
+    last_ns: int
+    sources: Mapping[str, SourceStats]
+    streams: Sequence[Run]
+    replaces: Sequence[bytes]
+
+
+def file_head(replaces: Sequence[bytes]) -> bytes:
+    """The first bytes of a segment."""
+    head = _START.pack(_MAGIC, len(replaces), 0) + b"".join(replaces)
+    return head + placement(head).to_bytes(8, "little")
+
+
+def read_file_head(data: memoryview) -> tuple[list[bytes], int] | None:
+    """What a segment replaces, and where its groups begin; None where the head is damaged."""
+    if len(data) < _START.size:
+        return None
+    mark, count, _ = _START.unpack_from(data)
+    end = _START.size + count * _DIGEST_BYTES
+    if mark != _MAGIC or len(data) < end + 8:
+        return None
+    if placement(data[:end]) != int.from_bytes(data[end : end + 8], "little"):
+        return None
+    starts = range(_START.size, end, _DIGEST_BYTES)
+    return [bytes(data[start : start + _DIGEST_BYTES]) for start in starts], end + 8
+
+
+def group_head(blocks: Sequence[Block], size_bytes: int) -> bytes:
+    """The header of a group and its description; chunks of so many bytes follow."""
+    packed = pack_plain([_plain(block) for block in blocks])
+    stored = compress(packed)
+    fields = (MARK, sum(block.rows for block in blocks), len(stored), len(packed), size_bytes)
+    return GROUP.pack(*fields, placement(GROUP.pack(*fields, 0) + stored)) + stored
+
+
+def read_group_head(data: memoryview, offset: int) -> Group | None:
+    """The group that begins there; None where none does, or its header is damaged."""
+    if offset + GROUP.size > len(data):
+        return None
+    mark, rows, stored_bytes, packed_bytes, size_bytes, check = GROUP.unpack_from(data, offset)
+    begin = offset + GROUP.size
+    if mark != MARK or begin + stored_bytes + size_bytes > len(data) or packed_bytes > _MOST_RAW_BYTES:
+        return None
+    stored = bytes(data[begin : begin + stored_bytes])
+    if placement(GROUP.pack(mark, rows, stored_bytes, packed_bytes, size_bytes, 0) + stored) != check:
+        return None
+    try:
+        plain: Any = unpack_plain(decompress(stored, size_bytes=packed_bytes))
+        return Group(begin + stored_bytes, size_bytes, tuple(map(_of_plain, plain)))
+    except (DecodeError, TypeError):
+        return None
+
+
+def pack_footer(groups: Sequence[Group], replaces: Sequence[bytes], offset: int) -> bytes:
+    """What stands behind the groups: descriptions of all of them, and the trailer."""
+    rows = [[group.offset, group.size_bytes, [_plain(block) for block in group.blocks]] for group in groups]
+    packed = pack_plain({"groups": rows, "replaces": list(replaces)})
+    stored = compress(packed)
+    return stored + TRAILER.pack(offset, len(stored), len(packed), placement(stored), _END)
+
+
+def read_trailer(data: memoryview) -> tuple[int, int, int] | None:
+    """Where a sound footer begins, its length, and that of its content; None where there is none."""
+    if len(data) < TRAILER.size:
+        return None
+    offset, stored_bytes, packed_bytes, check, end = TRAILER.unpack_from(data, len(data) - TRAILER.size)
+    if end != _END or offset + stored_bytes + TRAILER.size != len(data) or packed_bytes > _MOST_RAW_BYTES:
+        return None
+    if placement(data[offset : offset + stored_bytes]) != check:
+        return None
+    return offset, stored_bytes, packed_bytes
+
+
+def unpack_footer(data: memoryview, packed_bytes: int) -> tuple[list[Group], list[bytes]]:
+    """Groups, and what the segment replaces.
+
+    Raises:
+        DecodeError: it is no footer.
+    """
+    plain = unpack_plain(decompress(data, size_bytes=packed_bytes))
+    try:
+        footer: Any = plain
+        groups = [
+            Group(offset, size, tuple(map(_of_plain, blocks))) for offset, size, blocks in footer["groups"]
+        ]
+        return groups, [bytes(each) for each in footer["replaces"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"no footer of a segment: {error}") from None
+
+
+def sources_of(blocks: Sequence[Block]) -> dict[str, SourceStats]:
+    """What blocks hold, by source. Times of a source are those of the blocks that have it."""
+    found: dict[str, SourceStats] = {}
+    for block in blocks:
+        for source, levels in block.levels.items():
+            before = found.get(source)
+            counts = dict(levels) if before is None else dict(before.by_level)
+            if before is not None:
+                for level, count in levels.items():
+                    counts[level] = counts.get(level, 0) + count
+            first = block.first_ns if before is None else min(before.first_ns, block.first_ns)
+            last = block.last_ns if before is None else max(before.last_ns, block.last_ns)
+            found[source] = SourceStats(sum(counts.values()), counts, first, last)
+    return found
+
+
+def _plain(block: Block) -> list[object]:
+    runs = [[run.stream.to_bytes(16, "big"), run.first_seq, run.last_seq] for run in block.runs]
+    return [*block[:6], runs, list(block.core.values()), list(block.fields.values()), block.filter]
+
+
+def _of_plain(plain: Any) -> Block:
+    try:
+        rows, first, last, in_order, levels, marks, runs, core, fields, tokens = plain
+        if not 0 < rows <= _MOST_ROWS:
+            raise DecodeError(f"a block of {rows} rows")
+        return Block(
+            rows, first, last, in_order, levels, marks,
+            tuple(Run(int.from_bytes(stream, "big"), low, high) for stream, low, high in runs),
+            {column.name: column for column in map(_column, core)},
+            {column.name: column for column in map(_column, fields)},
+            Chunk(*tokens),
+        )  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise DecodeError(f"no description of a block: {error}") from None
+
+
+def _column(plain: Any) -> Column:
+    name, kind, how, chunks, value = plain
+    return Column(
+        name, kind, None if how is None else Ints(*how), tuple(Chunk(*chunk) for chunk in chunks), value
+    )

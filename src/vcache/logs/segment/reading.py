@@ -1,0 +1,275 @@
+"""Reads segments: mapped, each chunk checked before it is used, damage told as gaps.
+
+A column is decoded when it is asked for, and forgotten with its block. It must not know queries.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from vcache.errors import DecodeError, StoreError
+from vcache.hash import placement
+from vcache.logs.base import Gap
+from vcache.logs.ids import id_of
+from vcache.logs.record import Record
+from vcache.logs.segment.columns import Chunk, Column
+from vcache.logs.segment.layout import (
+    MARK,
+    Block,
+    Group,
+    SegmentInfo,
+    read_file_head,
+    read_group_head,
+    read_trailer,
+    unpack_footer,
+)
+from vcache.logs.segment.tokens import may_have
+from vcache.logs.segment.values import Constant, Values, decode_column
+from vcache.logs.segment.writing import info_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["OpenBlock", "Segment", "open_segment"]
+
+_RECORD: Final = ("@time", "@level", "@source", "@message", "@marks", "@repeats", "@seen")
+
+
+class OpenBlock:
+    """A block of an open segment.
+
+    Attributes:
+        about: what is known of it without reading.
+    """
+
+    __slots__ = ("_columns", "_filter", "_group", "_segment", "about")
+
+    def __init__(self, segment: Segment, group: Group, about: Block) -> None:
+        self._segment, self._group, self.about = segment, group, about
+        self._columns: dict[str, Values] = {}
+        self._filter: memoryview | None = None
+
+    def core(self, name: str) -> Values:
+        """A column that all records have: "@time", "@level", "@source", "@message", "@seq" and so on.
+
+        Raises:
+            DecodeError: it is damaged.
+        """
+        return self._column(name, self.about.core.get(name))
+
+    def field(self, name: str) -> Values:
+        """The column of a field; of one that no record has, all are None.
+
+        Raises:
+            DecodeError: it is damaged.
+        """
+        column = self.about.fields.get(name)
+        return Constant(None) if column is None else self._column(name, column)
+
+    def may_have(self, value: int) -> bool:
+        """Whether the filter has what stands for a token or a pair; true where the filter is damaged."""
+        if self._filter is None:
+            try:
+                self._filter = self._read(self.about.filter)
+            except DecodeError:
+                self._filter = memoryview(b"\xff")
+        return may_have(self._filter, value)
+
+    def records(self, rows: NDArray[np.int64]) -> list[Record]:
+        """Those rows, whole.
+
+        Raises:
+            DecodeError: something of them is damaged.
+        """
+        # What the writer put in is what comes out: the types are those of its columns.
+        core: Any = [self.core(name).take(rows) for name in _RECORD]
+        made: Callable[..., Record] = Record
+        names = list(self.about.fields)
+        columns = [self.field(name).take(rows) for name in names]
+        ids = self.ids(rows)
+        if not columns:
+            return [made(*head, {}, *tail) for head, tail in _zipped(core, ids)]
+        return [
+            Record(
+                *head,
+                {name: value for name, value in zip(names, row, strict=True) if value is not None},
+                *tail,
+            )
+            for (head, tail), row in zip(_zipped(core, ids), zip(*columns, strict=True), strict=True)
+        ]
+
+    def ids(self, rows: NDArray[np.int64]) -> list[str]:
+        """The ids of those rows."""
+        return [id_of(stream, seq) for stream, seq in self.places(rows)]
+
+    def places(self, rows: NDArray[np.int64]) -> list[tuple[int, int]]:
+        """The streams and sequences of those rows: in their order ids are."""
+        runs = self.about.runs
+        seqs: Sequence[int] = self.core("@seq").take(rows)  # type: ignore[assignment]
+        if "@stream" not in self.about.core:
+            return [(runs[0].stream, seq) for seq in seqs]
+        which: Sequence[int] = self.core("@stream").take(rows)  # type: ignore[assignment]
+        return [(runs[number].stream, seq) for number, seq in zip(which, seqs, strict=True)]
+
+    def forget(self) -> None:
+        """Give decoded columns up."""
+        self._columns.clear()
+
+    def gap(self, error: Exception) -> Gap:
+        """What this block is when it cannot be read."""
+        about = self.about
+        place = f"{self._segment.path}: block at {self._group.offset}"
+        return Gap(place, str(error), about.rows, about.first_ns, about.last_ns)
+
+    def _column(self, name: str, column: Column | None) -> Values:
+        found = self._columns.get(name)
+        if found is None:
+            if column is None:
+                raise DecodeError(f"a block without {name}")
+            found = self._columns[name] = decode_column(column, self.about.rows, self._read)
+        return found
+
+    def _read(self, chunk: Chunk) -> memoryview:
+        return self._segment.read(self._group, chunk)
+
+
+class Segment:
+    """An open segment. Its file may be removed meanwhile.
+
+    Attributes:
+        path: of the file.
+        info: what it holds.
+        blocks: those that are known to be there.
+        gaps: what was found damaged when it was opened.
+
+    Threads: all operations but `close`.
+    """
+
+    def __init__(
+        self, path: Path, data: memoryview, info: SegmentInfo, groups: Sequence[Group], gaps: Sequence[Gap]
+    ) -> None:
+        self.path, self.info, self.groups, self.gaps = path, info, tuple(groups), list(gaps)
+        self._data = data
+        self.blocks = [OpenBlock(self, group, block) for group in groups for block in group.blocks]
+
+    def read(self, group: Group, chunk: Chunk) -> memoryview:
+        """The checked bytes of a chunk.
+
+        Raises:
+            DecodeError: they are not what was written.
+        """
+        if chunk.offset + chunk.size_bytes > group.size_bytes:
+            raise DecodeError("a chunk beyond its group")
+        begin = group.offset + chunk.offset
+        data = self._data[begin : begin + chunk.size_bytes]
+        if placement(data) != chunk.check:
+            raise DecodeError(f"{chunk.size_bytes} bytes at {begin} are not what was written")
+        return data
+
+    def find(self, stream: int, seq: int) -> Record | None:
+        """The record of a place; None where it is not here.
+
+        Raises:
+            DecodeError: it would be in a block that is damaged.
+        """
+        import numpy as np
+
+        for block in self.blocks:
+            for number, run in enumerate(block.about.runs):
+                if run.stream != stream or not run.first_seq <= seq <= run.last_seq:
+                    continue
+                seqs = _numbers(block.core("@seq"))
+                is_it = seqs == seq
+                if "@stream" in block.about.core:
+                    is_it &= _numbers(block.core("@stream")) == number
+                rows = np.flatnonzero(is_it)
+                if len(rows):
+                    found = block.records(rows[:1])[0]
+                    block.forget()
+                    return found
+        return None
+
+    def close(self) -> None:
+        """Forget the file. May be called again."""
+        self.blocks = []
+        # The map itself goes when nobody looks at it any more.
+        self._data = memoryview(b"")
+
+
+def open_segment(path: Path, *, digest: bytes | None = None) -> Segment:
+    """A segment, mapped; what is damaged is a gap.
+
+    Args:
+        digest: its name; otherwise the file's name says it.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            size = file.seek(0, 2)
+            data = memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if size else b"")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"segment {path}: {error}") from error
+    gaps: list[Gap] = []
+    name = digest if digest is not None else _digest_of(path)
+    groups, replaces = _contents(path, data, gaps)
+    return Segment(path, data, info_of(name, len(data), groups, replaces), groups, gaps)
+
+
+def _digest_of(path: Path) -> bytes:
+    try:
+        return bytes.fromhex(path.name.partition(".")[0])
+    except ValueError:
+        return b""
+
+
+def _contents(path: Path, data: memoryview, gaps: list[Gap]) -> tuple[list[Group], list[bytes]]:
+    trailer = read_trailer(data)
+    if trailer is not None:
+        offset, stored_bytes, packed_bytes = trailer
+        try:
+            return unpack_footer(data[offset : offset + stored_bytes], packed_bytes)
+        except DecodeError as error:
+            gaps.append(Gap(f"{path}: footer", str(error), 0))
+    else:
+        gaps.append(Gap(f"{path}: footer", "it is damaged: what was found without it is shown", 0))
+    head = read_file_head(data)
+    if head is None:
+        gaps.append(Gap(f"{path}: head", "it is damaged", 0))
+    replaces, begin = head or ([], 0)
+    return list(_walked(path, data, begin, gaps)), replaces
+
+
+def _walked(path: Path, data: memoryview, begin: int, gaps: list[Gap]) -> Iterator[Group]:
+    """The groups that are found by their own headers."""
+    raw: Any = data.obj
+    at = begin
+    while at < len(data):
+        group = read_group_head(data, at)
+        if group is not None:
+            yield group
+            at = group.offset + group.size_bytes
+            continue
+        following = raw.find(MARK, at + 1)
+        while following >= 0 and read_group_head(data, following) is None:
+            following = raw.find(MARK, following + 1)
+        if following < 0:
+            return  # the rest is the footer, or as good as that
+        if at > begin or begin:
+            gaps.append(Gap(f"{path}: {at} to {following}", "no group of blocks begins here"))
+        at = following
+
+
+def _zipped(core: Sequence[Sequence[Any]], ids: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """The attributes of records before their fields, and those behind."""
+    return zip(zip(*core[:4], strict=True), zip(*core[4:], ids, strict=True), strict=True)
+
+
+def _numbers(values: Values) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = values.values  # type: ignore[attr-defined]  # the writer stores these as numbers
+    return found

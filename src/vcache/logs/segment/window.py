@@ -1,0 +1,178 @@
+"""Records that become one group of a segment: taken apart into columns as they come, then cut into blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
+
+from vcache.logs.record import Record
+from vcache.logs.segment.columns import Builder, Chunks, encode_numbers, encode_text
+from vcache.logs.segment.layout import Block, Run
+from vcache.logs.segment.tokens import make_filter, pair_hash, token_hashes, token_set
+from vcache.query.syntax import Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["BLOCK_ROWS", "Window"]
+
+BLOCK_ROWS: Final = 8_192
+_OWN_ROWS: Final = 2_048  # a source with so many rows in a window has blocks of its own
+_NUMBERS: Final = ("@time", "@level", "@marks", "@repeats", "@seen")
+_LEVELS: Final = 256
+_TOKEN_ROWS: Final = 256  # what the processor has at hand: with all rows at once it takes twice as long
+
+
+class Window:
+    """Columns of records, in the order of arrival.
+
+    Attributes:
+        n_rows, n_chars: what it holds; characters are those of messages.
+    """
+
+    def __init__(self) -> None:
+        self.n_rows = self.n_chars = 0
+        self._numbers: dict[str, list[NDArray[np.int64]]] = {name: [] for name in _NUMBERS}
+        self._sources = Builder("@source")
+        self._messages: list[str] = []
+        self._fields: dict[str, Builder] = {}
+        self._streams: dict[int, int] = {}
+        self._seqs: list[NDArray[np.int64]] = []
+        self._which: list[NDArray[np.int64]] = []
+
+    def add(self, stream: int, first_seq: int, records: Sequence[Record]) -> None:
+        """Take records, one or more, of a stream, the next ones behind each other."""
+        import numpy as np
+
+        count = len(records)
+        times, levels, sources, messages, fields, marks, repeats, seen, _ = zip(*records, strict=True)
+        for name, values in zip(_NUMBERS, (times, levels, marks, repeats, seen), strict=True):
+            self._numbers[name].append(np.array(values, np.int64))
+        self._sources.add(sources)
+        self._messages += messages
+        for name, column in _transposed(fields):
+            builder = self._fields.get(name)
+            if builder is None:
+                builder = self._fields[name] = Builder(name, self.n_rows)
+            builder.add(column)
+        self._seqs.append(np.arange(first_seq, first_seq + count))
+        number = self._streams.setdefault(stream, len(self._streams))
+        self._which.append(np.full(count, number))
+        self.n_rows += count
+        self.n_chars += sum(map(len, messages))
+        for builder in self._fields.values():
+            if builder.n_rows < self.n_rows:
+                builder.skip(count)
+
+    def encode(self) -> tuple[list[Block], list[bytes]]:
+        """The blocks, and the chunks that they point into."""
+        import numpy as np
+
+        numbers = {name: np.concatenate(parts) for name, parts in self._numbers.items()}
+        numbers["@seq"] = np.concatenate(self._seqs)
+        which, hashes = np.concatenate(self._which), _Hashes()
+        codes, names = self._sources.codes()
+        columns = {name: builder.prepared(hashes.of_pair) for name, builder in self._fields.items()}
+        source = self._sources.prepared(hashes.of_pair)
+        chunks, blocks = Chunks(), []
+        for rows in _parted(codes, len(names)):
+            own = {name: values[rows] for name, values in numbers.items()}
+            core = {name: encode_numbers(name, values, chunks) for name, values in own.items()}
+            if len(self._streams) > 1:
+                core["@stream"] = encode_numbers("@stream", which[rows], chunks)
+            core["@source"], _ = source.encode(rows, chunks)
+            messages = [self._messages[row] for row in rows.tolist()]
+            core["@message"] = encode_text("@message", messages, chunks)
+            known, fields = hashes.of_tokens(messages), {}
+            for name, column in columns.items():
+                fields[name], more = column.encode(rows, chunks)
+                known += more
+            times = own["@time"]
+            blocks.append(Block(
+                len(rows), int(times.min()), int(times.max()), bool((times[1:] >= times[:-1]).all()),
+                _levels(codes[rows], names, own["@level"]), int(np.bitwise_or.reduce(own["@marks"])),
+                _runs(self._streams, own["@seq"], which[rows]), core, fields, chunks.add(make_filter(known)),
+            ))  # fmt: skip
+        return blocks, chunks.parts
+
+
+class _Hashes:
+    """What stands for texts in filters, worked out once a window."""
+
+    def __init__(self) -> None:
+        self._tokens: dict[bytes, int] = {}
+
+    @staticmethod
+    def of_pair(name: str, value: str) -> int:
+        return pair_hash(name, value.encode("utf-8", "surrogatepass"))
+
+    def of_tokens(self, messages: Sequence[str]) -> list[int]:
+        known = self._tokens
+        tokens: set[bytes] = set()
+        for at in range(0, len(messages), _TOKEN_ROWS):
+            part = "\n".join(messages[at : at + _TOKEN_ROWS])
+            tokens |= token_set(part.encode("utf-8", "surrogatepass"))
+        new = list(tokens - known.keys())
+        known.update(zip(new, token_hashes(new), strict=True))
+        return [found for found in map(known.__getitem__, tokens) if found >= 0]
+
+
+def _transposed(fields: Sequence[Mapping[str, Value]]) -> Iterator[tuple[str, Sequence[Value]]]:
+    """The columns of fields."""
+    names = tuple(fields[0])
+    if len(names) > 1 and set(map(len, fields)) == {len(names)}:
+        try:
+            rows = list(map(itemgetter(*names), fields))
+        except KeyError:
+            pass  # equally many, and not the same
+        else:
+            yield from zip(names, zip(*rows, strict=True), strict=True)
+            return
+    for name in dict.fromkeys(name for shape in dict.fromkeys(map(tuple, fields)) for name in shape):
+        yield name, [row.get(name) for row in fields]
+
+
+def _parted(codes: NDArray[np.int64], n_sources: int) -> Iterator[NDArray[np.int64]]:
+    """The rows of blocks: those of one source together, in the order of arrival."""
+    import numpy as np
+
+    order = np.argsort(codes.astype(np.uint16 if n_sources <= 1 << 16 else np.int64), kind="stable")
+    counts = np.bincount(codes, minlength=n_sources)
+    pending: list[NDArray[np.int64]] = []
+    n_pending = 0
+    for count, end in zip(counts.tolist(), np.cumsum(counts).tolist(), strict=True):
+        rows = order[end - count : end]
+        if count >= _OWN_ROWS:
+            yield from np.array_split(rows, -(-count // BLOCK_ROWS))
+            continue
+        if n_pending + count > BLOCK_ROWS:
+            yield np.concatenate(pending)
+            pending, n_pending = [], 0
+        pending.append(rows)
+        n_pending += count
+    if pending:
+        yield np.concatenate(pending)
+
+
+def _levels(
+    codes: NDArray[np.int64], names: Sequence[Value], levels: NDArray[np.int64]
+) -> dict[str, dict[int, int]]:
+    """How many records there are, by source and level."""
+    import numpy as np
+
+    pairs, counts = np.unique(codes * _LEVELS + np.clip(levels, 0, _LEVELS - 1), return_counts=True)
+    found: dict[str, dict[int, int]] = {}
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(str(names[pair // _LEVELS]), {})[pair % _LEVELS] = count
+    return found
+
+
+def _runs(streams: Mapping[int, int], seqs: NDArray[np.int64], which: NDArray[np.int64]) -> tuple[Run, ...]:
+    runs = []
+    for stream, number in streams.items():
+        own = seqs[which == number] if len(streams) > 1 else seqs
+        # A block that has none of a stream says so: the numbers of the others stay what they are.
+        runs.append(Run(stream, int(own.min()), int(own.max())) if len(own) else Run(stream, 1, 0))
+    return tuple(runs)
