@@ -32,6 +32,7 @@ _HOMES: Final = {
     "clean": "planning",
     "compdb": "planning",
     "log": "log",
+    "logs": "logs",
     "history": "runs",
     "diff": "runs",
     "gocacheprog": "gocacheprog",

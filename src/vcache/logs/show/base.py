@@ -60,6 +60,7 @@ class Look:
         encoding: of text for people; what it cannot show is escaped.
         shows_gaps: gaps are told in the output too, where the format has a place for them.
         is_raw: cells of CSV are not guarded against spreadsheets.
+        is_shown: somebody sees it on a terminal, on which nothing may act: CSV is shown then as text is.
     """
 
     is_utc: bool = False
@@ -69,6 +70,7 @@ class Look:
     encoding: str = "utf-8"
     shows_gaps: bool = False
     is_raw: bool = False
+    is_shown: bool = False
 
 
 _KINDS: Final[Mapping[str, str]] = MappingProxyType({"@time": "time", "@seen": "time", "level": "level"})

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from typing import TYPE_CHECKING, Final, cast
 
+from vcache.kit.ansi import safe_string
 from vcache.logs.base import Gap
 from vcache.logs.record import Record
 from vcache.logs.show.base import Column, Look, Row, Sink, put
@@ -62,7 +63,11 @@ class CsvWriter:
     def _line(self, cells: Iterable[Value]) -> str:
         self._text.seek(0)
         self._text.truncate()
-        self._csv.writerow(cells if self._look.is_raw else map(guarded, cells))
+        if not self._look.is_raw:
+            cells = map(guarded, cells)
+        if self._look.is_shown:
+            cells = [safe_string(cell) if isinstance(cell, str) else cell for cell in cells]
+        self._csv.writerow(cells)
         return self._text.getvalue()
 
     def _heading(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.kit.ansi import safe_string
+from vcache.kit.ansi import acts, safe_string
 from vcache.kit.tables import ini_section, yaml_document
 from vcache.logs.base import Gap
 from vcache.logs.show.base import Column, Look, Row, Sink, put
@@ -35,7 +35,9 @@ class YamlWriter:
     def write(self, rows: Iterable[Row]) -> None:
         for row in rows:
             self._is_empty = False
-            put(self._stream, [yaml_document([_encodable(self._name(row))])])
+            value = [_encodable(self._name(row))]
+            text = yaml_document(value)
+            put(self._stream, [yaml_document(value, is_ascii=True) if acts(text) else text])
 
     def close(self, gaps: Sequence[Gap] = ()) -> None:
         said = [{"@gap": gap_facts(gap)} for gap in gaps] if self._look.shows_gaps else []

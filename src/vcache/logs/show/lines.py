@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
+from vcache.kit.ansi import acts
 from vcache.logs.base import Gap
 from vcache.logs.record import Record
 from vcache.logs.show.base import Column, Look, Row, Sink, put
@@ -131,8 +132,9 @@ def _json_dump() -> Callable[[Plain], str]:
 
     def fast(value: Plain) -> str:
         try:
-            return orjson.dumps(value, None, append).decode()
+            line = orjson.dumps(value, None, append).decode()
         except TypeError:  # a lone surrogate
             return slow(value)
+        return slow(value) if acts(line) else line
 
     return fast

@@ -27,7 +27,7 @@ _GROUP_ROWS: Final = 1 << 15
 _GROUP_CHARS: Final = 16 << 20
 _REST: Final = "@rest"
 _MOST_COLUMNS: Final = 256
-_OWN: Final = ("@time", "level", "severity_number", "source", "message", "repeats", "@marks", "@seen", "@id")
+_OWN: Final = ("@time", "level", "severity_number", "source", "message", "@repeats", "@marks", "@seen", "@id")
 
 
 class ParquetWriter:
@@ -63,7 +63,7 @@ class ParquetWriter:
         self._n_chars += len(record.message)
         found: dict[str, object] = {
             "@time": record.at_ns, "level": level_word(record.level), "severity_number": record.level,
-            "source": record.source, "message": record.message, "repeats": record.repeats,
+            "source": record.source, "message": record.message, "@repeats": record.repeats,
             "@marks": " ".join(mark_words(record.marks)), "@seen": record.seen_ns or None, "@id": record.id,
         }  # fmt: skip
         only = self._look.fields
@@ -89,7 +89,7 @@ class ParquetWriter:
         kinds: dict[str, str] = {}
         if self._columns is None:
             kinds = dict.fromkeys(_OWN, "string") | {
-                "@time": "time", "@seen": "time", "severity_number": "int", "repeats": "int"
+                "@time": "time", "@seen": "time", "severity_number": "int", "@repeats": "int"
             }  # fmt: skip
             kinds |= dict.fromkeys(self._look.fields or (), "")
         else:

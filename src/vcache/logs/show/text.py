@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vcache.kit.ansi import Paint, safe_string
 from vcache.logs.base import Gap
-from vcache.logs.record import Record
+from vcache.logs.record import Mark, Record
 from vcache.logs.show.base import Column, Look, Row, Sink, put
 from vcache.logs.show.lines import logfmt_pair
 from vcache.logs.show.values import level_word, mark_words, moment
@@ -79,7 +79,7 @@ def _facts(record: Record, look: Look) -> Iterator[str]:
     """What is known besides: how often, the marks, the fields."""
     if record.repeats != 1:
         yield f"({record.repeats}x)"
-    for word in mark_words(record.marks):
+    for word in mark_words(record.marks & ~Mark.NO_TIME):  # the time that is shown is the best there is
         yield f"[{word}]"
     fields = record.fields
     for name in fields if look.fields is None else look.fields:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
-from vcache.logs.record import Mark, Record
+from vcache.logs.fields import marks_text
+from vcache.logs.record import Record
 from vcache.logs.show.base import Column
 from vcache.query.levels import LEVELS, word_of
 from vcache.query.syntax import Value
@@ -28,12 +29,22 @@ __all__ = [
 Plain = Mapping[str, "Value | list[str]"]
 
 OWN: Final = frozenset(
-    ("@time", "@seen", "@id", "@marks", "level", "severity_number", "source", "message", "repeats")
+    (
+        "@time",
+        "@seen",
+        "@id",
+        "@marks",
+        "level",
+        "severity_number",
+        "source",
+        "message",
+        "@repeats",
+        "@template",
+    )
 )
 """The names of what is no field of a record's: a field of that name is called `fields.NAME`."""
 
 _NS: Final = 1_000_000_000
-_MARKS: Final = tuple((int(mark), str(mark.name).lower().replace("_", "-")) for mark in Mark)
 
 
 def iso(time_ns: int) -> str:
@@ -65,7 +76,7 @@ def level_word(level: int) -> str:
 @lru_cache(maxsize=256)
 def mark_words(marks: int) -> tuple[str, ...]:
     """The words of marks."""
-    return tuple(word for bit, word in _MARKS if marks & bit)
+    return tuple(marks_text(marks).split())
 
 
 def plain(value: Value) -> Value:
@@ -95,7 +106,7 @@ def named(record: Record, only: Sequence[str] | None = None) -> dict[str, Value 
             name = f"fields.{name}"
         found[name] = plain(value)
     if repeats != 1:
-        found["repeats"] = repeats
+        found["@repeats"] = repeats
     if marks:
         found["@marks"] = list(mark_words(marks))
     if seen_ns:

@@ -1,0 +1,50 @@
+"""Which store of logs is meant, and opening it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from vcache.cli.setup import Setup
+    from vcache.logs.base import LogStore
+
+__all__ = ["logs_option", "opened", "place_of"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def logs_option(function: F) -> F:
+    """The option that says which store is meant."""
+    return click.option(
+        "--logs", "place", metavar="PLACE", envvar="VCACHE_LOGS",
+        help="The store: a directory. By default VCACHE_LOGS, else logs/default in the cache's directory.",
+    )(function)  # fmt: skip
+
+
+def place_of(setup: Setup, place: str | None) -> str:
+    """The directory or address of the store."""
+    if place:
+        return os.path.expanduser(place)
+    settings = setup.settings()
+    return os.path.join(settings.dir, "logs", settings.namespace or "default")
+
+
+@contextmanager
+def opened(setup: Setup, place: str | None) -> Iterator[LogStore]:
+    """The store, while it is needed.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    from vcache.logs.disk import DiskLogs
+
+    store = DiskLogs(place_of(setup, place))
+    try:
+        yield store
+    finally:
+        store.close()
