@@ -57,6 +57,7 @@ class Settings:
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
         remotes: addresses of the tiers below all others, by name; one without a name by itself.
         flags: what is tried on a part of the machines.
+        logs: "on", "off", or the directory or address of the log store.
         origins: by key, who decided: "default", a file, a variable, or "override".
         ignored: variables that look like ours and are none.
     """
@@ -73,8 +74,20 @@ class Settings:
     tiers: tuple[str, ...] = ()
     remotes: Mapping[str, str] = field(default_factory=dict)
     flags: Flags = field(default_factory=lambda: Flags({}))
+    logs: str = "on"
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def logs_place(self) -> str:
+        """The directory or address of the log store; "" where there is none."""
+        if self.logs == "on":
+            return (
+                ""
+                if self.is_disabled or self.is_read_only
+                else os.path.join(self.dir, "logs", self.namespace or "default")
+            )
+        return "" if self.logs == "off" else self.logs
 
     def describe(self) -> tuple[Described, ...]:
         """Every setting with its value, its origin and its meaning, for `vcache doctor`."""
@@ -299,6 +312,17 @@ def _path(value: object, place: _Place) -> Path:
     return Path(os.path.normpath(place.base / Path(value).expanduser()))
 
 
+def _logs(value: object, place: _Place) -> str:
+    text = ("on" if value else "off") if isinstance(value, bool) else value
+    if not isinstance(text, str) or not text:
+        raise UsageError("give on, off, or the directory or address of a log store")
+    is_on = yes_or_no(text)
+    if is_on is not None:
+        return "on" if is_on else "off"
+    is_address = _SCHEME.fullmatch(text.partition("://")[0]) and "://" in text
+    return text if is_address else str(_path(text, place))
+
+
 def _bytes(value: object, _place: _Place) -> int:
     return size_bytes(value)  # type: ignore[arg-type]  # it refuses what it does not take
 
@@ -440,6 +464,9 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "remote": _Spec("remotes", _remotes, "addresses of tiers on other machines, nearest first"),
         "flags": _Spec(
             "flags", _flags, "percentages of machines that try something: `tiers` may say `?flag=NAME`"
+        ),
+        "logs": _Spec(
+            "logs", _logs, "on, off, or the directory or address of the log store of builds and `vcache logs`"
         ),
     }
 )

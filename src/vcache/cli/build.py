@@ -58,6 +58,9 @@ class _Spaced(click.Command):
     metavar="FILE",
     help="Write a span per step as JSON lines; otel: send them to the exporter of OpenTelemetry.",
 )
+@click.option(
+    "--warnings", is_flag=True, help="Show also what was up to date and had warned when it was made."
+)
 @click.option("--hard-links", is_flag=True,
               help="Restore large files as read-only links to the cache's own; reflinks need no asking.")  # fmt: skip
 @click.option("--watch", is_flag=True, help="Build again whenever an input changes, until Ctrl-C.")
@@ -68,13 +71,16 @@ def build(
     keep_going: bool, load: float | None, memory: str | None, dry_run: bool, verbose: int,
     defines: tuple[str, ...], env: tuple[str, ...], trace: str | None, force: bool, no_cache: bool,
     executor: str | None, profile: str | None, metrics: str | None, spans: str | None, watch: bool,
-    hard_links: bool,
+    warnings: bool, hard_links: bool,
 ) -> int:  # fmt: skip
     """Make each TARGET, or what the build file makes by default.
 
     A step whose inputs did not change is not run; one that ran before with the same inputs, here or
     in another checkout, is restored from the cache. The build file is vcachefile.py, or build.ninja
     as CMake, Meson and GN write it.
+
+    Warnings count until what gave them is made anew: the last line says how many there are, and how many
+    of them were said again from the cache, or by what was up to date, which --warnings shows.
 
     The exit code is 0 when all is made, 1 when something failed, 2 for a wrong build file or option,
     130 after Ctrl-C.
@@ -97,7 +103,7 @@ def build(
     )
     # A report's place is where the caller stands, not where the build file is.
     profile, metrics, spans = (path and _absolute(path) for path in (profile, metrics, spans))
-    words = Words(targets, defined(defines), verbose, profile, metrics, spans, executor)
+    words = Words(targets, defined(defines), verbose, profile, metrics, spans, executor, warnings)
     return carry_out(setup, place, options, words, no_cache=no_cache, watch=watch)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -19,12 +19,14 @@ from vcache.kit.data import NamedTuple
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
+    from vcache.cli.recording import Recorder
     from vcache.cli.setup import Setup
     from vcache.dag.dask import DaskExecutor
     from vcache.dag.events import Listener, RunEnded
     from vcache.dag.session import Build, Options
+    from vcache.logs.base import LogStore
 
-__all__ = ["Words", "carry_out", "slots_of"]
+__all__ = ["Words", "carry_out", "log_store", "slots_of"]
 
 _WRONG_FILE: Final = 2
 _UNBOUNDED: Final = 4_096
@@ -40,6 +42,7 @@ class Words(NamedTuple):
     metrics: str | None = None
     spans: str | None = None
     executor: str | None = None
+    shows_warnings: bool = False
 
 
 def slots_of(jobs: int | None) -> int | None:
@@ -74,9 +77,8 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
 
     run = run_id()
     with ExitStack() as stack:
-        listeners = [
-            stack.enter_context(_closing(each)) for each in _listeners(setup, place, run, options, words)
-        ]
+        told = _listeners(setup, place, cache, run, options, words)
+        listeners = [stack.enter_context(_closing(each)) for each in told]
         listeners += more
         executor = _executor(words.executor, cache, options, stack)
         if executor is not None:  # it must know what others make, to bring it to its workers
@@ -92,7 +94,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
     if setup.is_json:
         from vcache.cli.show import print_json
 
-        print_json(_as_json(run, ended))
+        print_json(_as_json(run, ended, listeners))
     return ended.status
 
 
@@ -104,7 +106,10 @@ def _carry_out(work: Build, place: Place, words: Words) -> RunEnded:
     return work.vcachefile(place.file, words.targets, defines=words.defines)
 
 
-def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
+def _as_json(run: str, ended: RunEnded, listeners: Iterable[Listener]) -> dict[str, object]:
+    from vcache.cli.recording import Recorder, Warnings
+
+    warnings = next((each.warnings for each in listeners if isinstance(each, Recorder)), Warnings())
     return {
         "run": run,
         "status": ended.status,
@@ -113,21 +118,37 @@ def _as_json(run: str, ended: RunEnded) -> dict[str, object]:
         "up_to_date_count": ended.n_up_to_date,
         "failed_count": ended.n_failed,
         "saved_s": ended.saved_ns / 1e9,
+        "warning_count": warnings.total,
+        "cached_warning_count": warnings.cached,
         "error": ended.error,
     }
 
 
-def _listeners(setup: Setup, place: Place, run: str, options: Options, words: Words) -> Iterator[Listener]:
+def _listeners(
+    setup: Setup, place: Place, cache: Cache, run: str, options: Options, words: Words
+) -> Iterator[Listener]:
+    """Who is told, in this order: what counts comes before what shows the counts."""
     from vcache.cli import progress
+    from vcache.cli.recording import Recorder
     from vcache.dag import durations
     from vcache.dag.journal import Journal
 
-    verbosity = -1 if setup.is_quiet else words.verbosity
+    traced = None
+    if words.spans is not None:
+        from vcache.dag.telemetry import Traced, span_sink
+
+        yield (traced := Traced([span_sink(words.spans)]))
+    spans = None if traced is None else traced.span_of
+    recorder = Recorder(place.base, run, opens=lambda: log_store(setup), spans=spans)
+    if not options.is_dry_run:
+        yield recorder
     yield progress.listener(
         sys.stderr if setup.is_json else sys.stdout,
-        verbosity=verbosity,
+        verbosity=-1 if setup.is_quiet else words.verbosity,
         durations=durations.load(place.base),
         is_dry_run=options.is_dry_run,
+        warnings=lambda: recorder.warnings,
+        standing=(lambda: _standing(cache, recorder)) if words.shows_warnings else None,
     )
     if not options.is_dry_run:
         yield Journal(place.base, run)
@@ -140,10 +161,26 @@ def _listeners(setup: Setup, place: Place, run: str, options: Options, words: Wo
         from vcache.metrics import Metrics
 
         yield Metered(Metrics(is_required=True), words.metrics)
-    if words.spans is not None:
-        from vcache.dag.telemetry import Traced, span_sink
 
-        yield Traced([span_sink(words.spans)])
+
+def log_store(setup: Setup) -> LogStore | None:
+    """Where the settings have what builds say kept; None for nowhere.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    from vcache.logs.disk import DiskLogs
+
+    place = setup.settings().logs_place
+    return DiskLogs(place) if place else None
+
+
+def _standing(cache: Cache, recorder: Recorder) -> Iterator[tuple[str, bytes]]:
+    """What was up to date and had warned, by name, with what it wrote then."""
+    from vcache.dag.nodelogs import recall
+
+    for name, said in recorder.standing.items():
+        yield name, b"".join(data for _, _, data in recall(cache, said.log) or ())
 
 
 @contextmanager

@@ -6,8 +6,8 @@ its events.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TextIO
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 from vcache.cli.ansi import safe_text, write
 from vcache.cli.frame import Tally, title
@@ -30,14 +30,19 @@ from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:
     from vcache.cli.ansi import Paint
+    from vcache.cli.recording import Warnings
     from vcache.dag.events import Event
     from vcache.dag.node import Node
 
-__all__ = ["ALL", "QUIET", "VERBOSE", "Lines", "summary"]
+__all__ = ["ALL", "QUIET", "VERBOSE", "Lines", "Standing", "WarningsOf", "summary"]
 
 QUIET: Final = -1
 VERBOSE: Final = 1
 ALL: Final = 2
+
+WarningsOf: TypeAlias = "Callable[[], Warnings]"
+Standing: TypeAlias = Callable[[], Iterable[tuple[str, bytes]]]
+"""Names of what was up to date, with what it had written."""
 
 _MOST_FAILED: Final = 10
 
@@ -45,11 +50,15 @@ _MOST_FAILED: Final = 10
 class Lines:
     """A line for each node that ran, and what nodes wrote."""
 
-    def __init__(self, stream: TextIO, paint: Paint, *, verbosity: int = 0, is_dry_run: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO, paint: Paint, *, verbosity: int = 0, is_dry_run: bool = False,
+        warnings: WarningsOf | None = None, standing: Standing | None = None,
+    ) -> None:  # fmt: skip
         self._stream = stream
         self._paint = paint
         self._verbosity = verbosity
         self._is_dry_run = is_dry_run
+        self._warnings, self._standing = warnings, standing
         self._tally = Tally()
         self._told: dict[Node, str] = {}
         self._reasons: dict[Node, str] = {}
@@ -184,6 +193,8 @@ class Lines:
             names = [_shown(node.name) for node in tally.failed[:_MOST_FAILED]]
             more = [f"and {len(tally.failed) - len(names)} more"] if len(tally.failed) > len(names) else []
             text = f"{self._paint('1;31', 'failed:')} {', '.join(names + more)}\n"
+        for name, data in () if self._standing is None else self._standing():
+            text += self._replayed(name, safe_text(data, keeps_colour=self._paint.is_on))
         if self._verbosity > QUIET:
             text += self._summary(event) + "\n"
         if text:
@@ -191,7 +202,8 @@ class Lines:
 
     def _summary(self, event: RunEnded) -> str:
         took_ns = None if self._is_dry_run else event.at_ns - self._tally.started_ns
-        return summary(event, took_ns, self._paint, n_skipped=self._tally.n_skipped)
+        warnings = None if self._warnings is None or self._is_dry_run else self._warnings()
+        return summary(event, took_ns, self._paint, n_skipped=self._tally.n_skipped, warnings=warnings)
 
     def _line(self, node: Node, tail: str) -> str:
         tally = self._tally
@@ -200,10 +212,13 @@ class Lines:
 
     def _block(self, event: Output) -> str:
         text = safe_text(b"".join(data for _, _, data in event.chunks), keeps_colour=self._paint.is_on)
-        if event.is_replayed and text:
-            head = self._paint("2", f"{_shown(event.node.name)}, as it was when it was built:")
-            text = f"{head}\n{text}"
-        return text if text.endswith("\n") or not text else text + "\n"
+        if event.is_replayed:
+            return self._replayed(event.node.name, text)
+        return _whole(text)
+
+    def _replayed(self, name: str, text: str) -> str:
+        head = self._paint("2", f"{_shown(name)}, as it was when it was built:")
+        return f"{head}\n{_whole(text)}" if text else ""
 
     def _say(self, text: str) -> None:
         if self._has_console is not None:
@@ -222,8 +237,19 @@ class Lines:
         write(self._stream, text)
 
 
-def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: int = 0) -> str:
-    """A run in a line: "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved".
+def _whole(text: str) -> str:
+    return text if text.endswith("\n") or not text else text + "\n"
+
+
+def summary(
+    event: RunEnded,
+    took_ns: int | None,
+    paint: Paint,
+    *,
+    n_skipped: int = 0,
+    warnings: Warnings | None = None,
+) -> str:
+    """A run in a line: "built 12, 341 from the cache, 9 up to date in 4.2 s; 58 s saved; 3 warnings".
 
     Args:
         took_ns: None for a dry run.
@@ -238,13 +264,15 @@ def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: in
     if n_skipped:
         done.append(f"{n_skipped:,} not tried")
     text = ", ".join(done)
+    warned = "" if warnings is None else _warned(warnings, paint)
     if not event.status and not event.n_run and not event.n_hit:
-        return f"nothing to do{': ' if text else ''}{text}"
+        return f"nothing to do{': ' if text else ''}{text}{warned}"
     text = text or "nothing was built"
     if took_ns is not None:
         text += f" in {_took(took_ns)}"
         if event.saved_ns >= 100_000_000:
             text += f"; {_took(event.saved_ns)} saved"
+    text += warned
     if not event.status:
         return text
     if event.status == INTERRUPTED:
@@ -258,6 +286,23 @@ def summary(event: RunEnded, took_ns: int | None, paint: Paint, *, n_skipped: in
         if is_long:
             return f"{error.rstrip()}\n{paint('1;31', head)}; {text}"
     return f"{paint('1;31', head)}; {text}"
+
+
+def _warned(warnings: Warnings, paint: Paint) -> str:
+    """How many warnings there are, and who said them: the total is that of a build of everything."""
+    if not warnings.total:
+        return ""
+    told = paint("33", f"{warnings.total:,} warning{'s' if warnings.total > 1 else ''}")
+    where = [
+        f"{count:,} {words}"
+        for count, words in (
+            (warnings.cached, "from the cache"),
+            (warnings.standing, "of what is up to date"),
+        )
+        if count
+    ]
+    is_plain = not where or warnings.standing == warnings.total
+    return f"; {told}" if is_plain else f"; {told} ({', '.join(where)})"
 
 
 def _took(duration_ns: int) -> str:

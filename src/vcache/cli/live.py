@@ -17,6 +17,7 @@ from vcache.dag.events import Finished, Hit, Output, RunEnded, Started, UpToDate
 
 if TYPE_CHECKING:
     from vcache.cli.ansi import Paint
+    from vcache.cli.lines import Standing, WarningsOf
     from vcache.dag.events import Event
     from vcache.kit.clock import Clock
 
@@ -36,8 +37,9 @@ class Live(Lines):
     def __init__(
         self, stream: TextIO, paint: Paint, *, verbosity: int = 0, durations: Mapping[str, int],
         clock: Clock = time.time_ns, size: Callable[[TextIO], tuple[int, int]] = terminal_size,
+        warnings: WarningsOf | None = None, standing: Standing | None = None,
     ) -> None:  # fmt: skip
-        super().__init__(stream, paint, verbosity=verbosity)
+        super().__init__(stream, paint, verbosity=verbosity, warnings=warnings, standing=standing)
         self._forecast = Forecast(durations)
         self._clock = clock
         self._size = size

@@ -191,6 +191,7 @@ class RunEnded(NamedTuple):
             130 after an interrupt.
         saved_ns: what hits once took, together.
         error: why it stopped, in words; "" for success.
+        is_partial: only what may have changed was looked at.
     """
 
     at_ns: int
@@ -201,6 +202,7 @@ class RunEnded(NamedTuple):
     n_failed: int
     saved_ns: int
     error: str = ""
+    is_partial: bool = False
 
 
 Event: TypeAlias = (

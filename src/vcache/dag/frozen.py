@@ -26,6 +26,7 @@ __all__ = [
     "DIRECTORY",
     "GENERAL",
     "NINJA",
+    "SAID",
     "SEAL_BYTES",
     "VCACHE",
     "Ask",
@@ -52,6 +53,9 @@ VCACHE = "vcache"
 NINJA = "ninja"
 GENERAL = "VCACHE_*"
 """Stands for all variables whose names begin so: they say where and whether results are kept."""
+
+SAID = "vcache said 1"
+"""How the file `said` begins: then a blank, and how many warnings stand in this tree."""
 
 SEAL_BYTES = 16
 _VERSION = 1
@@ -275,17 +279,17 @@ def try_clean(words: Sequence[str], dialect: str) -> None:
         return
     gc.disable()  # 40,000 short-lived tuples: a third of the time would go into looking for cycles
     try:
-        steps = _check(ask, dialect)
+        found = _check(ask, dialect)
     except (OSError, ValueError, ImportError):
-        steps = None
+        found = None
     finally:
         gc.enable()
-    if steps is not None and _say(ask, steps, dialect):
+    if found is not None and _say(ask, *found, dialect):
         os._exit(0)
 
 
-def _check(ask: Ask, dialect: str) -> int | None:
-    """How many steps are up to date; None when that is not known of all. Stays where it was."""
+def _check(ask: Ask, dialect: str) -> tuple[int, int] | None:
+    """How many steps are up to date, and how many warnings stand; None when not all are known to be. Stays where it was."""
     start = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         if ask.directory:
@@ -298,10 +302,25 @@ def _check(ask: Ask, dialect: str) -> int | None:
         if place and name[-3:] == ".py" and dialect == VCACHE:
             os.chdir(place)
             file = name
-        return _check_base(_key(file, ask.goals), os.getcwd())
+        steps = _check_base(_key(file, ask.goals), os.getcwd())
+        return None if steps is None else (steps, _standing() if dialect == VCACHE else 0)
     finally:
         os.fchdir(start)
         os.close(start)
+
+
+def _standing() -> int:
+    """How many warnings stand in the tree of this directory, by the first line of the file that names them."""
+    try:
+        descriptor = os.open(f"{DIRECTORY}/said", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        head, _, _ = os.read(descriptor, 64).partition(b"\n")
+    finally:
+        os.close(descriptor)
+    words, _, count = head.decode("ascii", "replace").rpartition(" ")
+    return int(count) if words == SAID and count.isdecimal() else 0
 
 
 def _check_base(key: bytes, base: str) -> int | None:
@@ -553,14 +572,15 @@ def take(base: str, generation: bytes) -> Left | None:
     return left if is_fit and left is not None and time.monotonic() - left.at_s < _FRESH_S else None
 
 
-def _say(ask: Ask, steps: int, dialect: str) -> bool:
+def _say(ask: Ask, steps: int, warnings: int, dialect: str) -> bool:
     if dialect == NINJA:
         text = f"ninja: Entering directory `{ask.directory}'\n" if ask.directory else ""
         text += "ninja: no work to do.\n"
+    elif ask.is_quiet:
+        text = ""
     else:
-        text = (
-            "" if ask.is_quiet else f"nothing to do: {steps:,} up to date\n" if steps else "nothing to do\n"
-        )
+        text = f"nothing to do: {steps:,} up to date" if steps else "nothing to do"
+        text += f"; {warnings:,} warning{'s' if warnings > 1 else ''}\n" if warnings else "\n"
     try:
         os.write(1, os.fsencode(text))
     except OSError:

@@ -76,8 +76,9 @@ class Made:
         status: the exit status of its last try; None when it did not run.
         tries: how often it was started.
         log: the digest of its output in hex; "" when it wrote nothing.
-        started_ns: when its last try began, or, of a hit, when it would have begun to end then.
+        started_ns: what the times of its output count from; 0 when it wrote nothing.
         origin: of a hit, the run that made it; "" when unknown.
+        rule, program, action: of an output, what `vcache.dag.events.Output` says of it.
     """
 
     name: str
@@ -92,8 +93,11 @@ class Made:
     remark: str = ""
     log: str = ""
     result: str = ""
-    started_ns: int = field(default=0, compare=False)
+    started_ns: int = 0
     origin: str = ""
+    rule: str = ""
+    program: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +209,7 @@ def _hit(before: Made | None, line: Line) -> Made:
     return Made(
         line.node, "hit", line.words("outs"), line.number("took_ns"), line.number("saved_ns"),
         log=line.text("log"), result=line.text("result"),
-        started_ns=line.at_ns - line.number("saved_ns"), origin=line.text("origin"),
+        origin=line.text("origin"),
     )  # fmt: skip
 
 
@@ -216,7 +220,7 @@ def _missed(before: Made | None, line: Line) -> Made:
 def _started(before: Made | None, line: Line) -> Made:
     return replace(
         before or Made(line.node, "unfinished"),
-        how="unfinished", outs=line.words("outs"), words=line.text("words"), tries=line.number("attempt") or 1, started_ns=line.at_ns,
+        how="unfinished", outs=line.words("outs"), words=line.text("words"), tries=line.number("attempt") or 1,
     )  # fmt: skip
 
 
@@ -230,6 +234,14 @@ def _finished(before: Made | None, line: Line) -> Made:
     )  # fmt: skip
 
 
+def _output(before: Made | None, line: Line) -> Made:
+    return replace(
+        before or Made(line.node, "unfinished"),
+        started_ns=line.number("started_ns"), rule=line.text("rule"), program=line.text("program"),
+        action=line.text("action"),
+    )  # fmt: skip
+
+
 def _skipped(before: Made | None, line: Line) -> Made:
     return replace(before or Made(line.node, "skipped"), how="skipped", remark=line.text("because"))
 
@@ -240,6 +252,7 @@ _STEPS: Final[dict[str, Callable[[Made | None, Line], Made]]] = {
     "missed": _missed,
     "started": _started,
     "finished": _finished,
+    "output": _output,
     "skipped": _skipped,
 }
 

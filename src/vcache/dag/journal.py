@@ -342,7 +342,10 @@ def _output(event: Output) -> dict[str, object]:
     n_bytes = sum(len(data) for _, _, data in event.chunks)
     return {
         "event": "output", "at_ns": event.at_ns, "node": event.node.name, "n_bytes": n_bytes,
-        **_filled(is_replayed=event.is_replayed),
+        **_filled(
+            is_replayed=event.is_replayed, started_ns=event.started_ns, rule=event.node.rule,
+            program=event.program, action=event.action, origin=event.origin,
+        ),
     }  # fmt: skip
 
 

@@ -232,7 +232,7 @@ class Build:
                 tally = self._tally
                 ended = events.RunEnded(
                     self._clock(), status, tally.n_run, tally.n_hit, tally.n_up_to_date, tally.n_failed,
-                    tally.saved_ns, tally.error,
+                    tally.saved_ns, tally.error, self._is_partial,
                 )  # fmt: skip
                 self._emit(ended)
                 self._bus.close()

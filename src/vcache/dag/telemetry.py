@@ -153,6 +153,11 @@ class Traced:
         self._begun: RunStarted | None = None
         self._running: dict[Node, Started] = {}
         self._reasons: dict[Node, str] = {}
+        self._of: dict[Node, SpanContext] = {}
+
+    def span_of(self, node: Node | None) -> SpanContext:
+        """The span of a node's last try, once it has ended; the run's for none, and for any other."""
+        return self._context if node is None else self._of.get(node, self._context)
 
     @property
     def traceparent(self) -> str:
@@ -208,11 +213,12 @@ class Traced:
         self, node: Node, outcome: str, since_ns: int, until_ns: int, attributes: Mapping[str, Attribute], *,
         message: str = "",
     ) -> None:  # fmt: skip
+        self._of[node] = context = SpanContext.below(self._context, *self._bits)
         named: dict[str, Attribute] = {"vcache.node": node.name, "vcache.outcome": outcome}
         self._add(
             Span(
                 node.rule or "node",
-                SpanContext.below(self._context, *self._bits),
+                context,
                 self._context,
                 since_ns,
                 max(since_ns, until_ns),
