@@ -30,7 +30,27 @@ def _syslog() -> Format:
     return Syslog()
 
 
-_FORMATS: Final[Mapping[str, Callable[[], Format]]] = {"json": _json, "lines": _lines, "syslog": _syslog}
+def _otlp() -> Format:
+    from vcache.logs.receive.otlp import Otlp
+
+    return Otlp()
+
+
+def _loki() -> Format:
+    from vcache.logs.receive.loki import Loki
+
+    return Loki()
+
+
+def _elastic() -> Format:
+    from vcache.logs.receive.elastic import Elastic
+
+    return Elastic()
+
+
+_FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
+    "json": _json, "lines": _lines, "syslog": _syslog, "otlp": _otlp, "loki": _loki, "elastic": _elastic,
+}  # fmt: skip
 NAMES: Final = tuple(_FORMATS)
 """What `by_name` takes."""
 

@@ -17,7 +17,7 @@ from vcache.logs.receive.guess import level_in
 from vcache.logs.receive.mapping import record_of, records_of
 from vcache.logs.record import Mark, Record
 
-__all__ = ["JsonLines", "loads", "parse_objects"]
+__all__ = ["JsonLines", "JsonStream", "lenient_object", "loads", "parse_objects"]
 
 _DIGITS: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER: Final = b"0" * 19
@@ -76,6 +76,15 @@ def _one(line: bytes, now_ns: int, source: str) -> Record:
     text = as_text(line).removesuffix("\r")
     marks = Mark.CUT if len(line) >= MESSAGE_BYTES else 0
     return unparsed(text, now_ns, source, level=level_in(text), marks=marks)
+
+
+def lenient_object(data: bytes) -> dict[str, object] | None:
+    """The object that JSON describes, with bytes that are no UTF-8 as lone surrogates; None for none."""
+    try:
+        value = loads()(data)
+    except ValueError:
+        value = _lenient(data)
+    return value if type(value) is dict else None
 
 
 def _lenient(line: bytes) -> object:

@@ -15,7 +15,7 @@ from vcache.logs.record import MOST_FIELDS, NAME_CHARS, Mark, Record, flat
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, TRACE, WARNING, level_of
 from vcache.query.syntax import Value
 
-__all__ = ["ALIASES", "record_of", "records_of"]
+__all__ = ["ALIASES", "fields_of", "record_of", "records_of"]
 
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "time": ("@timestamp", "_time", "@time", "at_ns", "time", "timestamp", "ts", "at", "datetime", "asctime"),
@@ -119,7 +119,15 @@ def _flattened(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
     first = (
         {name: fields[name] for name in _KNOWN if name in fields} if len(fields) > MOST_FIELDS // 2 else {}
     )
-    return flat({**first, **fields})
+    return fields_of({**first, **fields})
+
+
+def fields_of(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
+    """As `flat`; values within values within values, beyond all reason, are left out."""
+    try:
+        return flat(fields)
+    except RecursionError:
+        return flat({name: value for name, value in fields.items() if type(value) in _PLAIN})[0], True
 
 
 def _take_time(left: dict[str, Value]) -> int | None:
