@@ -78,7 +78,6 @@ class Collector:
                 raise StoreClosed("the collector of logs was closed")
             waiting, _ = self.queue.waiting
             raise StoreBusy(f"{waiting} records wait for the store, there is no room for {len(records)} more")
-        self.counts.add("accepted", len(records))
         if wait:
             ticket.wait(timeout_s)
         return ticket

@@ -74,7 +74,7 @@ class Committer:
                 self._commit(batch)
             except Exception as error:  # a defect of ours must not end the thread that all wait for
                 logger(__name__).exception("a batch of %d parcels was not kept", len(batch))
-                self._fail(batch, error)
+                self._fail(batch, [parcel.count for parcel in batch], error)
             self._queue.release(batch)
         unsaid = self._counts.take_unsaid(self._clock())
         if unsaid:
@@ -88,9 +88,10 @@ class Committer:
             found = self._decoded(parcel, now_ns)
             counts.append(len(found))
             records.extend(found)
+        self._counts.add("accepted", len(records))
         own = self._own_words(now_ns)
         if (records or own) and (error := self._append([*records, *own] if own else records)) is not None:
-            self._fail(batch, error)
+            self._fail(batch, counts, error)
             return
         self._counts.add("kept", len(records))
         for parcel, count in zip(batch, counts, strict=True):
@@ -168,9 +169,10 @@ class Committer:
             self._counts.note(message, now_ns, {"failed_s": took_s}, level=WARNING)
             logger(__name__).warning("%s", message)
 
-    def _fail(self, batch: list[Parcel], error: Exception) -> None:
+    def _fail(self, batch: list[Parcel], counts: list[int], error: Exception) -> None:
         reason = "the collector ended" if self._is_ending.is_set() else "the store does not take it"
-        for parcel in batch:
-            self._counts.drop(parcel.origin, reason, parcel.count)
+        for parcel, count in zip(batch, counts, strict=True):
+            if count:
+                self._counts.drop(parcel.origin, reason, count)
             if parcel.ticket is not None and not parcel.ticket.is_done:
-                parcel.ticket.end(0, StoreUnavailable(f"{parcel.count} records were not kept: {error}"))
+                parcel.ticket.end(0, StoreUnavailable(f"{count} records were not kept: {error}"))

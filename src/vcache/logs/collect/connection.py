@@ -98,7 +98,6 @@ class Connection:
     def resume(self) -> None:
         """There is room again."""
         if self._waiting is not None and self._room.queue.offer(self._waiting):
-            self._count(self._waiting)
             self._waiting = None
             if self._state == "ended":
                 self._hand_in_end()
@@ -212,14 +211,9 @@ class Connection:
         )
 
     def _hand_in(self, parcel: Parcel) -> None:
-        if self._room.queue.offer(parcel):
-            self._count(parcel)
-        else:
+        if not self._room.queue.offer(parcel):
             self._waiting = parcel
             self._watch()
-
-    def _count(self, parcel: Parcel) -> None:
-        self._room.counts.add("accepted", parcel.count)
 
     def _hand_in_end(self) -> None:
         def on_done(ticket: Ticket) -> None:

@@ -28,7 +28,7 @@ class Counters(NamedTuple):
     """A moment of a collector.
 
     Attributes:
-        accepted: records and lines that were let in; each is kept, dropped later, or waits.
+        accepted: records that were let in, and read if they were lines: each is kept, or dropped later.
         kept: records that the store acknowledged.
         dropped: what was not kept, by origin and reason. What the kernel dropped is among it.
         waiting, waiting_bytes: what is in the queue, or with the store at the moment.

@@ -31,6 +31,7 @@ __all__ = ["Buckets", "DatagramListener", "Listening", "Room", "bound", "is_loop
 _BUSY_LINES: Final = 16
 _ROUNDS: Final = 8
 _PEERS: Final = 4_096
+_REFRESH_S: Final = 1.0
 _FORCED_RECEIVE: Final = 33  # SO_RCVBUFFORCE, for who may
 
 
@@ -178,12 +179,15 @@ class DatagramListener:
         self._fields: dict[bytes, tuple[str, Mapping[str, Value]]] = {}
         self._lock = threading.Lock()  # guards the number below
         self._kernel_drops = 0
+        self._refreshed_s = 0.0
         self.has_stopped = False
         hub.call(lambda: hub.watch(self._sock, READ, self._on_ready))
         hub.serve(self)
 
     def tick(self, now_s: float) -> None:
-        pass
+        if now_s - self._refreshed_s >= _REFRESH_S:
+            self._refreshed_s = now_s
+            self.refresh()
 
     def refresh(self) -> None:
         if self._is_unix or self._sock.fileno() < 0:
@@ -252,9 +256,7 @@ class DatagramListener:
             return
         size_bytes = sum(map(len, lines)) + 64 * len(lines)
         parcel = Parcel(origin, lines, size_bytes=size_bytes, decode=self._decode, fields=fields)
-        if self._room.queue.offer(parcel):
-            counts.add("accepted", len(lines))
-        else:
+        if not self._room.queue.offer(parcel):
             counts.drop(origin, "the queue was full", len(lines))
 
     def _known(self, peer: bytes) -> tuple[str, Mapping[str, Value]]:
