@@ -177,7 +177,7 @@ def _remembered(base: str, target: str, cache: Cache) -> Made | None:
 
 
 def _log_json(found: _Found, chunks: Chunks) -> dict[str, object]:
-    from vcache.dag.diagnostics import parse
+    from vcache.kit.diagnostics import parse
 
     made = found.made
     text = b"".join(data for _, _, data in chunks).decode("utf-8", "replace")

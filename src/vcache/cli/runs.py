@@ -29,8 +29,8 @@ from vcache.kit.units import format_duration
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
-    from vcache.dag.diagnostics import Diagnostic
     from vcache.dag.history import Change, Difference, Made, Run, Summary
+    from vcache.kit.diagnostics import Diagnostic
 
 __all__ = ["diff", "history"]
 
@@ -210,8 +210,8 @@ def _messages(setup: Setup, changes: Sequence[Change]) -> Iterator[_Message]:
 
 
 def _diagnostics(cache: Cache, made: Made) -> Mapping[tuple[str, str, str], Diagnostic]:
-    from vcache.dag.diagnostics import parse
     from vcache.dag.nodelogs import recall
+    from vcache.kit.diagnostics import parse
 
     text = b"".join(data for _, _, data in recall(cache, made.log) or ()).decode("utf-8", "replace")
     return {(said.level, said.file, said.message): said for said in parse(text)}

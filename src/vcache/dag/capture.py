@@ -9,10 +9,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
-from vcache.dag.diagnostics import Diagnostic, parse, plain
 from vcache.fingerprint.terms import join
 from vcache.hash import digest
 from vcache.kit.data import dataclass
+from vcache.kit.diagnostics import Diagnostic, parse, plain
 
 __all__ = ["Chunk", "Record", "Records", "records_of"]
 

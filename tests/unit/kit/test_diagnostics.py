@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vcache.dag.diagnostics import Diagnostic, parse, plain
+from vcache.kit.diagnostics import Diagnostic, parse, plain
 
 A_HEADER = "static int unused(void) { int x; return 1 }\n"
 A_SOURCE = '#include "h.h"\nint main(void) { int y = "a"; return nobody(); }\n'
