@@ -31,6 +31,7 @@ __all__ = [
     "crc32",
     "digest",
     "file_digest",
+    "frame_checksum",
     "md5",
     "murmur3",
     "placement",
@@ -55,6 +56,9 @@ checksum: Callable[[Buffer], bytes] = xxhash.xxh3_128_digest
 
 placement: Callable[[Buffer], int] = xxhash.xxh3_64_intdigest
 """The 64-bit xxh3 of a buffer as an int: where a key lives in an index."""
+
+frame_checksum: Callable[[Buffer, int], bytes] = xxhash.xxh3_64_digest
+"""The 8-byte xxh3-64 of a buffer that begins at a position, which is the seed: found elsewhere, it does not hold."""
 
 
 def checksum_parts(parts: Iterable[Buffer]) -> bytes:

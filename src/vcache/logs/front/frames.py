@@ -1,0 +1,117 @@
+"""The frames of a ring, as bytes: docs/design/logs-rings.md is normative. No I/O.
+
+It must not know files, threads and stores.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from vcache.errors import DecodeError
+from vcache.hash import frame_checksum
+from vcache.logs.record import Mark, Record, flat
+from vcache.serialize.plain import pack_plain, unpack_plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from typing_extensions import Buffer
+
+    from vcache.query.syntax import Value
+
+__all__ = [
+    "FRAME_BYTES", "HEADS", "MARK", "decode", "encode", "frame", "frame_at", "head_of", "opening", "salvage",
+]  # fmt: skip
+
+MARK: Final = b"\xf1\x0a\xc4\x52"
+FRAME_BYTES: Final = 16
+"""Of a frame that are not payload: mark, length, checksum."""
+_LENGTH_END: Final = 8
+
+
+def head_of(size_bytes: int) -> bytes:
+    """The first 8 bytes of a frame whose payload has so many."""
+    return MARK + size_bytes.to_bytes(4, "little")
+
+
+HEADS: Final = tuple(map(head_of, range(2048)))
+"""Those of usual lengths: a look-up costs a tenth."""
+
+
+def opening(level: int, source: str, fields: Mapping[str, Value]) -> bytes:
+    """What the payloads of one logger at one level begin with."""
+    return b"\x93" + pack_plain([level, source, dict(fields)])
+
+
+def encode(record: Record) -> bytes:
+    """A record as payload."""
+    said = [record.at_ns, record.message, dict(record.fields), record.marks, record.repeats]
+    return opening(record.level, record.source, {}) + b"\xc0" + pack_plain(said)
+
+
+def frame(payload: bytes, at: int) -> bytes:
+    """A payload as it stands at a position."""
+    return head_of(len(payload)) + frame_checksum(payload, at) + payload
+
+
+def decode(payload: Buffer) -> Record:
+    """The record that a payload says.
+
+    Raises:
+        DecodeError: it says none.
+    """
+    said = unpack_plain(payload)
+    try:
+        (level, source, bound), around, (at_ns, message, own, *more) = said  # type: ignore[misc]
+        fields = {**bound, **(around or {}), **own}
+        marks, repeats = more or (0, 1)
+        if not (isinstance(at_ns, int) and isinstance(level, int) and isinstance(source, str)):
+            raise TypeError("a record's time, level or source")
+    except (TypeError, ValueError) as error:
+        raise DecodeError(f"no record of a ring: {error}") from None
+    known, is_cut = flat(fields)
+    text = message if isinstance(message, str) else str(message)
+    return Record(at_ns, level, source, text, known, marks | Mark.CUT if is_cut else marks, repeats)
+
+
+def frame_at(ring: memoryview, at: int) -> bytes | None:
+    """The payload of the frame at a position of a ring; None where none stands, or not whole.
+
+    Args:
+        ring: a power of two bytes. Positions count on; a place in it is the position modulo its length.
+    """
+    size = len(ring)
+    place = at & size - 1
+    head = _read(ring, place, FRAME_BYTES)
+    if head[:4] != MARK:
+        return None
+    length = int.from_bytes(head[4:8], "little")
+    if not 0 < length <= size - FRAME_BYTES:
+        return None
+    payload = _read(ring, place + FRAME_BYTES & size - 1, length)
+    return payload if frame_checksum(payload, at) == head[8:] else None
+
+
+def salvage(ring: memoryview, start: int, end: int) -> Iterator[tuple[int, bytes]]:
+    """The payloads that stand between two positions, with theirs, past whatever cannot be read."""
+    size = len(ring)
+    data = _read(ring, start & size - 1, end - start)
+    place = data.find(MARK)
+    while place >= 0:
+        length = int.from_bytes(data[place + 4 : place + _LENGTH_END], "little")
+        stop = place + FRAME_BYTES + length
+        payload = data[place + FRAME_BYTES : stop]
+        is_whole = (
+            0 < length == len(payload)
+            and frame_checksum(payload, start + place) == data[place + _LENGTH_END : place + FRAME_BYTES]
+        )
+        if is_whole:
+            yield start + place, payload
+        place = data.find(MARK, stop if is_whole else place + 1)
+
+
+def _read(ring: memoryview, place: int, count: int) -> bytes:
+    stop = place + count
+    if stop <= len(ring):
+        return bytes(ring[place:stop])
+    return b"".join((ring[place:], ring[: stop - len(ring)]))
