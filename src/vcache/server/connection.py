@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -44,7 +45,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_answering", "_begun_s", "_client", "_expects", "_head_bytes", "_headers", "_is_reading",
         "_linger_s", "_looked_at", "_parser", "_parsing", "_queue", "_seen_bytes", "_seen_s", "_server",
-        "_state", "_transport", "_url", "_waiters", "gate", "is_lost", "is_tls",
+        "_state", "_transport", "_url", "_waiters", "gate", "is_lost", "is_tls", "lost_calls",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, state: Any) -> None:
@@ -61,6 +62,7 @@ class Connection(asyncio.Protocol):
         self._seen_s, self._seen_bytes = gate.now_s, 0
         self._is_reading = True
         self.is_lost = False
+        self.lost_calls: list[Callable[[], object]] = []
 
     # -- asyncio ---------------------------------------------------------------------------
 
@@ -87,6 +89,8 @@ class Connection(asyncio.Protocol):
                 turn.lose()
         self._queue.clear()
         self.resume_writing()
+        for call in tuple(self.lost_calls):
+            call()
 
     def eof_received(self) -> bool:
         # Half a connection is a whole answer: the client waits for it. Half a body is nothing.
@@ -210,6 +214,7 @@ class Connection(asyncio.Protocol):
             "headers": self._headers,
             "client": self._client,
             "server": self._server,
+            "vcache.line": self,
         }
 
     def _is_answered_at_once(self, scope: Scope) -> bool:

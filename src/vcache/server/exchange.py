@@ -20,6 +20,8 @@ from vcache.server.vault import Found, Kept, Vault, realm_key
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from vcache.server.turn import Line
+
 __all__ = ["Desk", "Exchange", "Header"]
 
 Header = tuple[str, str]
@@ -297,14 +299,35 @@ class Exchange:
         self.outcome = "hit"
         self.saved_ns = cost_ns_in(found.record.head)
 
-    async def stream(self, pieces: AsyncIterator[Buffer], headers: Iterable[Header] = ()) -> None:
-        """Answer with pieces whose length is not known before they are there."""
+    async def stream(
+        self,
+        pieces: AsyncIterator[Buffer],
+        headers: Iterable[Header] = (),
+        *,
+        when_lost: Callable[[], object] | None = None,
+    ) -> None:
+        """Answer with pieces whose length is not known before they are there; none is sent before the first.
+
+        Args:
+            when_lost: called as soon as the client is seen to be gone.
+        """
         lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self.status = 200
-        await self._send({"type": "http.response.start", "status": 200, "headers": lines})
-        async for piece in pieces:
-            self.sent_bytes += memoryview(piece).nbytes
-            await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        line: Line | None = self._scope.get("vcache.line")
+        if line is not None and when_lost is not None:
+            line.lost_calls.append(when_lost)
+        try:
+            async for piece in pieces:
+                if not self.status:
+                    self.status = 200
+                    await self._send({"type": "http.response.start", "status": 200, "headers": lines})
+                self.sent_bytes += memoryview(piece).nbytes
+                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+        finally:
+            if line is not None and when_lost is not None:
+                line.lost_calls.remove(when_lost)
+        if not self.status:
+            self.status = 200
+            await self._send({"type": "http.response.start", "status": 200, "headers": lines})
         await self._send({"type": "http.response.body"})
 
     # -- inside ----------------------------------------------------------------------------

@@ -52,12 +52,17 @@ class Quotas:
         self._used: dict[str, int] = {}
         self._counted_s: dict[str, float] = {}
         self._counting: set[str] = set()
+        self._others: list[Callable[[str], int]] = []
         self.limits: Mapping[str, int] = {}
         self.reload(limits)
 
     def reload(self, limits: Mapping[str, int]) -> None:
         """Let other limits hold from the next PUT on."""
         self.limits = dict(limits)
+
+    def also(self, size_bytes: Callable[[str], int]) -> None:
+        """Count what else a namespace holds, beside entries of the store."""
+        self._others.append(size_bytes)
 
     def limit_of(self, namespace: str) -> int | None:
         """What a namespace may hold in bytes; None for no limit."""
@@ -98,7 +103,7 @@ class Quotas:
 
     def recount(self, namespace: str) -> None:
         """Count what a namespace holds now."""
-        used = 0
+        used = sum(size_bytes(namespace) for size_bytes in self._others)
         for mark in (":", "/"):
             for entry in entries_of(self._store, f"@{namespace}{mark}".encode()):
                 used += entry.size_bytes

@@ -25,8 +25,10 @@ class Refusal(Enum):
     LENGTH_REQUIRED = 411
     PRECONDITION = 412
     TOO_LARGE = 413
+    MEDIA = 415  # a type or coding that is not known
     RANGE = 416
-    BUSY = 503  # for a while: shutting down, or too many at once
+    CROWDED = 429  # too many at once: the same may go through a moment later
+    BUSY = 503  # for a while: shutting down
     BROKEN = 500  # ours: the store fails
     FULL = 507  # no room on the disk or in the quota
 

@@ -23,6 +23,7 @@ from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.exchange import Desk
+from vcache.server.logs.desk import LogDesk
 from vcache.server.office import audit_in, uploads_in
 from vcache.server.quotas import Quotas
 from vcache.server.settings import ServeSettings
@@ -70,12 +71,16 @@ class Room:
             builders_only=builders_only(settings),
         )
         self.quotas = Quotas(self.store, quotas(settings))
-        self._count_namespaces()
         self.audit: AuditLog | None = None
         if settings.is_audited and self.directory is not None and not self.store.info.is_read_only:
             self.audit = AuditLog(audit_in(self.directory))
             stack.callback(self.audit.close)
         self.deadline_s = settings.deadline_s
+        self.logs = LogDesk(
+            self.directory, stack, note=self._note_logs, is_read_only=self.store.info.is_read_only
+        )
+        self.quotas.also(self.logs.stores.size_bytes)
+        self._count_namespaces()
         self.desk = Desk(
             vault=self.vault,
             limit_bytes=settings.limit_bytes,
@@ -110,6 +115,9 @@ class Room:
 
     def _admit(self, caller: Caller, length_bytes: int | None) -> None:
         self.quotas.admit(caller.namespace, length_bytes)
+
+    def _note_logs(self, caller: Caller, action: str, name: str) -> None:
+        self._note(caller, action, "logs", "", name, None)
 
     def _note(
         self, caller: Caller, action: str, dialect: str, realm: str, name: str | bytes, kept: Kept | None

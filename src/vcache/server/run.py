@@ -34,6 +34,7 @@ from vcache.server.ground import (
     speak_up,
     tls,
 )
+from vcache.server.logs.dialects import log_dialects
 from vcache.server.office import audit_in
 from vcache.server.operations import Operations
 from vcache.server.room import Room, builders_only, quotas
@@ -120,7 +121,7 @@ class _House:
         spoken = all_dialects(
             room.desk, room.authenticator, counts=room.counts, turbo_key=_turbo_key(settings)
         )
-        dialects = (operations, *spoken, *self._rest())
+        dialects = (operations, *spoken, *log_dialects(room.logs), *self._rest())
         self._app = App(room.desk, dialects, room.authenticator, counts=room.counts, log=self._log)
         self._gate = _gate(self._app, settings, is_open=room.authenticator.is_open)
 
@@ -204,6 +205,7 @@ class _House:
             await asyncio.sleep(_FLUSH_S)
             with contextlib.suppress(VcacheError, OSError):
                 await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.flush)
+                await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.logs.flush)
 
     # -- changes at run time ---------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -39,6 +40,10 @@ class Line(Protocol):
 
     @property
     def is_tls(self) -> bool: ...
+
+    @property
+    def lost_calls(self) -> list[Callable[[], object]]:
+        """Called when the client is seen to be gone; whoever adds one takes it away again."""
 
     def write(self, head: bytes, body: Buffer) -> None:
         """Send a head and what is there of the body, in one write."""

@@ -22,6 +22,7 @@ def problem(refused: Refused) -> Answer:
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": str(refused),
+        **getattr(refused, "details", {}),
     }
     headers = [("content-type", PROBLEM_TYPE)]
     if refused.kind is Refusal.UNAUTHENTICATED:

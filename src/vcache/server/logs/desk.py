@@ -1,0 +1,84 @@
+"""What all that a server does with logs shares: stores, who takes records in, who answers queries."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from vcache.errors import ConfigError
+from vcache.server.logs.asking import Queue
+from vcache.server.logs.stores import Stores
+from vcache.server.logs.taking import Taking
+
+if TYPE_CHECKING:
+    from vcache.logs.base import LogStore
+    from vcache.server.callers import Caller
+
+__all__ = ["LogDesk"]
+
+_RUNNING: Final = 4  # queries at once: numpy gives the interpreter up, and two cores are usual
+_WAITING: Final = 64
+
+Note = Callable[["Caller", str, str], object]
+"""Told of a change: the caller, the action, the name."""
+
+
+class LogDesk:
+    """See the module.
+
+    Args:
+        directory: of the served store; None where it has none.
+        stack: closes what is opened.
+        note: told of changes; on any thread.
+    """
+
+    def __init__(
+        self,
+        directory: Path | None,
+        stack: contextlib.ExitStack,
+        *,
+        note: Note,
+        is_read_only: bool = False,
+    ) -> None:
+        self._note = note
+        self._lock = threading.Lock()  # guards what was taken and not noted yet
+        self._taken: dict[tuple[Caller, str], int] = {}
+        stack.callback(self.flush)
+        self.stores = Stores(directory, _opened, is_read_only=is_read_only)
+        executor = ThreadPoolExecutor(_RUNNING, "vcache-query")
+        stack.callback(executor.shutdown)
+        stack.callback(self.stores.close)
+        self.queue = Queue(executor, running=_RUNNING, waiting=_WAITING)
+        self.taking = Taking(self.stores, self._count)
+
+    def _count(self, caller: Caller, dialect: str, count: int) -> None:
+        with self._lock:
+            key = caller, dialect
+            self._taken[key] = self._taken.get(key, 0) + count
+
+    def flush(self) -> None:
+        """Note what was taken since the last time: a line of the audit log for each body would be too many."""
+        with self._lock:
+            taken, self._taken = self._taken, {}
+        for (caller, dialect), count in taken.items():
+            self._note(caller, "logs", f"{count} records by {dialect}")
+
+    def seal(self, caller: Caller) -> Mapping[str, object]:
+        """Seal what a namespace's tail holds. Blocks."""
+        store = self.stores.of(caller.namespace)
+        seal = getattr(store, "seal", None)
+        if seal is None:
+            raise ConfigError("this log store has nothing to seal")
+        sealed = seal()
+        self._note(caller, "seal", "logs")
+        return {"segments": len(sealed) if isinstance(sealed, list | tuple) else int(sealed or 0)}
+
+
+def _opened(place: Path) -> LogStore:
+    from vcache.logs.disk import DiskLogs
+
+    return DiskLogs(place)

@@ -1,0 +1,148 @@
+"""Records that are sent: a body read, unpacked and parsed, and its records kept before anybody says so.
+
+It must not know which dialect they are sent in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from vcache.errors import StoreBusy, StoreError, UsageError
+from vcache.kit.data import NamedTuple
+from vcache.logs.record import Mark
+from vcache.server.logs.unpacking import unpacked
+from vcache.server.refused import Refusal, Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from vcache.logs.collect.collector import Collector
+    from vcache.logs.collect.parcels import Ticket
+    from vcache.logs.receive.base import Format, Parsed
+    from vcache.logs.record import Record
+    from vcache.server.callers import Caller
+    from vcache.server.exchange import Exchange
+    from vcache.server.logs.stores import Stores
+
+__all__ = ["BODY_BYTES", "Taken", "Taking"]
+
+BODY_BYTES: Final = 32 << 20
+"""The longest body, packed and unpacked. Clients send up to 10 MB (Vector), 5 MB (promtail, Filebeat)."""
+
+_ALL_BYTES: Final = 96 << 20  # what bodies under way may come to, unpacked
+_KEPT_S: Final = 15.0  # clients give up after 30 s or so, and send again
+_FIRST_GUESS: Final = 4  # a packed body is taken to become so many times as long, until it is known
+
+
+class Taken(NamedTuple):
+    """What became of a body.
+
+    Attributes:
+        count: records that are kept.
+        unparsed: how many of them were not of the format that was announced.
+        parsed: what was made of the body.
+    """
+
+    count: int  # type: ignore[assignment]  # instead of the method of a tuple
+    unparsed: int
+    parsed: Parsed
+
+
+class Taking:
+    """Takes bodies for all dialects.
+
+    Args:
+        stores: where they go.
+        note: told of each body that was kept: the caller, the dialect, and how many records.
+    """
+
+    def __init__(self, stores: Stores, note: Callable[[Caller, str, int], object]) -> None:
+        self._stores, self._note = stores, note
+        self._under_way_bytes = 0
+
+    async def take(self, exchange: Exchange, parse: Callable[[bytes, int], Parsed]) -> Taken:
+        """Keep what a body holds.
+
+        Args:
+            parse: makes records of it, given the time; on a thread.
+
+        Raises:
+            Refused: no right, no room, too long, not what it says it is, or not kept in time.
+        """
+        exchange.caller.require_write()
+        self._stores.require_write()
+        length = exchange.length_bytes
+        exchange.desk.admit(exchange.caller, length)
+        coding = exchange.header("content-encoding")
+        guess = BODY_BYTES if length is None else min(length * (_FIRST_GUESS if coding else 1), BODY_BYTES)
+        with self._room(guess):
+            body = await exchange.read(BODY_BYTES)
+            found: Parsed = await exchange.desk.run(_parsed, body, coding, parse)
+            size = len(body)
+            del body
+            if found.records:
+                collector: Collector = await exchange.desk.run(
+                    self._stores.collector, exchange.caller.namespace
+                )
+                await _kept(collector, found.records, exchange.dialect, size)
+        self._note(exchange.caller, exchange.dialect, len(found.records))
+        exchange.outcome = "put"
+        unparsed = sum(1 for record in found.records if record.marks & Mark.UNPARSED)
+        return Taken(len(found.records), unparsed, found)
+
+    async def take_as(self, exchange: Exchange, known: Format, *, source: str = "") -> Taken:
+        """Keep what a body of a format holds; raises as `take`."""
+        return await self.take(exchange, lambda body, now_ns: known.parse(body, now_ns=now_ns, source=source))
+
+    @contextmanager
+    def _room(self, size_bytes: int) -> Iterator[None]:
+        if self._under_way_bytes and self._under_way_bytes + size_bytes > _ALL_BYTES:
+            raise Refused(Refusal.CROWDED, "too much is being sent at once")
+        self._under_way_bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._under_way_bytes -= size_bytes
+
+
+def _parsed(body: bytes, coding: str | None, parse: Callable[[bytes, int], Parsed]) -> Parsed:
+    content = unpacked(body, coding, limit_bytes=BODY_BYTES)
+    try:
+        return parse(content, time.time_ns())
+    except UsageError as error:
+        raise Refused(Refusal.MALFORMED, str(error)) from error
+
+
+async def _kept(collector: Collector, records: list[Record], origin: str, size_bytes: int) -> None:
+    """Wait until records would survive a power loss."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Ticket] = loop.create_future()
+
+    def end(ticket: Ticket) -> None:
+        if not done.done():
+            done.set_result(ticket)
+
+    try:
+        collector.submit(
+            records,
+            wait=False,
+            origin=origin,
+            size_bytes=max(size_bytes, 256 * len(records)),
+            on_done=lambda ticket: loop.call_soon_threadsafe(end, ticket),
+        )
+    except StoreBusy as error:
+        raise Refused(Refusal.CROWDED, str(error)) from error
+    try:
+        ticket = await asyncio.wait_for(done, _KEPT_S)
+    except TimeoutError:
+        raise Refused(
+            Refusal.BUSY, f"the records were not kept within {_KEPT_S:g} s: send them again"
+        ) from None
+    if ticket.error is not None:
+        if isinstance(ticket.error, StoreError):
+            raise Refused(Refusal.BUSY, str(ticket.error)) from ticket.error
+        raise ticket.error
