@@ -228,7 +228,7 @@ class Conditions:
     # --- values of a field -------------------------------------------------------------------
 
     def _order(self, field: str, operator: Operator) -> Expression:
-        token = self._value("a level" if field == "level" else _TIME_FORMS if field in TIMES else "a value")
+        token = self._value(_wanted_for(field))
         if operator in ("=", "!="):
             return self._is_equal(field, token, operator)
         text = unquoted(self.scanner.text, token)
@@ -314,6 +314,12 @@ class Conditions:
 
     def _complain(self, token: Token, what: str) -> NoReturn:
         complain(self.scanner.text, token.at, what)
+
+
+def _wanted_for(field: str) -> str:
+    if field == "level":
+        return f"a level ({', '.join(LEVELS)})"
+    return _TIME_FORMS if field in TIMES else "a value"
 
 
 def _quotes_freed(text: str) -> str:

@@ -35,27 +35,38 @@ _CLOCK: Final = f"{_D}{{2}}:{_D}{{2}}(?::{_D}{{2}}(?:[.,]{_D}+)?)?"
 _FILE: Final = r"[\w.@+~%=-]"
 # Each begins where no other word goes on, so that no text is read more than a few times.
 _APART: Final = r"(?<![\w.@+~%/-])"
+# not can't, and not "GET /x": a request is more telling than a text; typographic quotes are gcc's
+_STR: Final = (
+    r"""(?<!\w)(?:'[^'\n]{0,200}'(?!\w)|"(?![A-Z]{3,7}\ /)[^"\n]{0,200}\""""
+    "|\u2018[^\u2019\n]{0,200}\u2019"
+    r"""|`[^`'\n]{0,200}['`])"""
+)
+_TIME: Final = (
+    rf"(?<![\w.])(?:{_D}{{4}}[-/]{_D}{{2}}[-/]{_D}{{2}}(?:[T\ ]{_CLOCK})?(?:Z|\ ?[+-]{_D}{{2}}:?{_D}{{2}}\b)?"
+    rf"|{_D}{{2}}/{_MONTH}/{_D}{{4}}:{_CLOCK}(?:\ [+-]{_D}{{4}})?|{_MONTH}\ [\ 0]?{_D}{{1,2}}\ {_CLOCK}"
+    rf"|{_D}{{2}}:{_D}{{2}}:{_D}{{2}}(?:[.,]{_D}+)?)(?!\w)"
+)
+_ID: Final = (
+    rf"(?<!\w)(?:{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}|0[xX]{_HEX}+|(?:{_HEX}{{2}}[:-]){{5,}}{_HEX}{{2}}"
+    rf"|(?=[a-fA-F]*0)(?=0*[a-fA-F]){_HEX}{{7,}}"
+    r"|(?=[A-Za-z]*0+[A-Za-z]+[0A-Za-z]*0|0+[A-Za-z]+0)[0A-Za-z]{16,})(?!\w)"
+)
+_URL: Final = r"(?<!\w)[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s\"'<>)\]]+"
+_IP: Final = (
+    rf"(?<![\w.])(?:{_D}{{1,3}}(?:\.{_D}{{1,3}}){{3}}(?![\w.]*\w)"
+    rf"|(?=[a-fA-F:]{{0,39}}0)(?:{_HEX}{{1,4}}:){{1,7}}(?::{_HEX}{{1,4}}){{1,7}}"
+    rf"|(?=[a-fA-F:]{{0,39}}0)(?:{_HEX}{{1,4}}:){{7}}{_HEX}{{1,4}}|::{_D}+)(?!\w)"
+)
+_PATH: Final = (
+    rf"{_APART}(?:(?:~|\.\.?)?/{_FILE}(?:{_FILE}|/)*|{_FILE}+/{_FILE}+/(?:{_FILE}|/)*"
+    rf"|{_FILE}+/{_FILE}*\.[A-Za-z][\w+]{{0,7}}(?!\w)|{_FILE}*\.[A-Za-z][\w+]{{0,7}}(?=:0))"
+)
+# 2.36-9+deb12u4 is one number to who asks what happened
+_NUMBER: Final = rf"(?:(?<![\w.)\]-])[+-])?{_D}+(?:(?:\.{_D}+)+(?:[+~-][\w.+~-]*\w)?)?"
 _VARIES: Final = re.compile(
-    "|".join((
-        r"(?P<colour>\x1b\[[0-9;]*[A-Za-z])",
-        # not can't, and not "GET /x": a request is more telling than a text
-        r"""(?P<str>(?<!\w)(?:'[^'\n]{0,200}'(?!\w)|"(?![A-Z]{3,7}\ /)[^"\n]{0,200}"|‘[^’\n]{0,200}’|`[^`'\n]{0,200}['`]))""",
-        rf"(?P<time>(?<![\w.])(?:{_D}{{4}}[-/]{_D}{{2}}[-/]{_D}{{2}}(?:[T\ ]{_CLOCK})?(?:Z|\ ?[+-]{_D}{{2}}:?{_D}{{2}}\b)?"
-        rf"|{_D}{{2}}/{_MONTH}/{_D}{{4}}:{_CLOCK}(?:\ [+-]{_D}{{4}})?|{_MONTH}\ [\ 0]?{_D}{{1,2}}\ {_CLOCK}"
-        rf"|{_D}{{2}}:{_D}{{2}}:{_D}{{2}}(?:[.,]{_D}+)?)(?!\w))",
-        rf"(?P<hex>(?<!\w)(?:{_HEX}{{8}}-(?:{_HEX}{{4}}-){{3}}{_HEX}{{12}}|0[xX]{_HEX}+|(?:{_HEX}{{2}}[:-]){{5,}}{_HEX}{{2}}"
-        rf"|(?=[a-fA-F]*0)(?=0*[a-fA-F]){_HEX}{{7,}}"
-        rf"|(?=[A-Za-z]*0+[A-Za-z]+[0A-Za-z]*0|0+[A-Za-z]+0)[0A-Za-z]{{16,}})(?!\w))",
-        r"(?P<url>(?<!\w)[a-zA-Z][a-zA-Z0-9+.-]{1,15}://[^\s\"'<>)\]]+)",
-        rf"(?P<ip>(?<![\w.])(?:{_D}{{1,3}}(?:\.{_D}{{1,3}}){{3}}(?![\w.]*\w)"
-        rf"|(?=[a-fA-F:]{0,39}0)(?:{_HEX}{{1,4}}:){{1,7}}(?::{_HEX}{{1,4}}){{1,7}}|(?=[a-fA-F:]{0,39}0)(?:{_HEX}{{1,4}}:){{7}}{_HEX}{{1,4}}"
-        rf"|::{_D}+)(?!\w))",
-        rf"(?P<path>{_APART}(?:(?:~|\.\.?)?/{_FILE}(?:{_FILE}|/)*|{_FILE}+/{_FILE}+/(?:{_FILE}|/)*"
-        rf"|{_FILE}+/{_FILE}*\.[A-Za-z][\w+]{{0,7}}(?!\w)|{_FILE}*\.[A-Za-z][\w+]{{0,7}}(?=:0)))",
-        # 2.36-9+deb12u4 is one number to who asks what happened
-        rf"(?P<n>(?:(?<![\w.)\]-])[+-])?{_D}+(?:(?:\.{_D}+)+(?:[+~-][\w.+~-]*\w)?)?)",
-    ))
-)  # fmt: skip
+    rf"(?P<colour>\x1b\[[0-9;]*[A-Za-z])|(?P<str>{_STR})|(?P<time>{_TIME})|(?P<hex>{_ID})|(?P<url>{_URL})"
+    rf"|(?P<ip>{_IP})|(?P<path>{_PATH})|(?P<n>{_NUMBER})"
+)
 _EXTENSION: Final = re.compile(r"[^/.]\.([A-Za-z][\w+]{0,7})$")
 _LIKE_PATH: Final = re.compile(rf"(?:[~.]{{0,2}}/)?(?:{_FILE}+/)+{_FILE}+")
 
