@@ -10,8 +10,12 @@ __all__ = ["logs"]
 
 _HOMES: Final = {
     "ingest": "ingest",
+    "collect": "collect",
     "query": "query",
     "tail": "tail",
+    "show": "show_node",
+    "templates": "templates",
+    "diff": "compare",
     "stats": "stats",
     "export": "query",
 }

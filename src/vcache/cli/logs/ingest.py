@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, get_args
 
 import click
 
@@ -12,6 +12,7 @@ from vcache.cli.logs.where import logs_option, opened, place_of
 from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import print_json
 from vcache.errors import UsageError
+from vcache.logs.collect.addresses import LogFormat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,18 +43,19 @@ class _WithCommand(click.Command):
 @click.option(
     "--source", "-s", metavar="NAME", help="Of records that name none; by default the file, or the command."
 )
-@click.option("--input", "-i", "format_", metavar="FORMAT", default="auto", show_default=True,
-              help="json (a line each), syslog, lines; auto looks at the beginning.")  # fmt: skip
+@click.option("--input", "-i", "format_", type=click.Choice(get_args(LogFormat)), default="auto", show_default=True,
+              help="Of what comes; auto looks at the beginning.")  # fmt: skip
 @click.option(
     "--field", "-f", "fields", metavar="NAME=VALUE", multiple=True, help="What every record has besides."
 )
 @click.option("--tee/--no-tee", default=None, help="Pass on what comes; so it is by default with a COMMAND.")
+@click.option("--follow", is_flag=True, help="Go on with what is added to one FILE, until Ctrl-C.")
 @logs_option
 @shared_options(json=True)
 @click.pass_context
 def ingest(
-    ctx: click.Context, files: tuple[str, ...], *, source: str | None, format_: str, fields: tuple[str, ...],
-    tee: bool | None, place: str | None,
+    ctx: click.Context, files: tuple[str, ...], *, source: str | None, format_: LogFormat, fields: tuple[str, ...],
+    tee: bool | None, follow: bool, place: str | None,
 ) -> int:  # fmt: skip
     """Keep each line of the FILEs (- is standard input, and so is none) as a record.
 
@@ -70,12 +72,14 @@ def ingest(
     command: tuple[str, ...] | None = ctx.meta.get("command")
     if command is not None and (files or not command):
         raise UsageError("a COMMAND behind -- and FILEs: give one of them")
+    if follow and (command or len(files) != 1):
+        raise UsageError("--follow goes with one FILE")
     said = _fields_in(fields)
     with opened(setup, place) as store:
         if command:
             done = _run(store, command, source, format_, said, tee=tee is not False)
         else:
-            done = _read(store, files or (_STDIN,), source, format_, said, tee=bool(tee))
+            done = _read(store, files or (_STDIN,), source, format_, said, tee=bool(tee), follows=follow)
     return _report(setup, done, place_of(setup, place))
 
 
@@ -90,7 +94,7 @@ def _fields_in(pairs: Iterable[str]) -> Mapping[str, str]:
 
 
 def _run(
-    store: LogStore, command: tuple[str, ...], source: str | None, format_: str, fields: Mapping[str, str],
+    store: LogStore, command: tuple[str, ...], source: str | None, format_: LogFormat, fields: Mapping[str, str],
     *, tee: bool,
 ) -> Ingested:  # fmt: skip
     from vcache.cli.logs.reading import Input, run_command
@@ -104,7 +108,8 @@ def _run(
 
 
 def _read(
-    store: LogStore, files: Iterable[str], source: str | None, format_: str, fields: Mapping[str, str], *, tee: bool
+    store: LogStore, files: Iterable[str], source: str | None, format_: LogFormat, fields: Mapping[str, str],
+    *, tee: bool, follows: bool,
 ) -> Ingested:  # fmt: skip
     from vcache.cli.logs.reading import Ingested, Input, read_fd
 
@@ -112,7 +117,7 @@ def _read(
     for path in files:
         is_stdin = path == _STDIN
         name = source or ("stdin" if is_stdin else os.path.basename(path))
-        given = Input(name, format_, fields, sys.stdout.fileno() if tee else None)
+        given = Input(name, format_, fields, sys.stdout.fileno() if tee else None, follows)
         fd = sys.stdin.fileno() if is_stdin else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             done = done.plus(read_fd(store, fd, given))

@@ -1,39 +1,33 @@
-"""Bytes of files, pipes and commands ▷ records in a store. What is counted as kept survives a power loss."""
+"""Files, pipes and commands ▷ records in a store. What is counted as kept survives a power loss."""
 
 from __future__ import annotations
 
 import os
-import re
-import selectors
 import stat
 import subprocess
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.errors import StoreBusy, VcacheError
+from vcache.errors import VcacheError
 from vcache.kit.data import dataclass, replace
 from vcache.logs.collect.collector import Collector
-from vcache.logs.collect.reading import with_fields
-from vcache.logs.receive.formats import by_name
+from vcache.logs.collect.pipes import ingest_stream
+from vcache.logs.collect.reading import stream_of, with_fields
 from vcache.logs.record import Record
 
 if TYPE_CHECKING:
     from vcache.logs.base import LogStore
-    from vcache.logs.receive.base import Stream
+    from vcache.logs.collect.addresses import LogFormat
 
 __all__ = ["Ingested", "Input", "read_fd", "run_command"]
 
-_READ_BYTES: Final = 1 << 16
 _BULK_READ_BYTES: Final = 4 << 20
 _BULK_RECORDS: Final = 1 << 16
 _BULK_BYTES: Final = 32 << 20
-_IDLE_S: Final = 0.25  # after which the line that a prompt is counts as whole
 _AFTER_S: Final = 2.0  # how long a pipe is still read after Ctrl-C, which its writer got as well
 _CLOSE_S: Final = 30.0
-# A severity as syslog has it, perhaps behind the count of octets (RFC 6587): a line of a compiler begins
-# with neither.
-_SYSLOG: Final = re.compile(rb"\s*(?:[1-9][0-9]{0,6} )?<[0-9]{1,3}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,45 +61,21 @@ class Input:
         format: a name of `vcache.logs.receive.formats`, or "auto".
         fields: what every record has besides.
         tee: the descriptor that the bytes are passed on to, as they are.
+        is_followed: a file is waited for beyond its end.
     """
 
     source: str
-    format: str
+    format: LogFormat
     fields: Mapping[str, str]
     tee: int | None = None
-
-
-class _Reader:
-    """Makes records of pieces."""
-
-    def __init__(self, given: Input) -> None:
-        self._given = given
-        self._stream: Stream | None = None
-        if given.format != "auto":
-            self._stream = by_name(given.format).stream(source=given.source)
-
-    def feed(self, data: bytes) -> Sequence[Record]:
-        if self._given.tee is not None:
-            _write_all(self._given.tee, data)
-        if self._stream is None:
-            self._stream = by_name(_guessed(data)).stream(source=self._given.source)
-        return self._with_fields(self._stream.feed(data, now_ns=time.time_ns()))
-
-    def flush(self) -> Sequence[Record]:
-        return [] if self._stream is None else self._with_fields(self._stream.flush(now_ns=time.time_ns()))
-
-    def end(self) -> Sequence[Record]:
-        return [] if self._stream is None else self._with_fields(self._stream.end(now_ns=time.time_ns()))
-
-    def _with_fields(self, records: list[Record]) -> Sequence[Record]:
-        return with_fields(records, self._given.fields)
+    is_followed: bool = False
 
 
 def read_fd(store: LogStore, fd: int, given: Input) -> Ingested:
-    """Keep all that a descriptor gives, until its end."""
-    if stat.S_ISREG(os.fstat(fd).st_mode):
-        return _read_file(store, fd, _Reader(given))
-    return _collected(store, {fd: _Reader(given)})
+    """Keep all that a descriptor gives, until its end or Ctrl-C."""
+    if stat.S_ISREG(os.fstat(fd).st_mode) and not given.is_followed:
+        return _read_file(store, fd, given)
+    return _collected(store, {fd: given}, heeds_interrupt=True)
 
 
 def run_command(store: LogStore, command: Sequence[str], streams: Sequence[Input]) -> Ingested:
@@ -126,97 +96,98 @@ def run_command(store: LogStore, command: Sequence[str], streams: Sequence[Input
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         fds = (process.stdout.fileno(), process.stderr.fileno())
-        done = _collected(store, {fd: _Reader(given) for fd, given in zip(fds, streams, strict=True)})
+        done = _collected(store, dict(zip(fds, streams, strict=True)), heeds_interrupt=False)
+        for pipe in (process.stdout, process.stderr):
+            pipe.close()  # whoever still writes though nobody reads shall hear of it
         status = process.wait()
     finally:
         signal.signal(signal.SIGINT, before)
-        process.stdout.close()
-        process.stderr.close()
     return replace(done, status=status if status >= 0 else 128 - status)
 
 
-def _read_file(store: LogStore, fd: int, reader: _Reader) -> Ingested:
+def _read_file(store: LogStore, fd: int, given: Input) -> Ingested:
     """In large appends, each a segment of its own where that pays."""
+    stream = stream_of(given.format, given.source)
     held: list[Record] = []
     kept, n_bytes = 0, 0
     while data := os.read(fd, _BULK_READ_BYTES):
-        held += reader.feed(data)
+        if given.tee is not None:
+            _write_all(given.tee, data)
+        held += stream.feed(data, now_ns=time.time_ns())
         n_bytes += len(data)
         if len(held) >= _BULK_RECORDS or n_bytes >= _BULK_BYTES:
-            kept += store.append(held).count
+            kept += store.append(with_fields(held, given.fields)).count
             held, n_bytes = [], 0
-    held += reader.end()
+    held += stream.end(now_ns=time.time_ns())
     if held:
-        kept += store.append(held).count
+        kept += store.append(with_fields(held, given.fields)).count
     return Ingested(kept)
 
 
-def _collected(store: LogStore, readers: Mapping[int, _Reader]) -> Ingested:
-    """What pipes give. Whoever writes to them waits when the store is slower, and not for each sync."""
+def _collected(store: LogStore, inputs: Mapping[int, Input], *, heeds_interrupt: bool) -> Ingested:
+    """What pipes give, each read by a thread. Who writes to them waits when the store is slower."""
     collector = Collector(store)
-    is_interrupted, reason = False, ""
+    stopping = _Stopping()
+    errors: list[Exception] = []
+    is_interrupted = False
+    threads = [
+        threading.Thread(
+            target=_read_pipe, args=(collector, fd, given, stopping, errors), name=f"vcache-{fd}"
+        )
+        for fd, given in inputs.items()
+    ]
     try:
-        with selectors.DefaultSelector() as selector:
-            for fd, reader in readers.items():
-                selector.register(fd, selectors.EVENT_READ, reader)
-            is_interrupted = _pump(collector, selector)
-        for reader in readers.values():
-            _submit(collector, reader.end())
-    except VcacheError as error:
-        reason = str(error)
+        for thread in threads:
+            thread.start()
+        is_interrupted = _join(threads, stopping, heeds_interrupt=heeds_interrupt)
     finally:
         collector.close(_CLOSE_S)
     counters = collector.counters()
-    lost = counters.dropped_total
-    return Ingested(
-        counters.accepted - lost, lost, is_interrupted=is_interrupted, reason=reason or _why(counters.dropped)
-    )
+    why = "; ".join({what.reason for what in counters.dropped} | {str(error) for error in errors})
+    lost = counters.dropped_total or len(errors)
+    return Ingested(counters.kept, lost, is_interrupted=is_interrupted, reason=why)
 
 
-def _why(dropped: object) -> str:
-    return (
-        "; ".join(str(getattr(each, "reason", each)) for each in dropped)
-        if isinstance(dropped, Mapping)
-        else ""
-    )
+class _Stopping:
+    """Whether to go on reading: for a while after Ctrl-C, as the writer may have something to say."""
+
+    def __init__(self) -> None:
+        self._end_s: float | None = None
+
+    def __call__(self) -> bool:
+        return self._end_s is not None and time.monotonic() >= self._end_s
+
+    def after(self, wait_s: float) -> None:
+        """Stop in a while; at once when that was said before."""
+        self._end_s = time.monotonic() + (wait_s if self._end_s is None else 0)
 
 
-def _pump(collector: Collector, selector: selectors.BaseSelector) -> bool:
-    """Read until all ended; whether that was Ctrl-C's doing."""
-    end_s: float | None = None
-    while selector.get_map() and (end_s is None or time.monotonic() < end_s):
+def _join(threads: Sequence[threading.Thread], stopping: _Stopping, *, heeds_interrupt: bool) -> bool:
+    """Wait for the readers; whether Ctrl-C came."""
+    is_interrupted = False
+    while any(thread.is_alive() for thread in threads):
         try:
-            ready = selector.select(_IDLE_S)
-            if not ready:
-                for key in selector.get_map().values():
-                    _submit(collector, key.data.flush())
-            for key, _ in ready:
-                data = os.read(key.fd, _READ_BYTES)
-                if not data:
-                    selector.unregister(key.fd)
-                else:
-                    _submit(collector, key.data.feed(data))
+            for thread in threads:
+                thread.join()
         except KeyboardInterrupt:
-            if end_s is not None:
-                break
-            end_s = time.monotonic() + _AFTER_S
-    return end_s is not None
+            is_interrupted = True
+            if heeds_interrupt:
+                stopping.after(_AFTER_S)
+    return is_interrupted
 
 
-def _submit(collector: Collector, records: Sequence[Record]) -> None:
-    if not records:
-        return
+def _read_pipe(
+    collector: Collector, fd: int, given: Input, is_stopped: Callable[[], bool], errors: list[Exception]
+) -> None:
+    tee = given.tee
     try:
-        collector.submit(records, wait=False, origin="ingest")
-    except StoreBusy:
-        collector.submit(records, wait=True, origin="ingest")
-
-
-def _guessed(start: bytes) -> str:
-    """The format that the first bytes look like."""
-    if start.lstrip()[:1] == b"{":
-        return "json"
-    return "syslog" if _SYSLOG.match(start) else "lines"
+        ingest_stream(
+            collector, fd, format=given.format, source=given.source, fields=given.fields,
+            pass_on=None if tee is None else lambda data: _write_all(tee, data),
+            is_followed=given.is_followed, is_stopped=is_stopped,
+        )  # fmt: skip
+    except (OSError, VcacheError) as error:
+        errors.append(error)
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, Final
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["AutoStream", "datagram_decode", "looks_like", "stream_of", "with_fields"]
 
 _NO_MORE: Final = b" \t\r\n"
+# A priority, perhaps behind a count of octets (RFC 6587); "12 warnings" and a date begin with a digit too.
+_SYSLOG: Final = re.compile(rb"<(?:[0-9]|\Z)|[0-9]{1,9}(?: ?\Z| <)")
 
 
 def looks_like(start: bytes) -> LogFormat:
     """The format that bytes seem to have, by the first of them that says something."""
-    first = start.lstrip(_NO_MORE)[:1]
-    return "json" if first == b"{" else "syslog" if first == b"<" or first.isdigit() else "lines"
+    start = start.lstrip(_NO_MORE)
+    return "json" if start[:1] == b"{" else "syslog" if _SYSLOG.match(start) else "lines"
 
 
 def stream_of(name: LogFormat, source: str) -> Stream:

@@ -1,0 +1,78 @@
+"""`vcache logs collect`: take what comes in at addresses, until it is ended."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from vcache.cli.logs.where import logs_option, opened, place_of
+from vcache.cli.setup import Setup, shared_options
+from vcache.cli.show import print_json
+from vcache.errors import UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from vcache.logs.collect.addresses import ListenAddress
+    from vcache.logs.collect.counts import Counters
+
+__all__ = ["collect"]
+
+_CLOSE_S: Final = 30.0
+
+
+@click.command(short_help="Take what comes in at addresses.")
+@click.option("--listen", "-l", "specs", metavar="URL", multiple=True,
+              help="syslog+udp://HOST:PORT, syslog+tcp://…, syslog+tls://…?cert=FILE&key=FILE, unix:///PATH, "
+              "unixgram:///PATH.")  # fmt: skip
+@click.option("--exposed", is_flag=True, help="Addresses may be ones that other machines can reach.")
+@logs_option
+@shared_options(json=True, taken=("-l",))
+@click.pass_obj
+def collect(setup: Setup, specs: tuple[str, ...], *, exposed: bool, place: str | None) -> int:
+    """Keep what comes in at each --listen, until Ctrl-C or SIGTERM.
+
+    What was acknowledged survives a power loss; what was dropped is counted, said in the log itself and at
+    the end. The exit code is 0 when nothing was dropped, 1 otherwise.
+    """
+    if not specs:
+        raise UsageError("nothing to collect: give --listen URL, such as syslog+udp://127.0.0.1:5514")
+    from vcache.logs.collect import Collector
+
+    ended = threading.Event()
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end)
+    with opened(setup, place) as store:
+        collector = Collector(store)
+        try:
+            for spec in specs:
+                listening = collector.listen(spec, is_exposed=exposed)
+                setup.note(f"listens at {_shown(listening.address)}, into {place_of(setup, place)}")
+            ended.wait()
+        finally:
+            collector.close(_CLOSE_S)
+        counters = collector.counters()
+    _report(setup, counters)
+    return 1 if counters.dropped_total else 0
+
+
+def _shown(address: ListenAddress) -> str:
+    where = address.path or f"{address.host}:{address.port}"
+    return f"{address.scheme}://{where}"
+
+
+def _report(setup: Setup, counters: Counters) -> None:
+    if setup.is_json:
+        print_json({
+            "accepted": counters.accepted, "kept": counters.kept, "dropped": counters.dropped_total,
+            "by_reason": [{"origin": what.origin, "reason": what.reason, "records": count} for what, count in counters.dropped.items()],
+        })  # fmt: skip
+        return
+    setup.note(f"{counters.kept:,} records kept, {counters.dropped_total:,} dropped")
