@@ -8,32 +8,42 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from vcache.errors import StoreClosed, StoreError
+from vcache.errors import StoreBusy, StoreClosed, StoreError, UsageError
 from vcache.kit.clock import Clock
 from vcache.logs.base import Appended, Follower, Gap, LogStats, Result
 from vcache.logs.census import Census
-from vcache.logs.following import Watch
-from vcache.logs.ids import id_of, parse_id
+from vcache.logs.following import Background, Watch
+from vcache.logs.ids import MOST_SEQUENCES, id_of, new_stream, parse_id
+from vcache.logs.news import News
 from vcache.logs.opening import open_directory
-from vcache.logs.record import Record
+from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
 from vcache.logs.scan import scan
 from vcache.logs.sealed import Sealed
+from vcache.logs.sealing import Sealer, SealReport
 from vcache.logs.tail.files import KEPT_RECORDS, Tail, Tails
 from vcache.logs.tail.follower import Followers
-from vcache.logs.tail.writer import TailWriter
+from vcache.logs.tail.writer import TAIL_BYTES, TailWriter
 from vcache.query.syntax import Query
 
 if TYPE_CHECKING:
     from vcache.logs.segment import Segment
 
-__all__ = ["DiskLogs"]
+__all__ = ["BULK_RECORDS", "DiskLogs"]
+
+BULK_RECORDS: Final = 16_384
+"""An append of so many goes into a segment of its own: one write instead of two."""
+_PIECE_RECORDS: Final = 4_096
+_MANY_TAILS: Final = 32  # that other processes left
+_MANY_BYTES: Final = 2 * TAIL_BYTES
 
 
 class DiskLogs:
@@ -43,6 +53,7 @@ class DiskLogs:
         directory: made when missing.
         clock: what records are seen by.
         kept_records: decoded ones of the tail that are kept in memory between queries.
+        seals: make segments of full tails, in a thread, while records are appended.
 
     Raises:
         FormatError: the directory holds something else, or a newer format.
@@ -57,30 +68,89 @@ class DiskLogs:
         *,
         clock: Clock = time.time_ns,
         kept_records: int = KEPT_RECORDS,
+        seals: bool = True,
     ) -> None:
         self.directory = Path(directory)
         open_directory(self.directory)
         self._clock = clock
         self._is_closed = False
-        self._writer = TailWriter(self.directory, clock=clock)
+        self._writer = TailWriter(self.directory, on_new=self._begun, clock=clock)
         self._sealed = Sealed(self.directory / "segments")
+        self._sealer = Sealer(self.directory, self._sealed)
+        self._background = Background(self._seal_quietly) if seals else None
         self._followers = Followers()
         self._tails = Tails(self.directory / "tail", tell=self._heard, kept_records=kept_records)
         self._watch = Watch(self._look, is_wanted=lambda: bool(self._followers))
+        self._begin()
         _stores.add(self)
 
+    def _begin(self) -> None:
+        self._looking = threading.Lock()  # guards what was told
+        self._news = News(self._followers)
+
     def append(self, records: Sequence[Record], *, sync: bool = True) -> Appended:
-        """See `LogStore`.
+        """See `LogStore`. `BULK_RECORDS` and more go straight into a segment.
 
         Raises:
             StoreError: they were not kept.
             EncodeError: a record holds what none can.
         """
+        if len(records) >= BULK_RECORDS:
+            return self.append_bulk(records)
         if not records:
             return Appended("", 0)
         stream, first_seq = self._writer.append(records, sync=sync)
         self._watch.wake()
         return Appended(id_of(stream, first_seq), len(records))
+
+    def append_bulk(self, records: Iterable[Record]) -> Appended:
+        """Keep any number of records, made as they are taken: one append, which survives a power loss.
+
+        Raises:
+            StoreError: they were not kept, none of them.
+            EncodeError: a record holds what none can.
+            ConfigError: what writes segments is not installed.
+        """
+        self._require_open()
+        source = iter(records)
+        begin = list(islice(source, BULK_RECORDS))
+        if len(begin) < BULK_RECORDS:
+            return self.append(begin)
+        stream = new_stream(self._clock)
+        try:
+            count = self._write_segment(stream, chain((begin,), _pieces(source)))
+        except OSError as error:
+            raise _translated(error, self.directory) from error
+        self._watch.wake()
+        return Appended(id_of(stream, 0), count)
+
+    def _write_segment(self, stream: int, pieces: Iterable[Sequence[Record]]) -> int:
+        from vcache.logs.segment import SegmentWriter  # NumPy, which small appends have no need of
+
+        count, temporary = 0, self._sealer.temporary()
+        with SegmentWriter(temporary) as writer:
+            for piece in pieces:
+                writer.add(stream, count, _seen(piece, self._clock()))
+                count += len(piece)
+                if count > MOST_SEQUENCES:
+                    raise UsageError(f"more than {MOST_SEQUENCES} records in one append")
+            self._sealer.place(temporary, writer.finish())
+        return count
+
+    def seal(self, *, timeout_s: float | None = None) -> SealReport:
+        """Make segments of what is in the tail, this store's own included, and merge small ones.
+
+        Raises:
+            StoreBusy: another process seals, and did not end in time.
+            StoreError: it could not be done; nothing is lost.
+            ConfigError: what writes segments is not installed.
+        """
+        self._require_open()
+        self._writer.rotate()
+        try:
+            return self._sealer.seal(timeout_s=timeout_s)
+        except OSError as error:
+            raise _translated(error, self.directory) from error
 
     def search(self, query: Query) -> Result:
         """See `LogStore`.
@@ -89,7 +159,7 @@ class DiskLogs:
             ConfigError: what reads segments is not installed.
             StoreError: the directory cannot be read.
         """
-        tails, segments = self._all()
+        tails, segments, gaps = self._all()
         records = [record for tail in tails for record in tail.records]
         if segments:
             from vcache.logs.search import search  # NumPy, which who appends only has no need of
@@ -97,7 +167,7 @@ class DiskLogs:
             result = search(query, segments, records)
         else:
             result = scan(query, records)
-        result.gaps += [gap for tail in tails for gap in tail.gaps]
+        result.gaps += gaps
         return result
 
     def find(self, record_id: str) -> Record | None:
@@ -108,7 +178,7 @@ class DiskLogs:
             StoreError: the directory cannot be read.
         """
         stream, seq = parse_id(record_id)
-        tails, segments = self._all()
+        tails, segments, _ = self._all()
         for tail in tails:
             if tail.stream == stream:
                 return next((record for record in tail.records if record.id == id_of(stream, seq)), None)
@@ -130,7 +200,7 @@ class DiskLogs:
 
     def stats(self) -> LogStats:
         """See `LogStore`."""
-        tails, segments = self._all()
+        tails, segments, gaps = self._all()
         census = Census()
         for tail in tails:
             census.count(tail.records)
@@ -141,15 +211,12 @@ class DiskLogs:
             tail_records=tail_records,
             segments=len(segments),
             size_bytes=self._size_bytes(),
-            gaps=self._gaps(tails),
+            gaps=[*self._sealed.gaps(), *gaps],
         )
 
     def gaps(self) -> list[Gap]:
         """What was there and cannot be read."""
-        return self._gaps(self._all()[0])
-
-    def _gaps(self, tails: Sequence[Tail]) -> list[Gap]:
-        return [*self._sealed.gaps(), *(gap for tail in tails for gap in tail.gaps)]
+        return [*self._sealed.gaps(), *self._all()[2]]
 
     def _size_bytes(self) -> int:
         total = 0
@@ -168,6 +235,8 @@ class DiskLogs:
         self._is_closed = True
         self._followers.end()
         self._watch.stop()
+        if self._background is not None:
+            self._background.stop()
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -181,8 +250,8 @@ class DiskLogs:
     def __repr__(self) -> str:
         return f"DiskLogs({str(self.directory)!r})"
 
-    def _all(self) -> tuple[list[Tail], list[Segment]]:
-        """All records there are, each once: tails, and segments.
+    def _all(self) -> tuple[list[Tail], list[Segment], list[Gap]]:
+        """All records there are, each once: tails, and segments; and what cannot be read of tails.
 
         Tails first: whatever leaves them meanwhile is in a segment before.
         """
@@ -192,14 +261,37 @@ class DiskLogs:
             segments = self._sealed.current()
         except OSError as error:
             raise _translated(error, self.directory) from error
-        sealed = {run[0] for segment in segments for run in segment.info.streams}
-        return [tail for tail in tails if tail.stream not in sealed], segments
+        sealed = {run.stream for segment in segments for run in segment.info.streams}
+        gaps = [gap for tail in tails for gap in tail.gaps]
+        return [tail for tail in tails if tail.stream not in sealed], segments, gaps
 
     def _look(self) -> None:
-        self._tails.refresh()
+        """Let followers hear of what came. Tails first, as in `_all`."""
+        with self._looking:
+            self._tails.refresh()
+            self._news.of_segments(self._sealed.current())
 
-    def _heard(self, _stream: int, records: Sequence[Record]) -> None:
-        self._followers.tell(records)
+    def _heard(self, stream: int, records: Sequence[Record]) -> None:
+        self._news.of_tail(stream, records)
+
+    def _begun(self, was_full: bool) -> None:
+        """A tail was begun: perhaps there is enough to be sealed."""
+        if self._background is not None and (was_full or self._has_many_tails()):
+            self._background.start()
+
+    def _has_many_tails(self) -> bool:
+        sizes = self._tails.sizes()
+        return len(sizes) > _MANY_TAILS or sum(sizes) > _MANY_BYTES
+
+    def _seal_quietly(self, go_on: Callable[[], bool]) -> None:
+        try:
+            self._sealer.seal(timeout_s=0, go_on=go_on)
+        except StoreBusy:
+            pass  # somebody else does it
+        except Exception as error:  # the last resort of a thread: appends go on, unsealed
+            from vcache.kit.logs import logger
+
+            logger("vcache.logs").warning(f"{self.directory}: tails are not sealed: {error}")
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -210,6 +302,26 @@ class DiskLogs:
         self._tails.begin()
         self._sealed.begin()
         self._watch.begin()
+        if self._background is not None:
+            self._background.begin()
+        self._begin()
+
+
+def _pieces(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while piece := list(islice(records, _PIECE_RECORDS)):
+        yield piece
+
+
+def _seen(records: Sequence[Record], now_ns: int) -> list[Record]:
+    """Records as a store takes them."""
+    later_ns, tail, most = now_ns + FUTURE_NS, (now_ns, ""), LONG_BYTES // 4
+    return [
+        # `marked` for few: it takes as long as writing a record.
+        Record._make(record[:7] + tail)
+        if record[0] <= later_ns and len(record[3]) <= most and record[3].isascii()
+        else marked(Record._make(record[:7] + tail), now_ns=now_ns)
+        for record in records
+    ]
 
 
 def _translated(error: OSError, path: Path) -> StoreError:

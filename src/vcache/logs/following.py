@@ -1,6 +1,6 @@
-"""Watches a store for those who follow it: one thread, while anybody does.
+"""Threads of a store: one that watches while anybody follows, one that works while there is something to do.
 
-It must not know what is watched: it only says when to look.
+They must not know what is watched and done.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["POLL_S", "Watch"]
+__all__ = ["POLL_S", "Background", "Watch"]
 
 POLL_S: Final = 0.01
 """So late is what other processes append noticed, at most."""
@@ -69,3 +69,49 @@ class Watch:
                 pass  # the directory is gone, or no descriptor is left: it may come back
             # Appends of one record each are looked at together, some hundred times a second.
             pause.wait(_PAUSE_S)
+
+
+class Background:
+    """Work of which there is one at a time. Threads: any.
+
+    Args:
+        work: is given what says whether to go on.
+    """
+
+    def __init__(self, work: Callable[[Callable[[], bool]], object]) -> None:
+        self._work = work
+        self.begin()
+
+    def begin(self) -> None:
+        """In a fork's child: no thread is there."""
+        self._lock = threading.Lock()  # guards what follows
+        self._thread: threading.Thread | None = None
+        self._is_asked = self._is_stopped = False
+
+    def start(self) -> None:
+        """Have it done, once more if it is under way."""
+        with self._lock:
+            self._is_asked = True
+            if self._thread is None and not self._is_stopped:
+                self._thread = threading.Thread(target=self._run, name="vcache-logs-seal", daemon=True)
+                self._thread.start()
+
+    def stop(self) -> None:
+        """Have no more of it done, and wait for the step that is under way."""
+        with self._lock:
+            self._is_stopped = True
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._is_asked or self._is_stopped:
+                    self._thread = None
+                    return
+                self._is_asked = False
+            self._work(self._goes_on)
+
+    def _goes_on(self) -> bool:
+        return not self._is_stopped

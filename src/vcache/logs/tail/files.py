@@ -16,7 +16,7 @@ from vcache.logs.base import Gap
 from vcache.logs.ids import parse_stream
 from vcache.logs.record import Record
 from vcache.logs.tail.reader import TailReader, TailRun
-from vcache.logs.tail.writer import SUFFIX
+from vcache.logs.tail.writer import DAMAGED, SUFFIX
 
 __all__ = ["KEPT_RECORDS", "Tail", "Tails"]
 
@@ -25,12 +25,17 @@ KEPT_RECORDS: Final = 65_536
 
 
 class Tail(NamedTuple):
-    """What a tail file holds at a moment."""
+    """What a tail file holds at a moment.
+
+    Attributes:
+        records: none where they are sealed but for what is damaged.
+    """
 
     path: Path
     stream: int
     records: Sequence[Record]
     gaps: Sequence[Gap]
+    is_sealed: bool
 
 
 class _State:
@@ -39,8 +44,8 @@ class _State:
     def __init__(self, path: Path, stream: int) -> None:
         self.reader = TailReader(path, stream)
         self.records: list[Record] = []
-        self.count = 0
         self.is_kept = True
+        self.is_sealed = False
         self.told = 0  # the sequence below which all was told
         self.error = ""
 
@@ -91,6 +96,14 @@ class Tails:
         with self._lock:
             self._refresh()
 
+    def sizes(self) -> list[int]:
+        """The sizes of the files.
+
+        Raises:
+            OSError: the directory cannot be read.
+        """
+        return list(_sizes(self._directory).values())
+
     def _refresh(self) -> None:
         sizes = _sizes(self._directory)
         for name in self._states.keys() - sizes.keys():
@@ -98,10 +111,11 @@ class Tails:
         for name, size in sorted(sizes.items()):
             state = self._states.get(name)
             if state is None:
-                stream = parse_stream(name[: -len(SUFFIX)])
+                stream = parse_stream(name.partition(".")[0])
                 if stream is None:
                     continue
                 state = self._states[name] = _State(self._directory / name, stream)
+                state.is_sealed = name.endswith(DAMAGED)
             if size != state.reader.size_bytes or state.error:
                 self._read(state)
         self._keep_bound()
@@ -116,9 +130,8 @@ class Tails:
             state.error = str(error)
             return
         if state.reader.is_reset:
-            state.records, state.count = [], 0
-        for run in runs:
-            state.count += len(run.records)
+            state.records = []
+        for run in () if state.is_sealed else runs:
             if state.is_kept:
                 state.records += run.records
             self._tell_of(state, run)
@@ -143,8 +156,8 @@ class Tails:
         gaps = list(reader.gaps)
         if state.error:
             gaps.append(Gap(f"tail/{reader.path.name}", state.error))
-        records = state.records[:] if state.is_kept else _read_again(reader)
-        return Tail(reader.path, reader.stream, records, gaps)
+        records = state.records[:] if state.is_kept or state.is_sealed else _read_again(reader)
+        return Tail(reader.path, reader.stream, records, gaps, state.is_sealed)
 
 
 def _read_again(reader: TailReader) -> list[Record]:
@@ -160,7 +173,7 @@ def _sizes(directory: Path) -> dict[str, int]:
     sizes = {}
     with os.scandir(directory) as found:
         for entry in found:
-            if entry.name.endswith(SUFFIX):
+            if entry.name.endswith((SUFFIX, DAMAGED)):
                 try:
                     sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
                 except FileNotFoundError:

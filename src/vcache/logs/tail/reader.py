@@ -6,6 +6,7 @@ It must not know who writes the file, and writes nothing.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -63,6 +64,14 @@ class TailReader:
         Raises:
             OSError: there is no such file, or it cannot be read.
         """
+        return list(self.runs())
+
+    def runs(self) -> Iterator[TailRun]:
+        """The same, decoded as it is taken; to be taken to its end.
+
+        Raises:
+            OSError: as `read`.
+        """
         self.is_reset = False
         fd = os.open(self.path, _OPEN)
         try:
@@ -73,13 +82,13 @@ class TailReader:
         finally:
             os.close(fd)
         self.size_bytes = self._offset + len(data)
-        return self._read(data)
+        yield from self._read(data)
 
-    def _read(self, data: bytes) -> list[TailRun]:
+    def _read(self, data: bytes) -> Iterator[TailRun]:
         start = self._offset
         if start == 0:
             if len(data) < HEADER_BYTES:
-                return []
+                return
             start = HEADER_BYTES
             if not is_file_header(data, self.stream):
                 # The file's name says the stream as well, and frames are checked with it.
@@ -87,7 +96,6 @@ class TailReader:
             data = data[start:]
         self._offset = start
         self._at_end = None
-        found: list[TailRun] = []
         for each in frames(data, start, self.stream):
             if isinstance(each, Damage):
                 if each.is_at_end:
@@ -97,11 +105,10 @@ class TailReader:
             elif each.is_torn:
                 break
             else:
-                self._take(each, found)
+                yield from self._take(each)
             self._offset = each.end
-        return found
 
-    def _take(self, frame: Frame, found: list[TailRun]) -> None:
+    def _take(self, frame: Frame) -> Iterator[TailRun]:
         lost = frame.first_seq - self.next_seq
         if lost > 0:
             if self._gaps and self._gaps[-1].records < 0:
@@ -109,17 +116,17 @@ class TailReader:
             else:
                 self._gaps.append(self._gap(frame.at, frame.at, "records are missing", lost))
             # What follows was written when the append before was whole.
-            self._release(found)
+            yield from self._release()
         self.next_seq = frame.first_seq + frame.records
         records = self._records(frame)
         if records:
             self._parts.append(TailRun(frame.first_seq, records))
         if not frame.is_part:
-            self._release(found)
+            yield from self._release()
 
-    def _release(self, found: list[TailRun]) -> None:
-        found += self._parts
-        self._parts = []
+    def _release(self) -> list[TailRun]:
+        parts, self._parts = self._parts, []
+        return parts
 
     def _records(self, frame: Frame) -> list[Record]:
         reason = "damaged"

@@ -23,9 +23,11 @@ from vcache.logs.ids import MOST_SEQUENCES, new_stream, stream_name
 from vcache.logs.record import Record
 from vcache.logs.tail.frames import Packed, file_header, frame, pack
 
-__all__ = ["SUFFIX", "TAIL_BYTES", "TAIL_RECORDS", "TailWriter", "Written"]
+__all__ = ["DAMAGED", "SUFFIX", "TAIL_BYTES", "TAIL_RECORDS", "TailWriter", "Written"]
 
 SUFFIX: Final = ".tail"
+DAMAGED: Final = ".damaged"
+"""Of a tail that was sealed but for what could not be read."""
 TAIL_BYTES: Final = 16 << 20
 TAIL_RECORDS: Final = 65_536
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -43,7 +45,7 @@ class TailWriter:
 
     Args:
         directory: of the store; `tail` and `tmp` in it exist.
-        on_full: called, by an appending thread, when a file was left for another one.
+        on_new: called, by an appending thread, when a file was begun: whether another one was full.
         file_bytes, file_records: when a file is full.
         clock: what records are seen by.
 
@@ -54,13 +56,13 @@ class TailWriter:
         self,
         directory: Path,
         *,
-        on_full: Callable[[], object] | None = None,
+        on_new: Callable[[bool], object] | None = None,
         file_bytes: int = TAIL_BYTES,
         file_records: int = TAIL_RECORDS,
         clock: Clock = time.time_ns,
     ) -> None:
         self._directory = directory
-        self._on_full = on_full
+        self._on_new = on_new
         self._file_bytes = file_bytes
         self._file_records = file_records
         self._clock = clock
@@ -80,15 +82,14 @@ class TailWriter:
             EncodeError: a record holds what none can.
         """
         packed = pack(records, now_ns=self._clock())
-        was_full = False
         with self._turn:
-            file, was_full = self._ready(sum(piece.records for piece in packed))
+            file, is_new, was_full = self._ready(sum(piece.records for piece in packed))
             written = self._write(file, packed, is_acknowledged=not sync)
             end = file.size
             if sync:
                 file.users += 1
-        if was_full and self._on_full is not None:
-            self._on_full()
+        if is_new and self._on_new is not None:
+            self._on_new(was_full)
         if sync:
             self._wait(file, end)
         return written
@@ -123,18 +124,18 @@ class TailWriter:
             self._is_closed = True
             self._retire()
 
-    def _ready(self, records: int) -> tuple[_File, bool]:
-        """The file to write to, and whether another one was full."""
+    def _ready(self, records: int) -> tuple[_File, bool, bool]:
+        """The file to write to, whether it is a new one, and whether another one was full."""
         if self._is_closed:
             raise StoreClosed(f"{self._directory}: the log store is closed")
         file, was_full = self._file, False
         if file is not None and self._is_full(file, records):
             self._retire()
-            was_full = True
-            file = None
-        if file is None:
-            file = self._file = self._create()
-        return file, was_full
+            file, was_full = None, True
+        if file is not None:
+            return file, False, False
+        self._file = self._create()
+        return self._file, True, was_full
 
     def _is_full(self, file: _File, records: int) -> bool:
         if not file.next_seq:
