@@ -48,8 +48,27 @@ def _elastic() -> Format:
     return Elastic()
 
 
+def _journal() -> Format:
+    from vcache.logs.receive.journal import Journal
+
+    return Journal()
+
+
+def _logfmt() -> Format:
+    from vcache.logs.receive.logfmt import Logfmt
+
+    return Logfmt()
+
+
+def _auto() -> Format:
+    from vcache.logs.receive.auto import Auto
+
+    return Auto()
+
+
 _FORMATS: Final[Mapping[str, Callable[[], Format]]] = {
-    "json": _json, "lines": _lines, "syslog": _syslog, "otlp": _otlp, "loki": _loki, "elastic": _elastic,
+    "auto": _auto, "json": _json, "lines": _lines, "syslog": _syslog, "journal": _journal, "logfmt": _logfmt,
+    "otlp": _otlp, "loki": _loki, "elastic": _elastic,
 }  # fmt: skip
 NAMES: Final = tuple(_FORMATS)
 """What `by_name` takes."""

@@ -77,10 +77,14 @@ class SyslogFramer:
     def __init__(self, most_bytes: int = MESSAGE_BYTES) -> None:
         self._most_bytes = most_bytes
         self._data = bytearray()
-        self._searched = 0
+        # Up to where there is no newline and no NUL behind what was taken: each byte is searched once,
+        # also where one of the two never comes.
+        self._clear = {b"\n": 0, b"\0": 0}
 
     def feed(self, data: bytes) -> list[bytes]:
         """The messages that are whole, without what frames them."""
+        if not self._data and _is_lines(data) and len(data) <= self._most_bytes:
+            return [line for line in data.replace(b"\r\n", b"\n").split(b"\n") if line]
         self._data += data
         found: list[bytes] = []
         at = 0
@@ -90,13 +94,14 @@ class SyslogFramer:
                 found.append(bytes(self._data[begin:end]))
         if at:
             del self._data[:at]
+            self._clear = {mark: max(clear - at, 0) for mark, clear in self._clear.items()}
         return found
 
     def end(self) -> list[bytes]:
         """What was left."""
         left = bytes(self._data).strip(b"\r\n\0")
         self._data.clear()
-        self._searched = 0
+        self._clear = {b"\n": 0, b"\0": 0}
         return [left] if left else []
 
     def _next(self, at: int) -> tuple[int, int, int] | None:
@@ -129,18 +134,27 @@ class SyslogFramer:
         return end + 1, count
 
     def _line(self, at: int) -> tuple[int, int, int] | None:
-        data = self._data
-        start = max(at, at + self._searched)
-        newline = data.find(b"\n", start)
-        nul = data.find(b"\0", start, newline if newline >= 0 else len(data))
-        end = newline if nul < 0 else nul
+        newline, nul = self._find(b"\n", at), self._find(b"\0", at)
+        end = newline if nul < 0 or 0 <= newline < nul else nul
         longest = at + self._most_bytes
-        if end > longest or (end < 0 and len(data) > longest):
-            self._searched = 0
+        if end > longest or (end < 0 and len(self._data) > longest):
             return at, longest, longest
         if end < 0:
-            self._searched = len(data) - at
             return None
-        self._searched = 0
-        stop = end - 1 if end > at and data[end - 1] == 0x0D else end
+        stop = end - 1 if end > at and self._data[end - 1] == 0x0D else end
         return at, stop, end + 1
+
+    def _find(self, mark: bytes, at: int) -> int:
+        found = self._data.find(mark, max(at, self._clear[mark]))
+        self._clear[mark] = len(self._data) if found < 0 else found
+        return found
+
+
+def _is_lines(data: bytes) -> bool:
+    """Whether these are whole lines that begin as syslog does: no count, no NUL, nothing to wait for."""
+    return (
+        data[:1] == b"<"
+        and data[-1:] == b"\n"
+        and data.count(b"\n<") == data.count(b"\n") - 1
+        and b"\0" not in data
+    )

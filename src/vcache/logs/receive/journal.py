@@ -80,6 +80,8 @@ class EntryFramer:
                 self._searched = len(data) - at
                 return None
             return self._cut_line(at)
+        if end - at > self._most_bytes:
+            return self._cut_line(at)
         self._searched = 0
         if end == at:
             if self._entry:

@@ -34,14 +34,17 @@ def is_logfmt(line: str) -> bool:
 def pairs_of(line: str) -> dict[str, object] | None:
     """What a line says; None when it is none: every word is a name, or a name with a value."""
     found: dict[str, object] = {}
-    at, size, has_value = 0, len(line), False
+    at, size, has_value, equals = 0, len(line), False, -1
     while at < size:
         if line[at] in " \t":
             at += 1
             continue
-        equals, space = line.find("=", at), line.find(" ", at)
+        if equals < at:  # not looked for by each word: a line of words would take their number squared
+            equals = line.find("=", at)
+            equals = size if equals < 0 else equals
+        space = line.find(" ", at)
         space = size if space < 0 else space
-        if equals < 0 or space < equals:
+        if space <= equals:
             if '"' in line[at:space]:
                 return None
             found[line[at:space]], at = True, space

@@ -13,7 +13,7 @@ from vcache.logs.receive.base import MESSAGE_BYTES, Parsed, as_text, unparsed
 from vcache.logs.receive.framing import SyslogFramer
 from vcache.logs.receive.guess import level_in
 from vcache.logs.receive.times import iso_ns, month_day_ns
-from vcache.logs.record import Mark, Record
+from vcache.logs.record import Mark, Record, flat
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, NOTE, WARNING
 from vcache.query.syntax import Value
 
@@ -71,10 +71,13 @@ def _new(text: str, at: int, priority: tuple[int, str], now_ns: int, source: str
         fields["procid"] = procid
     if msgid != "-":
         fields["msgid"] = msgid
+    marks = 0
     if rest[:1] == "-":
         end = 1
     else:
         end = _structured(rest, fields)
+        fields, is_cut = flat(fields)
+        marks = Mark.CUT if is_cut else 0
     if end < 0 or (len(rest) > end and rest[end] != " "):
         return None
     message = rest[end + 1 :]
@@ -84,8 +87,8 @@ def _new(text: str, at: int, priority: tuple[int, str], now_ns: int, source: str
     if at_ns is None:
         if stamp != "-":
             fields["time"] = stamp
-        return Record(now_ns, priority[0], source, message, fields, Mark.NO_TIME)
-    return tuple.__new__(Record, (at_ns, priority[0], source, message, fields, 0, 1, 0, ""))
+        return Record(now_ns, priority[0], source, message, fields, int(marks | Mark.NO_TIME))
+    return tuple.__new__(Record, (at_ns, priority[0], source, message, fields, int(marks), 1, 0, ""))
 
 
 def _structured(text: str, fields: dict[str, Value]) -> int:
@@ -99,10 +102,11 @@ def _structured(text: str, fields: dict[str, Value]) -> int:
 
 
 def _element(text: str, at: int, fields: dict[str, Value]) -> int:
-    close, space = text.find("]", at), text.find(" ", at)
+    close = text.find("]", at)
     if close < 0:
         return -1
-    if space < 0 or close < space:
+    space = text.find(" ", at, close)
+    if space < 0:
         fields["sd." + text[at:close]] = True
         return close + 1
     before = f"sd.{text[at:space]}."
