@@ -1,7 +1,7 @@
 """Which words are in a block: a Bloom filter over tokens of messages and over values of fields.
 
-A token is a run of ASCII letters, digits, `_` and bytes beyond ASCII, in lower case. Numbers of up to three
-digits are left out: every block has them. Parameters: Bloom, "Space/Time Trade-offs in Hash Coding with
+A token is a word as the query language has them (`vcache.query.rows.words_in`). Numbers of up to three bytes are left
+out: every block has them. Parameters: Bloom, "Space/Time Trade-offs in Hash Coding with
 Allowable Errors" (1970); the bits of one hash by double hashing (Kirsch and Mitzenmacher, 2006).
 """
 
@@ -11,31 +11,34 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.hash import placement
+from vcache.query.rows import words_in
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["make_filter", "may_have", "pair_hash", "token_hashes", "token_set", "tokens_of"]
+__all__ = ["filtered_words", "make_filter", "may_have", "pair_hash", "token_hashes", "token_set"]
 
-_WORD: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(
-    range(0x80, 0x100)
-)
+_WORD: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 # Lower case, and a blank for all that parts words.
-TABLE: Final = bytes((bytes((byte,)).lower()[0] if byte in _WORD else 0x20) for byte in range(256))
+_TABLE: Final = bytes((bytes((byte,)).lower()[0] if byte in _WORD else 0x20) for byte in range(256))
 _BITS: Final = 8  # per token: 2.2 % of absent ones are taken for present
 _PROBES: Final = 5
 _SHORT: Final = 3
 
 
-def token_set(text: bytes) -> set[bytes]:
-    """The different tokens of a text."""
-    return set(text.translate(TABLE).split())
+def token_set(text: str) -> set[bytes]:
+    """The different words of a text, as `vcache.query.rows` has them."""
+    if text.isascii():
+        return set(text.encode().translate(_TABLE).split())
+    return {word.encode("utf-8", "surrogatepass") for word in words_in(text)}
 
 
-def tokens_of(text: bytes) -> list[bytes]:
-    """The tokens of a text that a filter knows of."""
+def filtered_words(text: str) -> list[bytes]:
+    """The words of a text that a filter knows of."""
     return [
-        token for token in text.translate(TABLE).split() if not (len(token) <= _SHORT and token.isdigit())
+        word.encode("utf-8", "surrogatepass")
+        for word in words_in(text)
+        if len(word) > _SHORT or not word.isdigit()
     ]
 
 

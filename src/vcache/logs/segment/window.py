@@ -112,8 +112,7 @@ class _Hashes:
         known = self._tokens
         tokens: set[bytes] = set()
         for at in range(0, len(messages), _TOKEN_ROWS):
-            part = "\n".join(messages[at : at + _TOKEN_ROWS])
-            tokens |= token_set(part.encode("utf-8", "surrogatepass"))
+            tokens |= token_set("\n".join(messages[at : at + _TOKEN_ROWS]))
         new = list(tokens - known.keys())
         known.update(zip(new, token_hashes(new), strict=True))
         return [found for found in map(known.__getitem__, tokens) if found >= 0]
