@@ -16,10 +16,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 __all__ = [
     "Certificates",
+    "Journald",
     "RawRequest",
     "RawServer",
     "RedisServer",
@@ -32,11 +33,13 @@ __all__ = [
     "certified",
     "ended",
     "free_port",
+    "journald",
     "moto_server",
     "needed",
     "nginx",
     "raw_http",
     "redis_server",
+    "rsyslogd",
     "running",
     "sftp_server",
     "vcache_serve",
@@ -533,3 +536,75 @@ def buildbox_casd(directory: Path, *options: str) -> Iterator[int]:
     command.append(directory / "casd")
     with running(command, port, log=directory / "casd.log"):
         yield port
+
+
+# -- what sends logs --------------------------------------------------------------------------------
+
+
+@contextmanager
+def rsyslogd(directory: Path, settings: str) -> Iterator[Path]:
+    """rsyslog as an ordinary process with these lines of configuration: the socket at which it takes messages.
+
+    Args:
+        directory: of its files; its path is short, as the socket's must be.
+    """
+    program = needed("rsyslogd", "rsyslog")
+    sock = directory / "rsyslog.sock"
+    config = directory / "rsyslog.conf"
+    config.write_text(
+        f'global(workDirectory="{directory}")\nmodule(load="imuxsock" SysSock.Use="off")\n'
+        f'input(type="imuxsock" Socket="{sock}" CreatePath="off" UseSysTimeStamp="off"\n'
+        f'  RateLimit.Interval="0")\n{settings}\n'
+    )
+    command = [program, "-n", "-f", config, "-i", directory / "rsyslog.pid"]
+    with _started(command, sock, directory / "rsyslog.log"):
+        yield sock
+
+
+class Journald(NamedTuple):
+    """A journal of its own: where messages go in, and `journalctl --directory` reads."""
+
+    socket: Path
+    directory: Path
+
+
+_JOURNALD: Final = 'mount --bind "$1/var" /var/log && mount --bind "$1/run" /run && exec "$2" vcache'  # a name space of journald
+
+
+@contextmanager
+def journald(directory: Path) -> Iterator[Journald]:
+    """systemd-journald by hand, in a mount name space in which its directories are these.
+
+    Args:
+        directory: its path is short, as a socket's must be.
+    """
+    program = Path("/lib/systemd/systemd-journald")
+    if not program.exists():
+        raise FileNotFoundError(f"these tests need {program}: apt-get install systemd")
+    for name in ("run/systemd", "run/log/journal", "var/journal"):
+        (directory / name).mkdir(parents=True)
+    sock = directory / "run/systemd/journal.vcache/dev-log"
+    command: list[str | Path] = [needed("unshare", "util-linux"), "--map-root-user", "--mount"]
+    command += ["sh", "-c", _JOURNALD, "sh", directory, program]
+    with _started(command, sock, directory / "journald.log"):
+        wait_until(lambda: any((directory / "var/journal").iterdir()), "journald makes its directory")
+        yield Journald(sock, next((directory / "var/journal").iterdir()))
+
+
+@contextmanager
+def _started(command: Sequence[str | Path], sock: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that makes a unix socket; ended at the end."""
+    with open(log, "ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+    try:
+
+        def has_begun() -> bool:
+            if process.poll() is not None:
+                said = log.read_text(errors="replace")[-2000:]
+                raise RuntimeError(f"{command[0]} ended with status {process.returncode}: {said}")
+            return sock.exists()
+
+        wait_until(has_begun, f"{command[0]} makes {sock}")
+        yield process
+    finally:
+        ended(process)

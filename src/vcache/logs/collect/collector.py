@@ -16,7 +16,10 @@ from vcache.logs.collect.queue import ParcelQueue
 from vcache.logs.record import Record
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vcache.logs.collect.hub import Hub
+    from vcache.logs.collect.journal import JournalReading
     from vcache.logs.collect.listening import Listening
 
 __all__ = ["Collector"]
@@ -41,6 +44,7 @@ class Collector:
         self._committer = Committer(store, self.queue, self.counts, limits=self.limits, clock=clock)
         self._clock = clock
         self._hub: Hub | None = None
+        self._readings: list[JournalReading] = []
         self._is_closed = False
 
     def submit(
@@ -108,6 +112,20 @@ class Collector:
         except OSError as error:
             raise StoreUnavailable(f"cannot listen at {spec}: {error.strerror or error}") from error
 
+    def follow_journal(self, *, state: Path | None = None, arguments: Sequence[str] = ()) -> JournalReading:
+        """Take what systemd's journal says, until the collector closes: see `JournalReading`.
+
+        Raises:
+            ConfigError: there is no journalctl, or the state file cannot be read.
+        """
+        from vcache.logs.collect.journal import JournalReading  # needs subprocess, which takes 9 ms
+
+        if self._is_closed:
+            raise StoreClosed("the collector of logs was closed")
+        reading = JournalReading(self, state=state, arguments=arguments)
+        self._readings.append(reading)
+        return reading
+
     def counters(self) -> Counters:
         """What came of what was handed in."""
         if self._hub is not None:
@@ -124,6 +142,8 @@ class Collector:
         """
         if self._is_closed:
             return
+        for reading in self._readings:
+            reading.close()
         if self._hub is not None:
             self._hub.close(deadline_s / 2)
         self._is_closed = True

@@ -158,12 +158,11 @@ class _Ingest:
     ) -> bool:
         lines = sum(piece.count(b"\n") or 1 for piece in pieces)
         size_bytes = sum(map(len, pieces)) + 64 * lines
-        return self._collector.queue.put(
-            Parcel(
-                self._origin, pieces, size_bytes=size_bytes, count=lines, decode=decode, fields=self._fields,
-                ticket=ticket,
-            )
+        parcel = Parcel(
+            self._origin, pieces, size_bytes=size_bytes, count=lines, decode=decode, fields=self._fields,
+            ticket=ticket,
         )  # fmt: skip
+        return self._collector.queue.put(parcel)
 
     def _on_done(self, ticket: Ticket) -> None:
         self.records += ticket.count
