@@ -53,6 +53,7 @@ _OTHERWISE: Final = {
     "=~": "write ~", "<>": "write !=", "&&": "write and", "&": "write and", "||": "write or", "!": "write not",
     "-": "write not",
 }  # fmt: skip
+_EMPTY: Final = "an empty text is everywhere: say what to look for"
 _TIME_FORMS: Final = "a time (now, -1h, today, yesterday, 2026-11-21, 2026-11-21T10:00:00Z)"
 
 
@@ -212,13 +213,15 @@ class Conditions:
     def _filled(self, token: Token) -> str:
         text = unquoted(self.scanner.text, token)
         if not text:
-            complain(self.scanner.text, token.at, "an empty text is everywhere: say what to look for")
+            self._complain(token, _EMPTY)
         return text
 
     def _regex(self, field: str) -> Expression:
         token = self._value("a regular expression in quotes")
         # As it stands: a backslash is the expression's own, but for that of a quote.
         text = _quotes_freed(token.text[1:-1]) if token.kind == "text" else token.text
+        if not text:
+            self._complain(token, _EMPTY)
         fault = regex_fault(text)
         if fault is not None:
             at = token.at + (token.kind == "text") + min(fault.at, len(token.text))

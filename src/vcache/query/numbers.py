@@ -14,6 +14,8 @@ from vcache.query.syntax import Call, Value
 
 __all__ = ["State", "number", "state_of", "state_of_plain"]
 
+_INT_BOUND: Final = 1 << 63
+
 
 class State(Protocol):
     """What is known of one column of a group."""
@@ -74,10 +76,11 @@ class _Count:
 class _Sum:
     """Exact: `_total` / 2 ** `_shift`. So rows may be summed in any order, and rounded once."""
 
-    __slots__ = ("_count", "_shift", "_total")
+    __slots__ = ("_count", "_is_float", "_shift", "_total")
 
     def __init__(self, call: Call) -> None:
         self._total = self._shift = self._count = 0
+        self._is_float = False  # one of them was
 
     def add(self, value: Value, count: int, at_ns: int) -> None:
         found = number(value)
@@ -87,6 +90,7 @@ class _Sum:
         if type(found) is int and not self._shift:
             self._total += found * count
             return
+        self._is_float |= type(found) is float
         over, under = found.as_integer_ratio()
         self._raise(over * count, under.bit_length() - 1)
 
@@ -97,21 +101,24 @@ class _Sum:
 
     def merge(self, other: Self) -> None:
         self._count += other._count
+        self._is_float |= other._is_float
         self._raise(other._total, other._shift)
 
     def result(self) -> Value:
         if not self._count:
             return None
-        return _divided(self._total, 1 << self._shift) if self._shift else self._total
+        is_int = not self._is_float and -_INT_BOUND <= self._total < _INT_BOUND
+        return self._total if is_int else _divided(self._total, 1 << self._shift)
 
     def plain(self) -> object:
         # In hex: sums exceed 64 bits.
-        return [f"{self._total:x}", self._shift, self._count]
+        return [f"{self._total:x}", self._shift, self._count, int(self._is_float)]
 
     @classmethod
     def of_plain(cls, plain: Any, call: Call) -> Self:
         made = cls(call)
         made._total, made._shift, made._count = int(plain[0], 16), plain[1], plain[2]
+        made._is_float = bool(plain[3])
         return made
 
 
