@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 from vcache.errors import UsageError
-from vcache.logs.receive import formats
-from vcache.logs.receive.base import Parsed, Stream
+from vcache.logs.receive.base import Format, Parsed, Stream
 from vcache.logs.receive.logfmt import is_logfmt
 from vcache.logs.record import Record
 
@@ -50,21 +50,24 @@ def format_of(head: bytes, *, is_whole: bool = False) -> str:
 
 
 class Auto:
-    """The format `auto`."""
+    """The format `auto`, over those that a name leads to."""
 
     name = "auto"
+
+    def __init__(self, by_name: Callable[[str], Format]) -> None:
+        self._by_name = by_name
 
     def parse(self, data: bytes, *, now_ns: int, source: str = "") -> Parsed:
         name = format_of(data, is_whole=True)
         try:
-            return formats.by_name(name).parse(data, now_ns=now_ns, source=source)
+            return self._by_name(name).parse(data, now_ns=now_ns, source=source)
         except UsageError:
             if name not in ("elastic", "loki", "otlp", "journal"):  # an extra that is not there
                 raise
-        return formats.by_name("lines").parse(data, now_ns=now_ns, source=source)
+        return self._by_name("lines").parse(data, now_ns=now_ns, source=source)
 
     def stream(self, *, source: str = "") -> AutoStream:
-        return AutoStream(source)
+        return AutoStream(source, self._by_name)
 
 
 class AutoStream:
@@ -74,9 +77,9 @@ class AutoStream:
         format_name: what it is; "" before that is known.
     """
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, by_name: Callable[[str], Format]) -> None:
         self.format_name = ""
-        self._source = source
+        self._source, self._by_name = source, by_name
         self._head = bytearray()
         self._stream: Stream | None = None
 
@@ -101,5 +104,5 @@ class AutoStream:
         self._head.clear()
         text = head.lstrip(b"\r\n\t ")
         self.format_name = format_of(text[: text.find(b"\n") + 1] or text[:_LOOKED_AT])
-        self._stream = formats.by_name(self.format_name).stream(source=self._source)
+        self._stream = self._by_name(self.format_name).stream(source=self._source)
         return self._stream.feed(head, now_ns=now_ns)

@@ -63,7 +63,7 @@ def _logfmt() -> Format:
 def _auto() -> Format:
     from vcache.logs.receive.auto import Auto
 
-    return Auto()
+    return Auto(by_name)
 
 
 _FORMATS: Final[Mapping[str, Callable[[], Format]]] = {

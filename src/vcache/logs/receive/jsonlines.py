@@ -39,13 +39,15 @@ def loads() -> Callable[[bytes], Any]:
 
 def parse_objects(data: bytes, *, now_ns: int, source: str = "") -> list[Record]:
     """A record of each line that is not empty."""
-    lines = [line for line in data.split(b"\n") if line and line != b"\r"]
+    lines = data.split(b"\n")
+    if not lines[-1]:
+        del lines[-1]
     try:
         objects = list(map(loads(), lines))
     except ValueError:
-        return _one_by_one(lines, now_ns, source)
+        objects = [None]
     if not {dict}.issuperset(map(type, objects)):
-        return _one_by_one(lines, now_ns, source)
+        return [_one(line, now_ns, source) for line in lines if line and not line.isspace()]
     return records_of(objects, now_ns, source, is_plain=_is_plain(data, len(objects)))
 
 
@@ -60,10 +62,6 @@ def _is_plain(data: bytes, objects: int) -> bool:
         and b"null" not in data
         and _LONG_NUMBER not in data.translate(_DIGITS)
     )
-
-
-def _one_by_one(lines: list[bytes], now_ns: int, source: str) -> list[Record]:
-    return [_one(line, now_ns, source) for line in lines]
 
 
 def _one(line: bytes, now_ns: int, source: str) -> Record:
