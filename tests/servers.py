@@ -556,7 +556,7 @@ def rsyslogd(directory: Path, settings: str) -> Iterator[Path]:
         f'input(type="imuxsock" Socket="{sock}" CreatePath="off" UseSysTimeStamp="off"\n'
         f'  RateLimit.Interval="0")\n{settings}\n'
     )
-    command = [program, "-n", "-f", config, "-i", directory / "rsyslog.pid"]
+    command: list[str | Path] = [program, "-n", "-f", config, "-i", directory / "rsyslog.pid"]
     with _started(command, sock, directory / "rsyslog.log"):
         yield sock
 

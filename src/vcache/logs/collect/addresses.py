@@ -6,8 +6,8 @@
     unix:///PATH                    a stream of lines
     unixgram:///PATH                datagrams, as /dev/log has them
 
-Options of all: `format` (auto, syslog, json, lines) and `source`, for records that name none; of unix
-sockets also `mode` (600); of `unix` also `acks=1`: after each batch that was kept, how many records of the
+Options of all: `format` (auto, syslog, json, logfmt, lines, journal) and `source`, for records that name
+none; of unix sockets also `mode` (600); of `unix` also `acks=1`: after each batch that was kept, how many records of the
 connection are kept by then is written back, in decimal, on a line.
 """
 
@@ -15,17 +15,16 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vcache.errors import ConfigError
 from vcache.kit.data import dataclass
 from vcache.kit.names import did_you_mean
 
-__all__ = ["ListenAddress", "LogFormat", "parse_address"]
+__all__ = ["ListenAddress", "parse_address"]
 
-LogFormat: TypeAlias = Literal["auto", "syslog", "json", "lines"]
-_FORMATS: Final = get_args(LogFormat)
+_FORMATS: Final = ("auto", "syslog", "json", "logfmt", "lines", "journal")
 _NETWORK: Final = ("syslog+udp", "syslog+tcp", "syslog+tls")
 _LOCAL: Final = ("unix", "unixgram")
 _LONGEST_PATH: Final = 107  # sockaddr_un has 108 bytes and ends with a zero
@@ -47,6 +46,7 @@ class ListenAddress:
         scheme: one of those above.
         host, port: of a network's; port 0 for any that is free.
         path: of a unix socket.
+        format: what comes; of `syslog+…` it is syslog unless it is said, of others found out.
         mode: its permissions.
         has_acks: what was kept is said to the sender.
         cert, key, ca: PEM files.
@@ -57,7 +57,7 @@ class ListenAddress:
     host: str = ""
     port: int = 0
     path: str = ""
-    format: LogFormat = "auto"
+    format: str = "auto"
     source: str = ""
     mode: int = 0o600
     has_acks: bool = False
@@ -114,7 +114,7 @@ def parse_address(spec: str) -> ListenAddress:
         place = _network_place(spec, host, port, parts.path)
     else:
         place = _local_place(spec, host, unquote(parts.path), options)
-    address = ListenAddress(spec, parts.scheme, **place, **_shared(spec, options))  # type: ignore[arg-type]
+    address = ListenAddress(spec, parts.scheme, **place, **_shared(spec, parts.scheme, options))  # type: ignore[arg-type]
     if address.scheme == "syslog+tls" and (address.cert is None or address.key is None):
         raise ConfigError(f"{spec}: TLS needs a certificate and its key: add ?cert=FILE&key=FILE")
     return address
@@ -143,8 +143,8 @@ def _local_place(spec: str, host: str, path: str, options: dict[str, str]) -> di
     return {"path": path, "mode": mode, "has_acks": acks == "1"}
 
 
-def _shared(spec: str, options: dict[str, str]) -> dict[str, object]:
-    chosen = options.get("format", "auto")
+def _shared(spec: str, scheme: str, options: dict[str, str]) -> dict[str, object]:
+    chosen = options.get("format", "syslog" if scheme in _NETWORK else "auto")
     if chosen not in _FORMATS:
         raise ConfigError(
             f"{spec}: format={chosen!r}{did_you_mean(chosen, _FORMATS)}: one of {', '.join(_FORMATS)}"

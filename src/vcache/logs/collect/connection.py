@@ -14,7 +14,8 @@ from vcache.logs.collect.addresses import ListenAddress
 from vcache.logs.collect.hub import READ, WRITE, Hub
 from vcache.logs.collect.listening import Room
 from vcache.logs.collect.parcels import Decode, Parcel, Ticket
-from vcache.logs.collect.reading import stream_of, with_fields
+from vcache.logs.collect.reading import with_fields
+from vcache.logs.receive.formats import by_name
 from vcache.logs.record import Record
 from vcache.query.syntax import Value
 
@@ -257,7 +258,7 @@ class _Reader:
     """The parser of a connection. It is fed by the thread that commits only, in the order of parcels."""
 
     def __init__(self, address: ListenAddress) -> None:
-        self._stream = stream_of(address.format, address.source)
+        self._stream = by_name(address.format).stream(source=address.source)
         self._pending: list[int] = []
         self.partial_bytes = 0
         self.since_s = 0.0

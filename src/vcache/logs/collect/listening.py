@@ -68,8 +68,12 @@ def opened(address: ListenAddress, collector: Collector, hub: Hub) -> Listening:
 
     Raises:
         OSError: nobody can.
-        ConfigError: a certificate that cannot be used.
+        ConfigError: a certificate that cannot be used, or a format whose extra is not installed.
     """
+    if address.format == "json":
+        from vcache.logs.receive.jsonlines import loads
+
+        loads()  # an extra that is missing is said here, not with the first line
     room = Room(collector.queue, collector.counts, collector.limits)
     server: object
     if address.scheme in {"syslog+udp", "unixgram"}:

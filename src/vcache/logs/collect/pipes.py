@@ -15,10 +15,10 @@ from typing import Final
 
 from vcache.errors import StoreUnavailable
 from vcache.kit.data import NamedTuple
-from vcache.logs.collect.addresses import LogFormat
 from vcache.logs.collect.collector import Collector
 from vcache.logs.collect.parcels import Parcel, Ticket
-from vcache.logs.collect.reading import stream_of, with_fields
+from vcache.logs.collect.reading import with_fields
+from vcache.logs.receive.formats import by_name
 from vcache.logs.record import Record
 from vcache.query.syntax import Value
 
@@ -47,7 +47,7 @@ def ingest_stream(
     collector: Collector,
     fd: int,
     *,
-    format: LogFormat = "auto",  # noqa: A002 - as everywhere
+    format: str = "auto",  # noqa: A002 - as everywhere
     source: str = "",
     fields: Mapping[str, Value] | None = None,
     pass_on: Callable[[bytes], object] | None = None,
@@ -57,6 +57,7 @@ def ingest_stream(
     """All that a descriptor gives until its end, as records that are kept when this returns.
 
     Args:
+        format: a name that `vcache.logs.receive.by_name` takes.
         fd: read from where it is; a pipe, a socket, a terminal or a regular file.
         fields: which every record gets.
         pass_on: gets every piece as it comes, before anything else is done with it. A BrokenPipeError of
@@ -66,6 +67,7 @@ def ingest_stream(
             and is raised afterwards.
 
     Raises:
+        UsageError: there is no such format, or it has no streams.
         ConfigError: what the format needs is not installed.
         StoreError: not everything is kept.
         OSError: it cannot be read.
@@ -83,13 +85,13 @@ class _Ingest:
         self,
         collector: Collector,
         fd: int,
-        format_name: LogFormat,
+        format_name: str,
         origin: str,
         source: str,
         fields: Mapping[str, Value],
     ) -> None:
         self._collector, self._fd, self._origin, self._fields = collector, fd, f"stream:{origin}", fields
-        self._stream = stream_of(format_name, source)
+        self._stream = by_name(format_name).stream(source=source)
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
         self._error: Exception | None = None
         self._is_flushed = True

@@ -15,7 +15,7 @@ def test_what_an_address_says():
         "/run/a b/log", "json", 0o660, True, "app",
     )  # fmt: skip
     found = parse_address("syslog+udp://[::1]:5514")
-    assert (found.host, found.port, found.format) == ("::1", 5514, "auto")
+    assert (found.host, found.port, found.format) == ("::1", 5514, "syslog")
 
 
 @pytest.mark.parametrize(
