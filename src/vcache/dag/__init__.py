@@ -8,15 +8,31 @@ if TYPE_CHECKING:
     from vcache.dag.front.build import Build, build
     from vcache.dag.front.targets import Target, need
     from vcache.dag.front.words import Cmd, cmd, sh
+    from vcache.dag.reports import Rows
     from vcache.fingerprint.inputs import Dir, Env, File, Glob
 
-__all__ = ["Build", "Cmd", "Dir", "Env", "File", "Glob", "Record", "Target", "build", "cmd", "need", "sh"]
+__all__ = [
+    "Build",
+    "Cmd",
+    "Dir",
+    "Env",
+    "File",
+    "Glob",
+    "Record",
+    "Rows",
+    "Target",
+    "build",
+    "cmd",
+    "need",
+    "sh",
+]
 
 # Loaded on first use: the clean path of a build imports this package, and no front end.
 _HOMES = {
     "Build": "dag.front.build",
     "Cmd": "dag.front.words",
     "Record": "dag.capture",
+    "Rows": "dag.reports",
     "Target": "dag.front.targets",
     "build": "dag.front.build",
     "cmd": "dag.front.words",

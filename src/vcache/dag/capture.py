@@ -9,7 +9,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import overload
 
-from vcache.fingerprint.terms import join
 from vcache.hash import digest
 from vcache.kit.data import dataclass
 from vcache.kit.diagnostics import Diagnostic, parse, plain
@@ -114,7 +113,8 @@ class Records(Sequence[Record]):
     """What several nodes wrote, as far as a condition takes it. Read on first use.
 
     It is identified by the bytes that were written and the condition, so that a query is answered
-    from the cache without reading them.
+    from the cache without reading them. When they were written counts where the condition asks for it:
+    a command that says the same a moment earlier has said the same.
     """
 
     __slots__ = ("_found", "_logs", "_text", "_where")
@@ -131,7 +131,8 @@ class Records(Sequence[Record]):
         self._found: list[Record] | None = None
 
     def __vcache_key__(self) -> object:
-        return (self._text, [(node, _digest(chunks)) for node, chunks in self._logs])
+        is_timed = "at_ns" in self._text
+        return (self._text, [(node, _digest(chunks, is_timed=is_timed)) for node, chunks in self._logs])
 
     def _all(self) -> list[Record]:
         if self._found is None:
@@ -170,8 +171,11 @@ class Records(Sequence[Record]):
         return f"<{len(self)} records of {len(self._logs)} logs>"
 
 
-def _digest(chunks: Sequence[Chunk]) -> bytes:
+def _digest(chunks: Sequence[Chunk], *, is_timed: bool) -> bytes:
     if not chunks:
         return b""
-    parts = [b"%d %d" % (stream, at_ns) for stream, at_ns, _ in chunks]
-    return digest(join(b"c", [*parts, *(data for _, _, data in chunks)]))
+    if is_timed:
+        parts = [part for stream, at_ns, data in chunks for part in (b"%d %d" % (stream, at_ns), data)]
+    else:  # nor does it count in how many pieces a pipe gave them
+        parts = [b"".join(data for number, _, data in chunks if number == stream) for stream in _STREAMS]
+    return digest(b"".join(len(part).to_bytes(8, "little") + part for part in parts))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vcache.dag.capture import Record
     from vcache.query.syntax import Value
 
-__all__ = ["FIELDS", "Condition", "condition"]
+__all__ = ["FIELDS", "Condition", "condition", "getter_of"]
 
 Condition = Callable[["Record"], bool]
 """Whether a record is meant."""
@@ -34,12 +34,13 @@ def condition(text: str) -> Condition:
         GraphError: it states none; the message shows the place.
     """
     try:
-        return compiled(parse_condition(text, fields=FIELDS), _getter_of)
+        return compiled(parse_condition(text, fields=FIELDS), getter_of)
     except QueryError as error:
         raise GraphError(str(error)) from None
 
 
-def _getter_of(name: str) -> Callable[[Record], Value]:
+def getter_of(name: str) -> Callable[[Record], Value]:
+    """What gets a record's field; of its level the number."""
     if name == "level":
         return lambda record: LEVELS.get(record.level, INFO)
     return attrgetter(name)

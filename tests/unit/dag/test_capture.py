@@ -56,3 +56,14 @@ def test_records_are_identified_by_bytes_and_condition():
     list(read)
     assert identity(read) == known()
     assert len({known(), known("b"), known(data=b"y"), known(text="line")}) == 4
+
+
+def test_times_are_a_part_of_records_where_they_are_asked_for():
+    """A command that says the same in other pieces, a moment later, has said the same."""
+
+    def known(*chunks: tuple[int, int, bytes], text: str = "") -> bytes:
+        return identity(Records([("a", chunks)], text=text))
+
+    assert known((1, 1, b"xy"), (2, 2, b"z")) == known((1, 5, b"x"), (2, 7, b"z"), (1, 8, b"y"))
+    assert known((1, 1, b"xy")) != known((2, 1, b"xy"))
+    assert known((1, 1, b"x"), text="at_ns > 3") != known((1, 5, b"x"), text="at_ns > 3")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from vcache.dag.front.calls import as_bytes
 from vcache.dag.front.graph import PyGraph
-from vcache.dag.front.logs import LogFunction
 from vcache.dag.front.scene import current_frame, current_graph
 from vcache.dag.front.steps import Body, StepFunction, StepOptions, StepWords, checked
 from vcache.dag.front.targets import Inputs, handle_of
@@ -27,7 +26,9 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from vcache.dag.capture import Record
+    from vcache.dag.front.logs import LogFunction
     from vcache.dag.front.targets import Target
+    from vcache.dag.reports import Rows
 
 __all__ = ["Build", "build"]
 
@@ -102,25 +103,58 @@ class Build:
         wrap = _Values(graph, ValueOptions(**options))
         return wrap if function is None else wrap(function)
 
+    @overload
     def log(
         self, *, of: Iterable[object], where: str = "", tags: Iterable[str] = ()
-    ) -> Callable[[Callable[[Sequence[Record]], R]], LogFunction[R]]:
+    ) -> Callable[[Callable[[Sequence[Record]], R]], LogFunction[R]]: ...
+
+    @overload
+    def log(
+        self, *, of: Iterable[object], query: str, tags: Iterable[str] = ()
+    ) -> Callable[[Callable[[Rows], R]], LogFunction[R]]: ...
+
+    def log(
+        self, *, of: Iterable[object], where: str = "", query: str = "", tags: Iterable[str] = ()
+    ) -> Callable[[Callable[..., R]], LogFunction[R]]:
         """A function over the records of what steps wrote: `def warnings(records): …`.
 
         Args:
             of: steps (all their nodes) and targets.
             where: which records it is given, such as "level >= warning and file ~ 'src/'"
                 (docs/reference/vcachefile.md).
+            query: a question; the function is given the rows that answer it: `def report(rows): …`.
 
         Raises:
-            GraphError: a condition that is none, with the place in it.
+            GraphError: a condition or query that is none, with the place in it.
         """
+        from vcache.dag.front.logs import LogFunction  # with the query language, for who asks about logs
+
         graph = self._graph()
 
-        def wrap(wrapped: Callable[[Sequence[Record]], R]) -> LogFunction[R]:
-            return LogFunction(graph, wrapped, of=of, where=where, tags=tags)
+        def wrap(wrapped: Callable[..., R]) -> LogFunction[R]:
+            return LogFunction(graph, wrapped, of=of, where=where, query=query, tags=tags)
 
         return wrap
+
+    def log_report(
+        self, path: str | os.PathLike[str], *, of: Iterable[object], query: str,
+        format: str = "", tags: Iterable[str] = (),  # noqa: A002 - the word of `vcache logs query`
+    ) -> Target:  # fmt: skip
+        """A file that holds the answer to a question over what steps wrote.
+
+        Args:
+            of: steps (all their nodes) and targets.
+            query: such as "level >= warning | count by file | sort -count".
+            format: "text", "csv" or "json" (an object a line); by default as the file's name ends.
+
+        Raises:
+            GraphError: a query or format that is none.
+        """
+        from vcache.dag.front.logs import LogReport  # as above
+
+        graph = self._graph()
+        place = caller(graph.base)
+        return LogReport(graph, os.fspath(path), place, of=of, query=query, form=format, tags=tags).target
 
     def phony(self, name: str, *targets: object) -> Target:
         """A name for others: paths, patterns, targets, steps that need no arguments.

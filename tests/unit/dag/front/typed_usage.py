@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_type
 
-from vcache.dag import Cmd, File, Record, Target, build, cmd, need, sh
+from vcache.dag import Cmd, File, Record, Rows, Target, build, cmd, need, sh
 
 cc = build.tool("gcc")
 
@@ -74,6 +74,13 @@ def warnings(records: Sequence[Record]) -> list[str]:
     return [record.file for record in records]
 
 
+@build.log(of=[compile_c], query="level >= warning | count by file")
+def counts(rows: Rows) -> list[object]:
+    return [row["count"] for row in rows]
+
+
+assert_type(counts(), list[object])
+assert_type(build.log_report("w.csv", of=[compile_c], query="level = error"), Target)
 assert_type(compile_c(File("a"), stem="b"), Target)
 assert_type(count(api_of(File("a"))), int)
 assert_type(total(["a"]), int)
