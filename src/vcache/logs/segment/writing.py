@@ -46,7 +46,11 @@ class SegmentWriter:
         self._groups: list[Group] = []
         self._window = Window()
         self._is_finished = False
-        self._write(file_head(self._replaces))
+        try:
+            self._write(file_head(self._replaces))
+        except BaseException:
+            self.close()  # no `with` does it yet
+            raise
 
     def __enter__(self) -> Self:
         return self
