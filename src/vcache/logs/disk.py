@@ -159,7 +159,7 @@ class DiskLogs:
             ConfigError: what reads segments is not installed.
             StoreError: the directory cannot be read.
         """
-        tails, segments, gaps = self._all()
+        tails, segments, gaps = self.contents()
         records = [record for tail in tails for record in tail.records]
         if segments:
             from vcache.logs.search import search  # NumPy, which who appends only has no need of
@@ -178,7 +178,7 @@ class DiskLogs:
             StoreError: the directory cannot be read.
         """
         stream, seq = parse_id(record_id)
-        tails, segments, _ = self._all()
+        tails, segments, _ = self.contents()
         for tail in tails:
             if tail.stream == stream:
                 return next((record for record in tail.records if record.id == id_of(stream, seq)), None)
@@ -200,7 +200,7 @@ class DiskLogs:
 
     def stats(self) -> LogStats:
         """See `LogStore`."""
-        tails, segments, gaps = self._all()
+        tails, segments, gaps = self.contents()
         census = Census()
         for tail in tails:
             census.count(tail.records)
@@ -216,7 +216,7 @@ class DiskLogs:
 
     def gaps(self) -> list[Gap]:
         """What was there and cannot be read."""
-        return [*self._sealed.gaps(), *self._all()[2]]
+        return [*self._sealed.gaps(), *self.contents()[2]]
 
     def _size_bytes(self) -> int:
         total = 0
@@ -250,7 +250,7 @@ class DiskLogs:
     def __repr__(self) -> str:
         return f"DiskLogs({str(self.directory)!r})"
 
-    def _all(self) -> tuple[list[Tail], list[Segment], list[Gap]]:
+    def contents(self) -> tuple[list[Tail], list[Segment], list[Gap]]:
         """All records there are, each once: tails, and segments; and what cannot be read of tails.
 
         Tails first: whatever leaves them meanwhile is in a segment before.
@@ -266,7 +266,7 @@ class DiskLogs:
         return [tail for tail in tails if tail.stream not in sealed], segments, gaps
 
     def _look(self) -> None:
-        """Let followers hear of what came. Tails first, as in `_all`."""
+        """Let followers hear of what came. Tails first, as in `contents`."""
         with self._looking:
             self._tails.refresh()
             self._news.of_segments(self._sealed.current())
