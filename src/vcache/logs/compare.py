@@ -52,7 +52,9 @@ def together(rows: Iterable[Sequence[Value]], *, least: int = 2) -> list[Togethe
     places: defaultdict[str, set[Value]] = defaultdict(set)
     for template, place, *_ in rows:
         places[str(template or "")].add(place)
-    often = sorted((each for each in places.items() if len(each[1]) >= least), key=lambda each: -len(each[1]))
+    often = sorted(
+        (each for each in places.items() if len(each[1]) >= least), key=lambda each: (-len(each[1]), each[0])
+    )
     found = []
     for (one, of_one), (other, of_other) in combinations(often[:MOST_SHAPES], 2):
         both = len(of_one & of_other)

@@ -13,8 +13,7 @@ from vcache.cli.logs.showing import Wanted, look_of, output, say_gaps, show_opti
 from vcache.cli.logs.where import logs_option, opened
 from vcache.cli.setup import Setup, shared_options
 from vcache.kit.ansi import Paint, safe_string
-from vcache.logs.show.text import level_style
-from vcache.logs.show.values import level_word
+from vcache.logs.show.values import level_style, level_word
 from vcache.query.levels import LEVELS
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vcache.kit.ansi import Paint, cells_of, safe_string
 from vcache.logs.show.base import Column, Look, Row, Sink, put
-from vcache.logs.show.text import level_style
-from vcache.logs.show.values import level_word, moment
+from vcache.logs.show.values import level_style, level_word, moment
 
 if TYPE_CHECKING:
     from vcache.query.syntax import Value

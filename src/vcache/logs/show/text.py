@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from vcache.kit.ansi import Paint, safe_string
@@ -15,24 +13,15 @@ from vcache.logs.base import Gap
 from vcache.logs.record import Mark, Record
 from vcache.logs.show.base import Column, Look, Row, Sink, put
 from vcache.logs.show.lines import logfmt_pair
-from vcache.logs.show.values import level_word, mark_words, moment
+from vcache.logs.show.values import level_style, level_word, mark_words, moment
 
 if TYPE_CHECKING:
     from vcache.logs.show.table import TableWriter
 
-__all__ = ["TextWriter", "level_style", "record_text"]
+__all__ = ["TextWriter", "record_text"]
 
 _LEVEL_CELLS: Final = 8  # "critical"
-_STYLES: Final[Mapping[str, str]] = MappingProxyType({
-    "trace": "2", "debug": "2", "note": "36", "warning": "33", "error": "31", "critical": "1;31",
-})  # fmt: skip
 _INDENT: Final = "    "
-
-
-@lru_cache(maxsize=64)
-def level_style(level: int) -> str:
-    """The colour of a level, for `Paint`."""
-    return _STYLES.get(level_word(level), "")
 
 
 class TextWriter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 from vcache.logs.fields import marks_text
@@ -45,6 +46,9 @@ OWN: Final = frozenset(
 """The names of what is no field of a record's: a field of that name is called `fields.NAME`."""
 
 _NS: Final = 1_000_000_000
+_STYLES: Final[Mapping[str, str]] = MappingProxyType({
+    "trace": "2", "debug": "2", "note": "36", "warning": "33", "error": "31", "critical": "1;31",
+})  # fmt: skip
 
 
 def iso(time_ns: int) -> str:
@@ -63,7 +67,10 @@ def moment(time_ns: int, *, is_utc: bool, step_ns: int = 1_000_000) -> str:
 
 @lru_cache(maxsize=1024)
 def _second(second: int, *, is_utc: bool, join: str) -> str:
-    parts = time.gmtime(second) if is_utc else time.localtime(second)
+    try:
+        parts = time.gmtime(second) if is_utc else time.localtime(second)
+    except (OSError, OverflowError):  # a number that is no time of this age, such as a sum of times
+        return f"@{second}"
     return f"{parts[0]:04d}-{parts[1]:02d}-{parts[2]:02d}{join}{parts[3]:02d}:{parts[4]:02d}:{parts[5]:02d}"
 
 
@@ -71,6 +78,11 @@ def _second(second: int, *, is_utc: bool, join: str) -> str:
 def level_word(level: int) -> str:
     """The word of a level; the number where there is none but 0."""
     return word_of(level) or (str(level) if level else "")
+
+
+def level_style(level: int) -> str:
+    """The colour of a level, for `vcache.kit.ansi.Paint`."""
+    return _STYLES.get(level_word(level), "")
 
 
 @lru_cache(maxsize=256)
