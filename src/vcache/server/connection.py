@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, parse_url
 
 from vcache.server.door import LOOKED_AT
+from vcache.server.duplex import Duplex
 from vcache.server.gate import Gate, Limits
 from vcache.server.turn import STATUS_LINES, Turn
 from vcache.server.upgrade import Headers, Resumed, has_body
@@ -43,9 +44,33 @@ class Connection(asyncio.Protocol):
     """One connection of a client."""
 
     __slots__ = (
-        "_answering", "_begun_s", "_client", "_expects", "_head_bytes", "_headers", "_is_reading",
-        "_linger_s", "_looked_at", "_parser", "_parsing", "_queue", "_seen_bytes", "_seen_s", "_server",
-        "_state", "_transport", "_url", "_waiters", "gate", "is_lost", "is_tls", "lost_calls",
+        "_answering",
+        "_begun_s",
+        "_client",
+        "_duplex",
+        "_expects",
+        "_head_bytes",
+        "_headers",
+        "_held",
+        "_is_reading",
+        "_linger_s",
+        "_looked_at",
+        "_parser",
+        "_parsing",
+        "_queue",
+        "_seen_bytes",
+        "_seen_s",
+        "_server",
+        "_state",
+        "_transport",
+        "_upgrade",
+        "_url",
+        "_waiters",
+        "_written_bytes",
+        "gate",
+        "is_lost",
+        "is_tls",
+        "lost_calls",
     )  # fmt: skip
 
     def __init__(self, gate: Gate, state: Any) -> None:
@@ -63,6 +88,10 @@ class Connection(asyncio.Protocol):
         self._is_reading = True
         self.is_lost = False
         self.lost_calls: list[Callable[[], object]] = []
+        self._written_bytes = 0
+        self._upgrade = b""  # the protocol that the request offers
+        self._held: bytes | None = None  # what came behind an offer that is being thought about
+        self._duplex: Duplex | None = None  # it was taken
 
     # -- asyncio ---------------------------------------------------------------------------
 
@@ -89,12 +118,16 @@ class Connection(asyncio.Protocol):
                 turn.lose()
         self._queue.clear()
         self.resume_writing()
+        if self._duplex is not None:
+            self._duplex.lose()
         for call in tuple(self.lost_calls):
             call()
 
     def eof_received(self) -> bool:
         # Half a connection is a whole answer: the client waits for it. Half a body is nothing.
-        return self._answering is not None and self._parsing is None and not self.is_tls
+        return (
+            self._duplex is None and self._answering is not None and self._parsing is None and not self.is_tls
+        )
 
     def pause_writing(self) -> None:
         self._waiters = []
@@ -108,6 +141,12 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._linger_s:
             return  # what nobody wants any more
+        if self._duplex is not None:
+            self._duplex.take(data)
+            return
+        if self._held is not None:
+            self._held += data  # what was under way when reading paused
+            return
         if self.gate.idle.pop(self, self) is None:
             self._begun_s = self.gate.now_s
         try:
@@ -119,8 +158,12 @@ class Connection(asyncio.Protocol):
         while True:
             try:
                 self._parser.feed_data(data)
-            except HttpParserUpgrade as upgrade:  # an offer: we know no other protocol
+            except HttpParserUpgrade as upgrade:  # an offer
                 data = data[upgrade.args[0] :]
+                if self._upgrade == b"websocket" and self._answering is not None and self._parsing is None:
+                    self._held = data  # until it is taken or not
+                    self.pause()
+                    break
                 if self._parsing is not None:
                     self._parser = Resumed.parser(self, self._headers)
                 if data:
@@ -138,6 +181,7 @@ class Connection(asyncio.Protocol):
         self._headers: Headers = []
         self._looked_at: Headers = []
         self._expects = False
+        self._upgrade = b""
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -150,6 +194,8 @@ class Connection(asyncio.Protocol):
         name = name.lower()
         if name == b"expect":
             self._expects = value.lower() == b"100-continue"
+        elif name == b"upgrade":
+            self._upgrade = value.lower()
         elif name in LOOKED_AT:
             self._looked_at.append((name, value))
         self._headers.append((name, value))
@@ -215,6 +261,7 @@ class Connection(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
             "vcache.line": self,
+            "vcache.upgrade": self._upgrade,
         }
 
     def _is_answered_at_once(self, scope: Scope) -> bool:
@@ -279,6 +326,26 @@ class Connection(asyncio.Protocol):
             self._start(self._queue.popleft())
         else:
             self._be_idle()
+        if self._held is not None:  # the offer was not taken: what follows it is the next request
+            held, self._held = self._held, None
+            if held:
+                self.data_received(held)
+
+    def switch(self, head: bytes) -> Duplex:
+        """Take the offer of the request that is being answered: say so, and speak HTTP no more."""
+        turn = self._answering
+        assert turn is not None and self._duplex is None
+        turn.hand_over()
+        self._duplex = Duplex(self, self._held or b"")
+        self._held = None
+        self.write_body(STATUS_LINES[101] + self.gate.lines + head + b"\r\n")
+        if self.is_lost:
+            self._duplex.lose()
+        return self._duplex
+
+    def close(self) -> None:
+        """Send what was written, and end."""
+        self._transport.close()
 
     def shutdown(self) -> None:
         """End after the answer that is under way; asked by uvicorn when the server stops."""
@@ -314,7 +381,7 @@ class Connection(asyncio.Protocol):
         """Whether bytes move, as long as they wait for the client."""
         left = self._transport.get_write_buffer_size()
         is_ours = turn is not None and not left and not turn.is_waiting
-        moved = (0 if turn is None else turn.taken_bytes) - left
+        moved = (0 if turn is None else turn.taken_bytes) + self._written_bytes - left
         if is_ours:
             self._seen_s, self._seen_bytes = now_s, moved
         elif now_s - self._seen_s >= limits.stall_s:
@@ -346,6 +413,7 @@ class Connection(asyncio.Protocol):
 
     def write(self, head: bytes, body: Buffer) -> None:
         size = memoryview(body).nbytes
+        self._written_bytes += size
         if not size:
             self._transport.write(head)
         elif size <= _JOINED_BYTES:
@@ -354,6 +422,7 @@ class Connection(asyncio.Protocol):
             self._transport.writelines((head, body))  # type: ignore[arg-type]
 
     def write_body(self, body: Buffer) -> None:
+        self._written_bytes += memoryview(body).nbytes
         self._transport.write(body)  # type: ignore[arg-type]
 
     def send_continue(self) -> None:

@@ -20,6 +20,7 @@ from vcache.server.vault import Found, Kept, Vault, realm_key
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from vcache.server.duplex import Duplex
     from vcache.server.turn import Line
 
 __all__ = ["Desk", "Exchange", "Header"]
@@ -322,6 +323,8 @@ class Exchange:
                     await self._send({"type": "http.response.start", "status": 200, "headers": lines})
                 self.sent_bytes += memoryview(piece).nbytes
                 await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                if line is not None and line.is_lost:
+                    return
         finally:
             if line is not None and when_lost is not None:
                 line.lost_calls.remove(when_lost)
@@ -329,6 +332,16 @@ class Exchange:
             self.status = 200
             await self._send({"type": "http.response.start", "status": 200, "headers": lines})
         await self._send({"type": "http.response.body"})
+
+    def offers(self, protocol: str) -> bool:
+        """Whether the client would rather speak another protocol, which is known here."""
+        return self._scope.get("vcache.upgrade") == protocol.encode() and "vcache.line" in self._scope
+
+    def switch(self, headers: Iterable[Header]) -> Duplex:
+        """Speak that protocol from here on."""
+        self.status = 101
+        line: Line = self._scope["vcache.line"]
+        return line.switch(b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers))
 
     # -- inside ----------------------------------------------------------------------------
 

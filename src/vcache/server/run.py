@@ -143,6 +143,7 @@ class _House:
 
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 house._is_stopping = True
+                house._room.logs.tails.end()  # they would go on for ever
                 self.config.timeout_graceful_shutdown = max(1, round(house._settings.grace_s))
                 await super().shutdown(sockets)
                 await house._end()

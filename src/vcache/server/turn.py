@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
+    from vcache.server.duplex import Duplex
     from vcache.server.exchange import Scope
     from vcache.server.gate import Gate
 
@@ -40,6 +41,12 @@ class Line(Protocol):
 
     @property
     def is_tls(self) -> bool: ...
+
+    @property
+    def is_lost(self) -> bool: ...
+
+    def switch(self, head: bytes) -> Duplex:
+        """Take the offer of another protocol."""
 
     @property
     def lost_calls(self) -> list[Callable[[], object]]:
@@ -116,6 +123,11 @@ class Turn:
             {"type": "http.response.start", "status": 500, "headers": [(b"content-length", b"0")]}
         )
         await self.send({"type": "http.response.body"})
+
+    def hand_over(self) -> None:
+        """The connection speaks another protocol from here on: there is nothing more to answer."""
+        self.is_done, self.keeps_alive, self._head = True, False, None
+        self._chunks = []
 
     # -- the body --------------------------------------------------------------------------
 

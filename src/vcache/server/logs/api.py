@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -12,8 +13,9 @@ from vcache.logs.show.values import iso, level_word
 from vcache.server.api.openapi import BASE
 from vcache.server.api.problems import problem
 from vcache.server.callers import Role
-from vcache.server.logs import asking, formats, shown
+from vcache.server.logs import asking, formats, shown, sockets
 from vcache.server.logs.streams import Stop, streamed
+from vcache.server.logs.tails import Leash, Missed, News
 from vcache.server.phrases import READS
 from vcache.server.refused import Refusal, Refused
 
@@ -45,6 +47,7 @@ class LogsApi:
             "/query": (("GET", "POST"), self._query),
             "/stats": (("GET", "HEAD"), self._stats),
             "/histogram": (("GET", "HEAD"), self._histogram),
+            "/tail": (("GET",), self._tail),
             "/seal": (("POST",), self._seal),
         }
 
@@ -136,9 +139,40 @@ class LogsApi:
         sealed = await exchange.desk.run(self._desk.seal, exchange.caller)
         await exchange.answer(200, shown.encoded(sealed), (_JSON, _FRESH))
 
+    async def _tail(self, exchange: Exchange) -> None:
+        query = asking.parsed(exchange.query.get("q", ""))
+        if query.stages:
+            raise Refused(Refusal.MALFORMED, "a live tail takes a condition, without steps behind `|`")
+        after = exchange.header("last-event-id") or exchange.query.get("after", "")
+        store = await self._store(exchange)
+        leash = Leash()
+        namespace = exchange.caller.namespace
+        async with aclosing(self._desk.tails.follow(namespace, store, query.where, after, leash)) as news:
+            if exchange.offers("websocket"):
+                await sockets.serve(exchange, news, leash)
+                return
+            headers = [("content-type", "text/event-stream"), _FRESH, ("x-accel-buffering", "no")]
+            async with aclosing(_events(news)) as events:
+                await exchange.stream(events, headers, when_lost=leash.end)
+
     async def _store(self, exchange: Exchange) -> LogStore:
         store: LogStore = await exchange.desk.run(self._desk.stores.of, exchange.caller.namespace)
         return store
+
+
+async def _events(news: AsyncGenerator[News]) -> AsyncGenerator[bytes]:
+    """News as server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+    yield b"retry: 1000\n\n" if (first := await anext(news)) is None else _event(first)
+    async for each in news:
+        yield _event(each)
+
+
+def _event(news: News) -> bytes:
+    if news is None:
+        return b":\n\n"
+    if isinstance(news, Missed):
+        return b'event: dropped\ndata: {"dropped": %d}\n\n' % news.count
+    return news.events
 
 
 def _require(exchange: Exchange, methods: tuple[str, ...]) -> None:

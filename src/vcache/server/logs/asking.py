@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from vcache.errors import QueryError
+from vcache.errors import QueryError, UsageError
 from vcache.kit.data import NamedTuple
 from vcache.logs.base import LogStore, Result
 from vcache.logs.show.base import Look, Row, columns_of
@@ -49,6 +49,7 @@ _MOST_LAST: Final = 1_000_000
 _BUCKETS: Final = 120
 _MOST_BUCKETS: Final = 10_000
 # What people read off an axis, in seconds; below a second powers of ten.
+_SMALL_NS: Final = (1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 _STEPS_S: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 604_800,
 )  # fmt: skip
@@ -233,7 +234,7 @@ def _step(fields: Mapping[str, str], span_ns: int) -> int:
             )
         return step
     wanted = max(1, span_ns // _BUCKETS)
-    for step in (*(10**power for power in range(9)), *(second * 10**9 for second in _STEPS_S)):
+    for step in (*_SMALL_NS, *(second * 10**9 for second in _STEPS_S)):
         if step >= wanted:
             return step
     return -(-wanted // (604_800 * 10**9)) * 604_800 * 10**9
@@ -277,18 +278,21 @@ class Queue:
             return await asyncio.get_running_loop().run_in_executor(self.executor, work, *arguments)
 
 
-def record_or_refuse(store: LogStore, record_id: str) -> Record:
-    """A record by its id.
+def record_or_none(store: LogStore, record_id: str) -> Record | None:
+    """A record by its id. Blocks.
 
     Raises:
-        Refused: there is none, or that is no id.
+        Refused: that is no id.
     """
-    from vcache.errors import UsageError
-
     try:
-        found = store.find(record_id)
+        return store.find(record_id)
     except UsageError as error:
         raise Refused(Refusal.MALFORMED, str(error)) from error
+
+
+def record_or_refuse(store: LogStore, record_id: str) -> Record:
+    """The same; raises as well where there is none."""
+    found = record_or_none(store, record_id)
     if found is None:
         raise Refused(Refusal.ABSENT, f"there is no record {record_id!r:.80}")
     return found

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.errors import ConfigError
 from vcache.server.logs.asking import Queue
 from vcache.server.logs.stores import Stores
+from vcache.server.logs.tails import Tails
 from vcache.server.logs.taking import Taking
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class LogDesk:
         stack.callback(executor.shutdown)
         stack.callback(self.stores.close)
         self.queue = Queue(executor, running=_RUNNING, waiting=_WAITING)
+        self.tails = Tails(self.queue)
         self.taking = Taking(self.stores, self._count)
 
     def _count(self, caller: Caller, dialect: str, count: int) -> None:

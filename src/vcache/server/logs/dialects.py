@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from vcache.server.logs.api import LogsApi
+from vcache.server.logs.elastic import ElasticBulk
+from vcache.server.logs.senders import LokiPush, OtlpLogs
 from vcache.server.logs.viewer import Viewer
 
 if TYPE_CHECKING:
@@ -16,4 +19,11 @@ __all__ = ["log_dialects"]
 
 def log_dialects(desk: LogDesk) -> tuple[Dialect, ...]:
     """All that speak of logs."""
-    return LogsApi(desk), Viewer()
+    taking = desk.taking
+    return (
+        LogsApi(desk),
+        OtlpLogs(taking),
+        LokiPush(taking, version=version("vcache")),
+        ElasticBulk(taking),
+        Viewer(),
+    )

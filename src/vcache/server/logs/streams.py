@@ -81,7 +81,7 @@ async def streamed(
                         stop.look()
                     stop.look()
         except Stopped:
-            pass
+            hand(None)
         except BaseException as error:  # whoever takes the pieces is told
             hand(error)
         else:

@@ -64,11 +64,14 @@ class Taking:
         self._stores, self._note = stores, note
         self._under_way_bytes = 0
 
-    async def take(self, exchange: Exchange, parse: Callable[[bytes, int], Parsed]) -> Taken:
+    async def take(
+        self, exchange: Exchange, parse: Callable[[bytes, int], Parsed], *, is_snappy: bool = False
+    ) -> Taken:
         """Keep what a body holds.
 
         Args:
             parse: makes records of it, given the time; on a thread.
+            is_snappy: it unpacks snappy itself, whether or not `Content-Encoding` says so.
 
         Raises:
             Refused: no right, no room, too long, not what it says it is, or not kept in time.
@@ -78,7 +81,13 @@ class Taking:
         length = exchange.length_bytes
         exchange.desk.admit(exchange.caller, length)
         coding = exchange.header("content-encoding")
-        guess = BODY_BYTES if length is None else min(length * (_FIRST_GUESS if coding else 1), BODY_BYTES)
+        if is_snappy and coding == "snappy":
+            coding = None
+        guess = (
+            BODY_BYTES
+            if length is None
+            else min(length * (_FIRST_GUESS if coding or is_snappy else 1), BODY_BYTES)
+        )
         with self._room(guess):
             body = await exchange.read(BODY_BYTES)
             found: Parsed = await exchange.desk.run(_parsed, body, coding, parse)
