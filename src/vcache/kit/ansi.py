@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["Paint", "cells_of", "safe_string", "safe_text"]
+__all__ = ["Paint", "acts", "cells_of", "safe_string", "safe_text"]
 
 _RESET: Final = "\x1b[0m"
 _SGR: Final = re.compile(r"\x1b\[[0-9;:]*m")
@@ -39,6 +39,11 @@ def safe_string(text: str, *, keeps_colour: bool = False) -> str:
     if text.isprintable():  # one line without anything: the commonest
         return text
     return _safe(_SURROGATE.sub(_escape, text), keeps_colour=keeps_colour)
+
+
+def acts(text: str) -> bool:
+    """Whether something in a text would act on a terminal, tabs and line breaks aside."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
 
 
 def _safe(text: str, *, keeps_colour: bool) -> str:

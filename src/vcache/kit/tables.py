@@ -58,14 +58,17 @@ def ini_section(title: str, values: Mapping[str, str]) -> str:
     return text.getvalue()
 
 
-def yaml_document(value: object) -> str:
+def yaml_document(value: object, *, is_ascii: bool = False) -> str:
     """A value of plain types as block-style YAML.
+
+    Args:
+        is_ascii: everything else is escaped.
 
     Raises:
         UsageError: without its extra.
     """
     yaml = _yaml_library()
-    return yaml.safe_dump(value, allow_unicode=True, sort_keys=False, width=1 << 30)  # type: ignore[attr-defined,no-any-return]
+    return yaml.safe_dump(value, allow_unicode=not is_ascii, sort_keys=False, width=1 << 30)  # type: ignore[attr-defined,no-any-return]
 
 
 def _toml(text: str) -> object:
