@@ -107,10 +107,11 @@ class _Ingest:
                 continue
             data = os.read(self._fd, _PIECE_BYTES)
             if data:
-                if pass_on is not None and not _passed(pass_on, data):
+                try:
+                    if pass_on is not None and not _passed(pass_on, data):
+                        return False
+                finally:  # whatever ends us
                     self._hand_in(data)
-                    return False
-                self._hand_in(data)
             elif self._is_file and is_followed:
                 self._flush()
                 self._begin_again_if_cut()
