@@ -155,7 +155,8 @@ class Drain:
             total += len(records)
 
     def _batch(self, *, is_last: bool) -> tuple[list[Record], int]:
-        ring, at, records = self.ring, self._at, []
+        ring, at = self.ring, self._at
+        records: list[Record] = []
         while len(records) < _BATCH:
             payload = frame_at(ring.data, at)
             if payload is None:

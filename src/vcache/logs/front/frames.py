@@ -5,7 +5,7 @@ It must not know files, threads and stores.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.errors import DecodeError
 from vcache.hash import frame_checksum
@@ -60,9 +60,9 @@ def decode(payload: Buffer) -> Record:
     Raises:
         DecodeError: it says none.
     """
-    said = unpack_plain(payload)
+    said: Any = unpack_plain(payload)
     try:
-        (level, source, bound), around, (at_ns, message, own, *more) = said  # type: ignore[misc]
+        (level, source, bound), around, (at_ns, message, own, *more) = said
         fields = {**bound, **(around or {}), **own}
         marks, repeats = more or (0, 1)
         if not (isinstance(at_ns, int) and isinstance(level, int) and isinstance(source, str)):

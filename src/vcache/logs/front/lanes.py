@@ -122,6 +122,6 @@ class Lane:
 def complain(text: str) -> None:
     """Say something on stderr, where there is one."""
     try:
-        print(text, file=sys.stderr)
+        sys.stderr.write(f"{text}\n")
     except Exception:  # closed, or full: there is nobody left to tell
         return

@@ -157,7 +157,7 @@ def text_line(record: Record, *, has_colours: bool = False) -> str:
     stack = fields.pop(_STACK, None)
     said = _safe(record.message)
     if record.repeats > 1:
-        said += f" (×{record.repeats})"
+        said += f" ({record.repeats} times)"
     if fields:
         said += "  " + " ".join([f"{_safe(name)}={_shown(value)}" for name, value in fields.items()])
     if isinstance(stack, str):

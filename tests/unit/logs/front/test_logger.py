@@ -110,8 +110,8 @@ def test_levels(both):
     for level in ("info", "error", "debug"):
         set_level(level)
         for logger in (own, other):
-            logger.debug(f"debug at {level}")
-            logger.warning(f"warning at {level}")
+            logger.debug(f"debug at {level}")  # noqa: G004 - it is no logger of logging
+            logger.warning(f"warning at {level}")  # noqa: G004 - as above
     assert [f"{each.source} {each.message}" for each in arrived(sink, where).records] == [
         "own debug at info", "own warning at info", "other warning at info",
         "own debug at error", "own warning at error",
@@ -196,7 +196,7 @@ def test_exceptions(both):
         logger.warning("known", exc_info=error)
         kept = error
     logger.info("later", exc_info=kept)
-    logger.info("none", exc_info=True)
+    logger.info("none", exc_info=True)  # noqa: LOG014 - nothing is being handled
     first, second, third, fourth = arrived(sink, where).records
     assert (first.level, first.fields["error.type"], first.fields["error.message"]) == (
         ERROR,
