@@ -73,6 +73,8 @@ def _enter(flags: Flags) -> None:
 
 
 def _build(flags: Flags) -> int:
+    from vcache.cli.building import log_store
+    from vcache.cli.recording import Recorder
     from vcache.cli.running import opened, stopping
     from vcache.cli.setup import Setup
     from vcache.dag.journal import Journal
@@ -82,10 +84,12 @@ def _build(flags: Flags) -> int:
 
     base = os.path.realpath(".")
     _require_manifest(flags, base)
-    status, stats, run = _status(flags, os.environ), _stats(flags), run_id()
-    journal = Journal(base, run)
+    status, stats, run, setup = _status(flags, os.environ), _stats(flags), run_id(), Setup()
+    journal, recorder = Journal(base, run), Recorder(base, run, opens=lambda: log_store(setup))
     listeners: list[Listener] = [status, journal, *([stats] if stats else [])]
-    with opened(Setup(), Path(project_root(base))) as cache:
+    if not flags.is_dry_run:
+        listeners.append(recorder)
+    with opened(setup, Path(project_root(base))) as cache:
         work = Build(cache, base=base, listeners=listeners, options=_options(flags), run=run)
         try:
             with stopping(work):
@@ -95,6 +99,7 @@ def _build(flags: Flags) -> int:
                 raise
         finally:
             journal.close()
+            recorder.close()
     if stats:
         print(*stats.lines(), sep="\n", flush=True)
     return status.exit_status

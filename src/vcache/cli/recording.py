@@ -169,7 +169,7 @@ class Recorder:
                 memory.save(self._base, after)
             except OSError as error:
                 self._fail(str(error))
-        if self._is_worth_keeping or event.status:
+        if self._is_worth_keeping or event.status or self._thread is not None:
             self._put(event, None)
 
     def _fresh(self) -> dict[str, Said]:

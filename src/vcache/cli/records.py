@@ -6,11 +6,11 @@ the same whether it ran, was restored, or was up to date; what was said by anoth
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
-from vcache.dag.capture import records_of
 from vcache.dag.events import Finished, Noted, Output, RunEnded, RunStarted
 from vcache.kit.data import NamedTuple
 from vcache.logs.record import Mark, Record
@@ -121,6 +121,10 @@ def _end_in_words(event: RunEnded) -> str:
 
 def records_told(told: Told) -> Iterator[Record]:
     """Its records: a compiler's diagnostics by its name, any other line by the name of the rule."""
+    from vcache.dag.capture import (
+        records_of,
+    )  # 4 ms of regular expressions, which a silent build has no need of
+
     shared = {
         name: value
         for name in ("run", "node", "action", "origin", "status", "trace_id", "span_id")
@@ -158,8 +162,8 @@ def tool_of(program: str) -> str:
 def records_of_node(base: str, cache: Cache, run: str, node: str) -> list[Record]:
     """What a node said in a run, of what the run's journal and the cache hold.
 
-    Of a node that was up to date that is what it said when it was made. Empty for a node that said
-    nothing, and where what it said is no longer in the cache.
+    Of a node that was up to date, or that the run did not look at, that is what it said when it was last
+    made before. Empty for a node that said nothing, and where what it said is no longer in the cache.
 
     Args:
         base: the build's directory.
@@ -173,13 +177,13 @@ def records_of_node(base: str, cache: Cache, run: str, node: str) -> list[Record
 
 
 def records_of_run(base: str, cache: Cache, run: str) -> Iterator[Record]:
-    """What all nodes said that a run looked at, node by node in the order of its journal; as `records_of_node`.
+    """What all nodes of a run said, those first that its journal names, node by node; as `records_of_node`.
 
     Raises:
         OSError: the journal cannot be read.
     """
     past = _Past(base, cache, run)
-    for name in past.nodes:
+    for name in past.names():
         yield from past.of(name)
 
 
@@ -192,20 +196,35 @@ class _Past:
         self._base, self._cache, self._run = base, cache, run
         self._journals = dict(journal.runs(base))
         found = history.described(run, journal.lines(self._journals[run])) if run in self._journals else None
-        self.nodes: Mapping[str, Made] = {} if found is None else found.nodes
+        self._nodes: Mapping[str, Made] = {} if found is None else found.nodes
+        self._is_partial = found is not None and found.summary.is_partial
         self._at_ns = 0 if found is None else found.summary.ended_ns or found.summary.started_ns
         self._remembered: Mapping[str, Made] | None = None
 
+    def names(self) -> list[str]:
+        """The nodes that the run looked at, or knew to be up to date without a look."""
+        return list(dict.fromkeys((*self._nodes, *(self._earlier() if self._is_partial else ()))))
+
     def of(self, name: str) -> Iterator[Record]:
-        made = self.nodes.get(name)
-        if made is None:
-            return iter(())
-        if made.how != "up_to_date":
+        made = self._nodes.get(name)
+        if made is not None and made.how in ("ran", "failed", "hit"):
             return records_told(self._told(made))
         earlier = self._earlier().get(name)
+        if earlier is None and self._run == max(self._journals, default=""):
+            earlier = self._of_tree(name)  # its run's journal is gone
         if earlier is None or not earlier.log:
             return iter(())
         return records_told(self._told(earlier, is_over=True))
+
+    def _of_tree(self, name: str) -> Made | None:
+        from vcache.dag.history import Made
+        from vcache.dag.tree import Tree
+
+        tree = Tree.open(self._base, root=os.fspath(self._cache.root), digests=self._cache.digests)
+        last = tree.last(name)
+        if last is None:
+            return None
+        return Made(name, "up_to_date", took_ns=last.took_ns, log=last.log.hex(), result=last.result)
 
     def _told(self, made: Made, *, is_over: bool = False) -> Told:
         """What was told of a node; `is_over`: in an earlier run than this one."""

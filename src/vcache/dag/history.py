@@ -39,6 +39,7 @@ class Summary:
         saved_ns: what its hits had once taken, together.
         critical: what its end waited for, first to last.
         critical_ns: how long that took, together.
+        is_partial: only what may have changed was looked at.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Summary:
     error: str = ""
     critical: tuple[str, ...] = ()
     critical_ns: int = 0
+    is_partial: bool = False
 
     @property
     def took_ns(self) -> int | None:
@@ -167,7 +169,12 @@ def summary(run_id: str, lines: Iterable[Line]) -> Summary:
         elif line.kind == "run_ended":
             ended: dict[str, Any] = {name: line.number(name) for name in counts}
             return replace(
-                found, ended_ns=line.at_ns, status=line.number("status"), error=line.text("error"), **ended
+                found,
+                ended_ns=line.at_ns,
+                status=line.number("status"),
+                error=line.text("error"),
+                is_partial=bool(line.data.get("is_partial")),
+                **ended,
             )
         else:
             _count(counts, line)

@@ -374,7 +374,7 @@ def _run_ended(event: RunEnded) -> dict[str, object]:
     return {
         "event": "run_ended", "at_ns": event.at_ns, "status": event.status, "n_run": event.n_run,
         "n_hit": event.n_hit, "n_up_to_date": event.n_up_to_date, "n_failed": event.n_failed,
-        "saved_ns": event.saved_ns, **_filled(error=event.error),
+        "saved_ns": event.saved_ns, **_filled(error=event.error, is_partial=event.is_partial),
     }  # fmt: skip
 
 
