@@ -14,12 +14,12 @@ from vcache.errors import VcacheError
 from vcache.kit.data import dataclass, replace
 from vcache.logs.collect.collector import Collector
 from vcache.logs.collect.pipes import ingest_stream
-from vcache.logs.collect.reading import stream_of, with_fields
+from vcache.logs.collect.reading import with_fields
+from vcache.logs.receive.formats import by_name
 from vcache.logs.record import Record
 
 if TYPE_CHECKING:
     from vcache.logs.base import LogStore
-    from vcache.logs.collect.addresses import LogFormat
 
 __all__ = ["Ingested", "Input", "read_fd", "run_command"]
 
@@ -58,14 +58,14 @@ class Input:
     """Where bytes come from, and what is made of them.
 
     Attributes:
-        format: a name of `vcache.logs.receive.formats`, or "auto".
+        format: a name that `vcache.logs.receive.formats` has, and that has streams.
         fields: what every record has besides.
         tee: the descriptor that the bytes are passed on to, as they are.
         is_followed: a file is waited for beyond its end.
     """
 
     source: str
-    format: LogFormat
+    format: str
     fields: Mapping[str, str]
     tee: int | None = None
     is_followed: bool = False
@@ -107,7 +107,7 @@ def run_command(store: LogStore, command: Sequence[str], streams: Sequence[Input
 
 def _read_file(store: LogStore, fd: int, given: Input) -> Ingested:
     """In large appends, each a segment of its own where that pays."""
-    stream = stream_of(given.format, given.source)
+    stream = by_name(given.format).stream(source=given.source)
     held: list[Record] = []
     kept, n_bytes = 0, 0
     while data := os.read(fd, _BULK_READ_BYTES):
