@@ -11,30 +11,35 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
-from vcache.errors import StoreBusy, StoreClosed, StoreError, UsageError
+from vcache.errors import StoreClosed, StoreError
 from vcache.kit.clock import Clock
 from vcache.logs.base import Appended, Follower, Gap, LogStats, Result
 from vcache.logs.census import Census
-from vcache.logs.following import Background, Watch
-from vcache.logs.ids import MOST_SEQUENCES, id_of, new_stream, parse_id
+from vcache.logs.dropping import Dropped
+from vcache.logs.following import Watch
+from vcache.logs.ids import id_of, new_stream, parse_id
 from vcache.logs.news import News
 from vcache.logs.opening import open_directory
-from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
+from vcache.logs.record import Record
+from vcache.logs.retention import Rules
 from vcache.logs.scan import scan
 from vcache.logs.sealed import Sealed
-from vcache.logs.sealing import Sealer, SealReport
+from vcache.logs.sealing import SealReport
+from vcache.logs.shipping import Answers, Shipping
 from vcache.logs.tail.files import KEPT_RECORDS, Tail, Tails
 from vcache.logs.tail.follower import Followers
 from vcache.logs.tail.writer import TAIL_BYTES, TailWriter
+from vcache.logs.upkeep import Upkeep, translated
 from vcache.query.syntax import Query
 
 if TYPE_CHECKING:
+    from vcache.keyed import KeyedCache
     from vcache.logs.segment import Segment
 
 __all__ = ["BULK_RECORDS", "DiskLogs"]
@@ -51,6 +56,7 @@ class DiskLogs:
 
     Args:
         directory: made when missing.
+        cache: keeps answers about the past, and has its network tiers keep copies of segments.
         clock: what records are seen by.
         kept_records: decoded ones of the tail that are kept in memory between queries.
         seals: make segments of full tails, in a thread, while records are appended.
@@ -66,6 +72,7 @@ class DiskLogs:
         self,
         directory: str | os.PathLike[str],
         *,
+        cache: KeyedCache | None = None,
         clock: Clock = time.time_ns,
         kept_records: int = KEPT_RECORDS,
         seals: bool = True,
@@ -75,14 +82,27 @@ class DiskLogs:
         self._clock = clock
         self._is_closed = False
         self._writer = TailWriter(self.directory, on_new=self._begun, clock=clock)
-        self._sealed = Sealed(self.directory / "segments")
-        self._sealer = Sealer(self.directory, self._sealed)
-        self._background = Background(self._seal_quietly) if seals else None
+        self._answers = None if cache is None else Answers(cache)
+        shipping = None if cache is None else Shipping(cache)
+        self._sealed = Sealed(self.directory / "segments", mend=self._mend)
+        self._upkeep = Upkeep(self.directory, self._sealed, self._writer, shipping=shipping, clock=clock)
+        self._seals = seals
         self._followers = Followers()
         self._tails = Tails(self.directory / "tail", tell=self._heard, kept_records=kept_records)
         self._watch = Watch(self._look, is_wanted=lambda: bool(self._followers))
         self._begin()
         _stores.add(self)
+        self._drain_rings()
+
+    def _drain_rings(self) -> None:
+        """Take what programs that are gone logged, and nobody drained yet."""
+        rings = self.directory / "rings"
+        if os.listdir(rings):
+            from vcache.logs.front.drain import drain_abandoned  # rarely there
+
+            # Where it cannot be kept it stays where it is.
+            with contextlib.suppress(StoreError):
+                drain_abandoned(rings, lambda records, sync: self.append(records, sync=sync))
 
     def _begin(self) -> None:
         self._looking = threading.Lock()  # guards what was told
@@ -117,25 +137,9 @@ class DiskLogs:
         if len(begin) < BULK_RECORDS:
             return self.append(begin)
         stream = new_stream(self._clock)
-        try:
-            count = self._write_segment(stream, chain((begin,), _pieces(source)))
-        except OSError as error:
-            raise _translated(error, self.directory) from error
+        count = self._upkeep.write(stream, chain((begin,), _pieces(source)))
         self._watch.wake()
         return Appended(id_of(stream, 0), count)
-
-    def _write_segment(self, stream: int, pieces: Iterable[Sequence[Record]]) -> int:
-        from vcache.logs.segment import SegmentWriter  # NumPy, which small appends have no need of
-
-        count, temporary = 0, self._sealer.temporary()
-        with SegmentWriter(temporary) as writer:
-            for piece in pieces:
-                writer.add(stream, count, _seen(piece, self._clock()))
-                count += len(piece)
-                if count > MOST_SEQUENCES:
-                    raise UsageError(f"more than {MOST_SEQUENCES} records in one append")
-            self._sealer.place(temporary, writer.finish())
-        return count
 
     def seal(self, *, timeout_s: float | None = None) -> SealReport:
         """Make segments of what is in the tail, this store's own included, and merge small ones.
@@ -146,11 +150,41 @@ class DiskLogs:
             ConfigError: what writes segments is not installed.
         """
         self._require_open()
-        self._writer.rotate()
-        try:
-            return self._sealer.seal(timeout_s=timeout_s)
-        except OSError as error:
-            raise _translated(error, self.directory) from error
+        return self._upkeep.seal(timeout_s=timeout_s)
+
+    def retain(self, rules: Rules, *, timeout_s: float | None = None) -> Dropped:
+        """Seal, then drop what rules ask for.
+
+        Raises:
+            StoreBusy: another process seals, and did not end in time.
+            StoreError: it could not be done; nothing else is lost.
+        """
+        self._require_open()
+        return self._upkeep.retain(rules, timeout_s=timeout_s)
+
+    def purge(
+        self, *, source: str | None = None, before_ns: int | None = None, timeout_s: float | None = None
+    ) -> Dropped:
+        """Seal, then drop exactly the records of sources that a pattern fits, and of before a time.
+
+        What other processes append meanwhile, and hold in their tails, is left.
+
+        Raises:
+            UsageError: neither a source nor a time is given.
+            StoreBusy: another process seals, and did not end in time.
+            StoreError: it could not be done, as where a segment is damaged; nothing else is lost.
+        """
+        self._require_open()
+        return self._upkeep.purge(source, before_ns, timeout_s=timeout_s)
+
+    def verify(self, *, repair: bool = False) -> Iterator[tuple[str, str | None]]:
+        """Each segment, with what is wrong with it, or None. Every byte is read.
+
+        Args:
+            repair: fetch what is damaged from the network tiers of the cache, where they have it.
+        """
+        self._require_open()
+        return self._upkeep.verify(repair=repair)
 
     def search(self, query: Query) -> Result:
         """See `LogStore`.
@@ -164,10 +198,10 @@ class DiskLogs:
         if segments:
             from vcache.logs.search import search  # NumPy, which who appends only has no need of
 
-            result = search(query, segments, records)
+            result = search(query, segments, records, kept=self._answers)
         else:
             result = scan(query, records)
-        result.gaps += gaps
+        result.gaps += [*gaps, *self._sealed.unreadable()]
         return result
 
     def find(self, record_id: str) -> Record | None:
@@ -235,8 +269,7 @@ class DiskLogs:
         self._is_closed = True
         self._followers.end()
         self._watch.stop()
-        if self._background is not None:
-            self._background.stop()
+        self._upkeep.background.stop()
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -260,7 +293,7 @@ class DiskLogs:
             tails = self._tails.current()
             segments = self._sealed.current()
         except OSError as error:
-            raise _translated(error, self.directory) from error
+            raise translated(error, self.directory) from error
         sealed = {run.stream for segment in segments for run in segment.info.streams}
         gaps = [gap for tail in tails for gap in tail.gaps]
         return [tail for tail in tails if tail.stream not in sealed], segments, gaps
@@ -276,22 +309,15 @@ class DiskLogs:
 
     def _begun(self, was_full: bool) -> None:
         """A tail was begun: perhaps there is enough to be sealed."""
-        if self._background is not None and (was_full or self._has_many_tails()):
-            self._background.start()
+        if self._seals and (was_full or self._has_many_tails()):
+            self._upkeep.background.start()
 
     def _has_many_tails(self) -> bool:
         sizes = self._tails.sizes()
         return len(sizes) > _MANY_TAILS or sum(sizes) > _MANY_BYTES
 
-    def _seal_quietly(self, go_on: Callable[[], bool]) -> None:
-        try:
-            self._sealer.seal(timeout_s=0, go_on=go_on)
-        except StoreBusy:
-            pass  # somebody else does it
-        except Exception as error:  # the last resort of a thread: appends go on, unsealed
-            from vcache.kit.logs import logger
-
-            logger("vcache.logs").warning(f"{self.directory}: tails are not sealed: {error}")
+    def _mend(self, digest: bytes) -> bool:
+        return self._upkeep.mend(digest)
 
     def _require_open(self) -> None:
         if self._is_closed:
@@ -302,32 +328,13 @@ class DiskLogs:
         self._tails.begin()
         self._sealed.begin()
         self._watch.begin()
-        if self._background is not None:
-            self._background.begin()
+        self._upkeep.background.begin()
         self._begin()
 
 
 def _pieces(records: Iterator[Record]) -> Iterator[list[Record]]:
     while piece := list(islice(records, _PIECE_RECORDS)):
         yield piece
-
-
-def _seen(records: Sequence[Record], now_ns: int) -> list[Record]:
-    """Records as a store takes them."""
-    later_ns, tail, most = now_ns + FUTURE_NS, (now_ns, ""), LONG_BYTES // 4
-    return [
-        # `marked` for few: it takes as long as writing a record.
-        Record._make(record[:7] + tail)
-        if record[0] <= later_ns and len(record[3]) <= most and record[3].isascii()
-        else marked(Record._make(record[:7] + tail), now_ns=now_ns)
-        for record in records
-    ]
-
-
-def _translated(error: OSError, path: Path) -> StoreError:
-    from vcache.store.disk.trouble import translate  # what goes well has no need of a store's engine
-
-    return translate(error, path)
 
 
 _stores: weakref.WeakSet[DiskLogs] = weakref.WeakSet()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.errors import DecodeError
+from vcache.errors import DecodeError, StoreError
 from vcache.logs.base import Gap
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Sealed:
         self._names: frozenset[str] | None = None
         self._mtime_ns = -1  # of a listing that nothing was added to within the same tick
         self._counting: list[Segment] = []
+        self._asked: set[str] = set()  # to be mended
 
     def current(self) -> list[Segment]:
         """Those that count. They stay readable when they are removed meanwhile.
@@ -62,6 +63,21 @@ class Sealed:
         with self._lock:
             self._refresh()
             return {segment.info.digest: segment for segment in self._open.values()}
+
+    def names(self) -> frozenset[bytes]:
+        """The digests of all files there are, readable or not."""
+        with self._lock:
+            self._refresh()
+            return frozenset(filter(None, map(digest_of, self._names or ())))
+
+    def forget(self, digest: bytes) -> None:
+        """Open a segment anew, which was mended. Called by `mend` itself, too."""
+        self._open.pop(digest.hex() + SUFFIX, None)
+        self._names, self._mtime_ns = None, -1
+
+    def unreadable(self) -> list[Gap]:
+        """Segments that could not be opened when it was looked last."""
+        return list(self._gaps.values())
 
     def gaps(self) -> list[Gap]:
         """Segments that cannot be opened, and what cannot be read in the others."""
@@ -92,17 +108,28 @@ class Sealed:
             self._gaps.pop(digest.hex() + SUFFIX, None)
 
     def _try(self, name: str) -> None:
-        from vcache.logs.segment import open_segment  # NumPy, which who appends only has no need of
+        from vcache.logs.segment import open_segment
 
+        path = self._directory / name
         try:
-            self._open[name] = open_segment(self._directory / name)
-        except FileNotFoundError:
-            return  # replaced meanwhile, by one that is listed
-        except (OSError, DecodeError) as error:
-            if self._mend is not None and self._mend(bytes.fromhex(name[:_DIGEST_DIGITS])):
-                self._open[name] = open_segment(self._directory / name)
-                return
-            self._gaps[name] = Gap(f"segments/{name}", str(error))
+            segment = open_segment(path)
+            if segment.gaps and self._is_mended(name):
+                segment = open_segment(path)
+            self._open[name] = segment
+        except (StoreError, DecodeError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return  # replaced meanwhile, by one that is listed
+            if self._is_mended(name):
+                self._open[name] = open_segment(path)
+            else:
+                self._gaps[name] = Gap(f"segments/{name}", str(error))
+
+    def _is_mended(self, name: str) -> bool:
+        """Once for each: who asks again and again for what is nowhere waits for a network each time."""
+        if self._mend is None or name in self._asked:
+            return False
+        self._asked.add(name)
+        return self._mend(bytes.fromhex(name[:_DIGEST_DIGITS]))
 
 
 def segment_names(directory: Path) -> frozenset[str]:

@@ -12,6 +12,8 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +30,7 @@ from vcache.logs.tail.writer import SUFFIX as TAIL
 if TYPE_CHECKING:
     from vcache.logs.segment import Segment, SegmentInfo
 
-__all__ = ["SealReport", "Sealer", "merge_plan"]
+__all__ = ["SealReport", "Sealer", "merge_plan", "runs_of"]
 
 _MOST_RECORDS: Final = 1_000_000  # of tails that become one segment
 _MOST_TAILS: Final = 256  # descriptors held at once
@@ -224,23 +226,34 @@ def _written_anew(segments: Sequence[Segment], path: Path) -> SegmentInfo | None
 
     with SegmentWriter(path, replaces=[segment.info.digest for segment in segments]) as writer:
         for segment in segments:
-            for stream, first_seq, records in _runs(segment):
+            for stream, first_seq, records in runs_of(segment):
                 writer.add(stream, first_seq, records)
         return writer.finish()
 
 
-def _runs(segment: Segment) -> Iterator[tuple[int, int, list[Record]]]:
-    """The records of a segment in the order of arrival, those together that follow each other."""
+def runs_of(segment: Segment) -> Iterator[tuple[int, int, list[Record]]]:
+    """The records of a segment, window by window in the order of arrival: streams, first sequences, records.
+
+    Raises:
+        DecodeError: it is damaged.
+    """
     import numpy as np
 
-    records: list[tuple[int, int, Record]] = []
-    for block in segment.blocks:
-        records += [(*parse_id(each.id), each) for each in block.records(np.arange(block.about.rows))]
-        block.forget()
-    records.sort(key=lambda each: each[:2])
+    blocks = iter(segment.blocks)
+    for group in segment.groups:
+        records: list[tuple[int, int, Record]] = []
+        for block in islice(blocks, len(group.blocks)):
+            records += [(*parse_id(each.id), each) for each in block.records(np.arange(block.about.rows))]
+            block.forget()
+        # Streams in the order of their first time, as they were begun.
+        records.sort(key=itemgetter(0, 1))
+        yield from _in_rows(records)
+
+
+def _in_rows(records: Sequence[tuple[int, int, Record]]) -> Iterator[tuple[int, int, list[Record]]]:
     at = 0
     while at < len(records):
-        stream, first_seq = records[at][:2]
+        stream, first_seq, _ = records[at]
         end = at + 1
         while end < len(records) and records[end][:2] == (stream, first_seq + end - at):
             end += 1
