@@ -79,7 +79,7 @@ def records_of_event(
     if said is None:
         return []
     level, message, fields = said
-    kept = {name: value for name, value in fields.items() if value not in ("", 0)}
+    kept = {name: value for name, value in fields.items() if value != ""}
     return [Record(event.at_ns, level, SOURCE, message, {"run": run, **kept, **ids})]
 
 
