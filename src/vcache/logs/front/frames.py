@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vcache.errors import DecodeError
 from vcache.hash import frame_checksum
 from vcache.logs.record import Mark, Record, flat
-from vcache.serialize.plain import pack_plain, unpack_plain
+from vcache.serialize.plain import pack_exactly, pack_plain, unpack_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,6 +27,7 @@ MARK: Final = b"\xf1\x0a\xc4\x52"
 FRAME_BYTES: Final = 16
 """Of a frame that are not payload: mark, length, checksum."""
 _LENGTH_END: Final = 8
+_pack: Final = pack_exactly()
 
 
 def head_of(size_bytes: int) -> bytes:
@@ -46,7 +47,11 @@ def opening(level: int, source: str, fields: Mapping[str, Value]) -> bytes:
 def encode(record: Record) -> bytes:
     """A record as payload."""
     said = [record.at_ns, record.message, dict(record.fields), record.marks, record.repeats]
-    return opening(record.level, record.source, {}) + b"\xc0" + pack_plain(said)
+    whole = [[record.level, record.source, {}], None, said]
+    try:
+        return _pack(whole)
+    except (TypeError, ValueError, OverflowError):  # text that is no UTF-8, a mark that is an enum's
+        return pack_plain(whole)
 
 
 def frame(payload: bytes, at: int) -> bytes:

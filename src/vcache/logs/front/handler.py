@@ -79,14 +79,15 @@ class Handler(logging.Handler):
             **self._bound,
             **(around.fields if around is not None else {}),
             **otel_fields(),
-            "logger": said.name,
+            "logger": str(said.name or ""),
             "code.file": said.pathname,
             "code.line": said.lineno,
             "code.function": said.funcName,
         }
-        extra = {name: value for name, value in vars(said).items() if name not in _OWN}
-        own, is_cut = flat(extra)
-        fields |= own
+        is_cut, given = False, vars(said)
+        if not given.keys() <= _OWN:
+            own, is_cut = flat({name: value for name, value in given.items() if name not in _OWN})
+            fields |= own
         if wrong:
             fields["vcache.odd"] = wrong
         error = raised_by(said.exc_info)
@@ -96,7 +97,7 @@ class Handler(logging.Handler):
             fields["error.stack"] = said.exc_text
         if said.stack_info:
             fields["code.stack"] = said.stack_info
-        source = self._source or said.name.partition(".")[0]
+        source = self._source or str(said.name or "").partition(".")[0]
         marks = int(Mark.CUT) if is_cut else 0
         return Record(int(said.created * 1e9), level_of_stdlib(said.levelno), source, message, fields, marks)
 

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vcache.errors import UsageError
 from vcache.logs.front.context import CURRENT, otel_fields
@@ -35,6 +35,7 @@ __all__ = ["Logger", "Say"]
 _METHODS: Final = {
     "debug": DEBUG, "info": INFO, "note": NOTE, "warning": WARNING, "error": ERROR, "critical": CRITICAL,
 }  # fmt: skip
+_FLAT: Final = frozenset((str, bool, float))  # an int may have more than 64 bits, and None is no field
 _HERE: Final = os.path.dirname(__file__)
 
 
@@ -239,10 +240,13 @@ def _silent(message: str, /, **fields: object) -> None:
     """What is said below the level."""
 
 
-def _own(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
+def _own(fields: Mapping[str, Any]) -> tuple[Mapping[str, Value], bool]:
     error = raised_by(fields["exc_info"]) if "exc_info" in fields else None
     if "exc_info" in fields:
         fields = {name: value for name, value in fields.items() if name != "exc_info"}
+    kinds = {value.__class__ for value in fields.values()}
+    if kinds <= _FLAT and error is None and len(fields) <= 64:
+        return fields, False
     try:
         own, is_cut = flat({name: _plain(value) for name, value in fields.items()})
     except Exception as odd:  # somebody's __str__, or a list that holds itself

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from vcache.logs.front.leveling import number_of
@@ -26,6 +27,7 @@ _S: Final = 10**9
 _STACK: Final = "error.stack"
 _COLOURS: Final = ((CRITICAL, "1;31"), (ERROR, "31"), (WARNING, "33"), (NOTE, "36"))
 _UNSAFE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # `dumps` makes one each time, for 2 µs
 _BARE: Final = re.compile(r"[^\s\"=]+")
 _OWN_NAMES: Final = frozenset(("time", "level", "source", "message", "repeats", "marks"))
 
@@ -150,8 +152,7 @@ class CallSink:
 
 def text_line(record: Record, *, has_colours: bool = False) -> str:
     """A record for people, with a line break behind it; further lines of it are indented."""
-    local = time.localtime(record.at_ns // _S)
-    clock = f"{time.strftime('%H:%M:%S', local)}.{record.at_ns % _S // 10**6:03d}"
+    clock = f"{_local(record.at_ns // _S)}.{record.at_ns % _S // 10**6:03d}"
     word = f"{word_of(record.level) or '-':<8}"
     fields = dict(record.fields)
     stack = fields.pop(_STACK, None)
@@ -182,7 +183,7 @@ def json_line(record: Record) -> str:
         said["marks"] = int(record.marks)
     for name, value in record.fields.items():
         said[f"fields.{name}" if name in _OWN_NAMES else name] = _finite(value)
-    return json.dumps(said, separators=(",", ":")) + "\n"
+    return _encode(said) + "\n"
 
 
 def _finite(value: object) -> object:
@@ -195,9 +196,19 @@ def _finite(value: object) -> object:
 def _rfc3339(at_ns: int) -> str:
     seconds, part = divmod(at_ns, _S)
     try:
-        return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{part:09d}Z"
+        return f"{_utc(seconds)}.{part:09d}Z"
     except (ValueError, OverflowError, OSError):
         return str(at_ns)
+
+
+@lru_cache(maxsize=4)
+def _utc(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+
+
+@lru_cache(maxsize=4)
+def _local(seconds: int) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(seconds))
 
 
 def _safe(text: str) -> str:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol, runtime_checkable
 from weakref import WeakSet
 
 from vcache.errors import StoreError, UsageError
@@ -22,9 +22,8 @@ from vcache.logs.front.ring import Ring
 from vcache.logs.record import Record
 from vcache.query.levels import WARNING
 
-__all__ = ["Appends", "Full", "StoreSink"]
+__all__ = ["Appends", "StoreSink"]
 
-Full = Literal["block", "drop"]
 _PAUSE_S: Final = 0.0005
 
 
@@ -32,6 +31,13 @@ class Appends(Protocol):
     """What of a `LogStore` is needed here."""
 
     def append(self, records: Sequence[Record], *, sync: bool = True) -> object: ...
+
+
+@runtime_checkable
+class Syncs(Protocol):
+    """A store that can make durable what was appended without a sync."""
+
+    def sync(self) -> None: ...
 
 
 class StoreSink:
@@ -42,7 +48,8 @@ class StoreSink:
 
     Args:
         store: what the records are appended to. It stays open.
-        rings: the directory of the ring, `rings/` of the store's; None for one in memory, which a kill ends.
+        rings: the directory of the ring: `rings/` in that of the store, when left out. A store without a
+            directory has a ring in memory, which ends with the process.
         level: what is below is left out.
         ring_bytes: a power of two.
         keep_from: when the ring is full, records from this level on wait for room, and those below are
@@ -73,7 +80,8 @@ class StoreSink:
         self.level: Final = number_of(level)
         self.keep_from: Final = number_of(keep_from)
         self._store = store
-        self._directory = None if rings is None else Path(rings)
+        at = getattr(store, "directory", None)
+        self._directory = Path(rings) if rings is not None else None if at is None else Path(at) / "rings"
         self._ring_bytes = ring_bytes
         self._patience_s = patience_s
         self._is_closed = False
@@ -140,7 +148,10 @@ class StoreSink:
 
     def _append(self, records: Sequence[Record], is_sync: bool) -> None:
         try:
-            self._store.append(records, sync=is_sync)
+            if records:
+                self._store.append(records, sync=is_sync)
+            elif is_sync and isinstance(self._store, Syncs):
+                self._store.sync()
         except Exception as error:
             if not self._said:
                 self._said = True

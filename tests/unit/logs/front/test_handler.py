@@ -76,7 +76,7 @@ def test_arguments_that_do_not_fit(logger, sink):
     """The record arrives all the same, with its arguments and what is wrong."""
     # Straight to the handler: that of pytest raises for such.
     for message, arguments in (("%d %d", ("x",)), ("100%", ("y",))):
-        logger.handlers[0].handle(logging.makeLogRecord({"msg": message, "args": arguments}))
+        logger.handlers[0].handle(logging.makeLogRecord({"msg": message, "args": arguments, "levelno": 20}))
     assert [each.message for each in sink.records] == ["%d %d ('x',)", "100% ('y',)"]
     assert all("Error" in str(each.fields["vcache.odd"]) for each in sink.records)
 
