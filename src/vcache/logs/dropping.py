@@ -23,7 +23,7 @@ from vcache.logs.tail.writer import DAMAGED
 if TYPE_CHECKING:
     from vcache.logs.segment import Segment, SegmentInfo
 
-__all__ = ["Condition", "Dropped", "condition", "purge", "retain"]
+__all__ = ["Condition", "Dropped", "condition", "planned", "purge", "retain"]
 
 Condition = Callable[[str, int], bool]
 """Whether a record of a source and a time is to go."""
@@ -51,6 +51,24 @@ def retain(sealer: Sealer, sealed: Sealed, rules: Rules, *, now_ns: int) -> Drop
             gone = _sum(gone, _thin_out(sealer, segment, drop))
     _forget_gaps(sealer.directory / "tail", sealed)
     return gone
+
+
+def planned(segments: Sequence[Segment], rules: Rules, *, now_ns: int) -> Dropped:
+    """What `retain` would drop of segments, its bytes by the number of records."""
+    drop = drop_before(
+        cutoffs([each for segment in segments for each in _holdings(segment)], rules, now_ns=now_ns)
+    )
+    records, size_bytes = 0, 0.0
+    for segment in segments:
+        row_bytes = segment.info.size_bytes / max(1, segment.info.records)
+        going = sum(
+            block.rows
+            for group in segment.groups
+            for block in group.blocks
+            if all(drop(source, block.last_ns) for source in block.levels)
+        )
+        records, size_bytes = records + going, size_bytes + going * row_bytes
+    return Dropped(records, round(size_bytes))
 
 
 def condition(source: str | None, before_ns: int | None) -> Condition:

@@ -295,3 +295,51 @@ def test_asking_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_tail_is_sealed(vcache, builds):
+    """What programs let go of becomes a segment, and answers stay as they were"""
+    builds.close()
+    before = vcache("logs", "query", "--json").stdout
+    report = json.loads(vcache("logs", "seal", "--json").stdout)
+    assert (report["records"], report["segments"]) == (4, 1)
+    assert json.loads(vcache("logs", "stats", "--json").stdout)["tail_records"] == 0
+    assert vcache("logs", "query", "--json").stdout == before
+    assert "0 records sealed" in vcache("logs", "seal").stderr
+
+
+def test_old_records_go(vcache, builds):
+    """--dry-run says what gc drops; then it is gone, and the rest is there"""
+    builds.close()
+    vcache("logs", "seal")
+    words = ("logs", "gc", "--keep", "ld=100y", "--keep", "g*=1d", "--json")
+    assert vcache(*words[:-1], "--keep", "x").exit_code == 2
+    far = ("logs", "gc", "--max-age", "90w", "--json")
+    assert json.loads(vcache(*far, "--dry-run").stdout) == {"records": 0, "size_bytes": 0, "is_dry_run": True}
+    rule = ("logs", "gc", "--keep", "gcc=1,1kB", "--keep", "*=0", "--json")
+    planned = json.loads(vcache(*rule, "--dry-run").stdout)
+    assert len(vcache("logs", "query", "--json").stdout.splitlines()) == 4
+    assert json.loads(vcache(*rule).stdout)["records"] == planned["records"]
+    assert len(vcache("logs", "query", "--json").stdout.splitlines()) == 4 - planned["records"]
+
+
+@pytest.mark.parametrize("rule", ["", "gcc", "gcc=", "=1d", "gcc=soon", "gcc=-1"])
+def test_a_rule_that_is_none(vcache, store, rule):
+    """Exit code 2; nothing is dropped"""
+    assert vcache("logs", "gc", "--keep", rule).exit_code == 2
+
+
+def test_nothing_bounds_the_logs(vcache, store):
+    """gc without a bound is a slip"""
+    assert "nothing bounds" in vcache("logs", "gc").stderr
+
+
+def test_a_purge_asks(vcache, builds):
+    """Without --yes somebody has to be there; with it exactly those records are gone"""
+    builds.close()
+    assert vcache("logs", "purge").exit_code == 2
+    assert "--yes" in vcache("logs", "purge", "--source", "ld").stderr
+    result = vcache("logs", "purge", "--source", "g*", "--before", "2026-11-18T11:06:41Z", "--yes", "--json")
+    assert json.loads(result.stdout)["records"] == 2
+    rows = [json.loads(line) for line in vcache("logs", "query", "--json").stdout.splitlines()]
+    assert [row["source"] for row in rows] == ["gcc", "ld"]

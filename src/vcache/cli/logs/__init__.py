@@ -18,6 +18,9 @@ _HOMES: Final = {
     "diff": "compare",
     "stats": "stats",
     "export": "query",
+    "seal": "upkeep",
+    "gc": "upkeep",
+    "purge": "upkeep",
 }
 
 
@@ -51,6 +54,6 @@ class Logs(click.Group):
 def logs() -> None:
     """Collect logs, ask about them, follow them, and compare those of builds.
 
-    A store of logs is a directory: --logs, else VCACHE_LOGS, else `logs/default` in the cache's
-    directory (`logs/NAMESPACE` with --namespace).
+    A store of logs is a directory: --logs, else VCACHE_LOGS or the setting `logs`, else `logs/default` in
+    the cache's directory (`logs/NAMESPACE` with --namespace).
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -16,8 +17,10 @@ from vcache.errors import UsageError
 if TYPE_CHECKING:
     from types import FrameType
 
+    from vcache.logs.collect import Collector
     from vcache.logs.collect.addresses import ListenAddress
     from vcache.logs.collect.counts import Counters
+    from vcache.logs.collect.journal import JournalReading
 
 __all__ = ["collect"]
 
@@ -28,18 +31,28 @@ _CLOSE_S: Final = 30.0
 @click.option("--listen", "-l", "specs", metavar="URL", multiple=True,
               help="syslog+udp://HOST:PORT, syslog+tcp://…, syslog+tls://…?cert=FILE&key=FILE, unix:///PATH, "
               "unixgram:///PATH.")  # fmt: skip
+@click.option("--journal", is_flag=True, help="Also the machine's journal, from where the last time ended.")
+@click.option("--match", "matches", metavar="FIELD=VALUE", multiple=True,
+              help="Of the journal only what journalctl would show, such as _SYSTEMD_UNIT=ssh.service.")  # fmt: skip
 @click.option("--exposed", is_flag=True, help="Addresses may be ones that other machines can reach.")
 @logs_option
 @shared_options(json=True, taken=("-l",))
 @click.pass_obj
-def collect(setup: Setup, specs: tuple[str, ...], *, exposed: bool, place: str | None) -> int:
-    """Keep what comes in at each --listen, until Ctrl-C or SIGTERM.
+def collect(
+    setup: Setup, specs: tuple[str, ...], *, journal: bool, matches: tuple[str, ...], exposed: bool,
+    place: str | None,
+) -> int:  # fmt: skip
+    """Keep what comes in at each --listen, and in the journal, until Ctrl-C or SIGTERM.
 
     What was acknowledged survives a power loss; what was dropped is counted, said in the log itself and at
     the end. The exit code is 0 when nothing was dropped, 1 otherwise.
     """
-    if not specs:
-        raise UsageError("nothing to collect: give --listen URL, such as syslog+udp://127.0.0.1:5514")
+    if not specs and not journal:
+        raise UsageError(
+            "nothing to collect: give --listen URL, such as syslog+udp://127.0.0.1:5514, or --journal"
+        )
+    if matches and not journal:
+        raise UsageError("--match goes with --journal")
     from vcache.logs.collect import Collector
 
     ended = threading.Event()
@@ -51,16 +64,28 @@ def collect(setup: Setup, specs: tuple[str, ...], *, exposed: bool, place: str |
         signal.signal(number, end)
     with opened(setup, place) as store:
         collector = Collector(store)
+        reading = None
         try:
+            if journal:
+                reading = _reading(collector, place_of(setup, place), matches)
             for spec in specs:
                 listening = collector.listen(spec, is_exposed=exposed)
                 setup.note(f"listens at {_shown(listening.address)}, into {place_of(setup, place)}")
             ended.wait()
         finally:
+            if reading is not None:
+                reading.close()
             collector.close(_CLOSE_S)
         counters = collector.counters()
     _report(setup, counters)
     return 1 if counters.dropped_total else 0
+
+
+def _reading(collector: Collector, place: str, matches: tuple[str, ...]) -> JournalReading:
+    from vcache.logs.collect.journal import JournalReading
+
+    # Beside the store, whose directory holds nothing but its own.
+    return JournalReading(collector, state=Path(f"{place}.journal"), arguments=matches)
 
 
 def _shown(address: ListenAddress) -> str:

@@ -21,8 +21,8 @@ F = TypeVar("F", bound=Callable[..., object])
 def logs_option(function: F) -> F:
     """The option that says which store is meant."""
     return click.option(
-        "--logs", "place", metavar="PLACE", envvar="VCACHE_LOGS",
-        help="The store: a directory. By default VCACHE_LOGS, else logs/default in the cache's directory.",
+        "--logs", "place", metavar="PLACE",
+        help="The store: a directory. By default what VCACHE_LOGS or the setting `logs` says.",
     )(function)  # fmt: skip
 
 
@@ -31,7 +31,8 @@ def place_of(setup: Setup, place: str | None) -> str:
     if place:
         return os.path.expanduser(place)
     settings = setup.settings()
-    return os.path.join(settings.dir, "logs", settings.namespace or "default")
+    # Where builds write nothing down there may be logs all the same.
+    return settings.logs_place or os.path.join(settings.dir, "logs", settings.namespace or "default")
 
 
 @contextmanager
