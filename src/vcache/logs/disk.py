@@ -23,7 +23,7 @@ from vcache.logs.base import Appended, Follower, Gap, LogStats, Result
 from vcache.logs.census import Census
 from vcache.logs.dropping import Dropped
 from vcache.logs.following import Watch
-from vcache.logs.ids import id_of, new_stream, parse_id
+from vcache.logs.ids import id_of, next_stream, parse_id
 from vcache.logs.news import News
 from vcache.logs.opening import open_directory
 from vcache.logs.record import Record
@@ -136,7 +136,7 @@ class DiskLogs:
         begin = list(islice(source, BULK_RECORDS))
         if len(begin) < BULK_RECORDS:
             return self.append(begin)
-        stream = new_stream(self._clock)
+        stream = next_stream(self._clock)
         count = self._upkeep.write(stream, chain((begin,), _pieces(source)))
         self._watch.wake()
         return Appended(id_of(stream, 0), count)

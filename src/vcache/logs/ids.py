@@ -6,7 +6,9 @@ Time and randomness are parameters. It must not know where records are.
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 import time
 from typing import Final
 
@@ -14,7 +16,10 @@ from vcache.errors import UsageError
 from vcache.kit.clock import Clock
 from vcache.kit.ids import RandomBits, system_bits
 
-__all__ = ["MOST_SEQUENCES", "id_of", "ids_from", "new_stream", "parse_id", "parse_stream", "stream_name"]
+__all__ = [
+    "MOST_SEQUENCES", "Streams", "id_of", "ids_from", "new_stream", "next_stream", "parse_id", "parse_stream",
+    "stream_name",
+]  # fmt: skip
 
 MOST_SEQUENCES: Final = 1 << 32
 _LOW: Final = MOST_SEQUENCES - 1
@@ -28,6 +33,36 @@ def new_stream(clock: Clock = time.time_ns, random_bits: RandomBits = system_bit
     ms = clock() // _MS & (1 << 48) - 1
     drawn = random_bits(42)
     return ms << 80 | 7 << 76 | (drawn >> 30) << 64 | 2 << 62 | (drawn & (1 << 30) - 1) << 32
+
+
+class Streams:
+    """Draws streams that rise strictly, also within a millisecond and where the clock goes back. Threads: any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards the last one
+        self._last = 0  # 48 bits of milliseconds and 42 others
+
+    def __call__(self, clock: Clock = time.time_ns, random_bits: RandomBits = system_bits) -> int:
+        """The next one."""
+        drawn = (clock() // _MS & (1 << 48) - 1) << 42 | random_bits(42)
+        with self._lock:
+            if drawn <= self._last:
+                drawn = self._last + 1 + random_bits(24)
+            self._last = drawn
+        ms, bits = drawn >> 42, drawn & (1 << 42) - 1
+        return new_stream(lambda: ms * _MS, lambda _: bits)
+
+
+next_stream = Streams()
+"""Those of this process."""
+
+
+def _after_fork_in_child() -> None:
+    # The parent goes on from the same state, and its lock may be held by a thread that is gone here.
+    Streams.__init__(next_stream)
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def id_of(stream: int, seq: int) -> str:

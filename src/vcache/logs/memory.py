@@ -15,7 +15,7 @@ from vcache.errors import StoreClosed
 from vcache.kit.clock import Clock
 from vcache.logs.base import Appended, Follower, LogStats, Result
 from vcache.logs.census import Census
-from vcache.logs.ids import MOST_SEQUENCES, id_of, ids_from, new_stream, parse_id
+from vcache.logs.ids import MOST_SEQUENCES, id_of, ids_from, next_stream, parse_id
 from vcache.logs.record import Record, marked
 from vcache.logs.scan import scan
 from vcache.logs.tail.follower import Followers
@@ -43,7 +43,7 @@ class MemoryLogs:
         self._clock = clock
         self._lock = threading.Lock()  # guards what follows
         self._records: deque[Record] = deque(maxlen=most_records)
-        self._stream = new_stream(clock)
+        self._stream = next_stream(clock)
         self._next_seq = 0
         self._is_closed = False
         self._followers = Followers()
@@ -57,7 +57,7 @@ class MemoryLogs:
             if not taken:
                 return Appended("", 0)
             if self._next_seq + len(taken) > MOST_SEQUENCES:
-                self._stream, self._next_seq = new_stream(self._clock), 0
+                self._stream, self._next_seq = next_stream(self._clock), 0
             stream, first_seq = self._stream, self._next_seq
             self._next_seq += len(taken)
             named = zip(taken, ids_from(stream, first_seq, len(taken)), strict=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from vcache.logs.ids import parse_id
@@ -39,19 +40,20 @@ class News:
     def of_segments(self, segments: Sequence[Segment]) -> None:
         """All segments that count: what is new in them was written directly, or sealed before we saw it."""
         with self._lock:
-            for segment in segments:
-                if segment.info.digest not in self._segments:
-                    self._of_segment(segment)
+            new = [segment for segment in segments if segment.info.digest not in self._segments]
+            # Streams rise in the order in which they were begun, whichever segments they are in by now.
+            runs = [(*run, segment) for segment in new for run in segment.info.streams]
+            for stream, first_seq, last_seq, segment in sorted(runs, key=itemgetter(0)):
+                self._of_run(stream, first_seq, last_seq, segment)
             self._segments = {segment.info.digest for segment in segments}
 
-    def _of_segment(self, segment: Segment) -> None:
-        for stream, first_seq, last_seq in segment.info.streams:
-            if stream in self._streams:
-                continue  # it was in another one, which this one replaces
-            begin = max(first_seq, self._told.pop(stream, 0))
-            self._streams.add(stream)
-            if begin <= last_seq and self._followers:
-                self._tell(segment, stream, begin, last_seq)
+    def _of_run(self, stream: int, first_seq: int, last_seq: int, segment: Segment) -> None:
+        if stream in self._streams:
+            return  # it was in another segment, which this one replaces
+        begin = max(first_seq, self._told.pop(stream, 0))
+        self._streams.add(stream)
+        if begin <= last_seq and self._followers:
+            self._tell(segment, stream, begin, last_seq)
 
     def _tell(self, segment: Segment, stream: int, first_seq: int, last_seq: int) -> None:
         if last_seq - first_seq >= BUFFERED:

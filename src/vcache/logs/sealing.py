@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
 from vcache.kit.fs_atomic import LockFile, sync_dir
-from vcache.logs.ids import new_stream, parse_id, parse_stream, stream_name
+from vcache.logs.ids import next_stream, parse_id, parse_stream, stream_name
 from vcache.logs.record import Record
 from vcache.logs.sealed import SUFFIX, Sealed
 from vcache.logs.tail.reader import TailReader
@@ -110,7 +110,7 @@ class Sealer:
 
     def temporary(self) -> Path:
         """The name of a file to write a segment to."""
-        return self.directory / "tmp" / (stream_name(new_stream()) + SUFFIX)
+        return self.directory / "tmp" / (stream_name(next_stream()) + SUFFIX)
 
     def remove(self, segments: Iterable[Segment]) -> None:
         """Remove segments: replaced ones, or such that are to go."""

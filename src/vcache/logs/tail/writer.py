@@ -19,7 +19,7 @@ from vcache.errors import StoreClosed, StoreError
 from vcache.kit.clock import Clock
 from vcache.kit.data import NamedTuple
 from vcache.kit.fs_atomic import sync_dir
-from vcache.logs.ids import MOST_SEQUENCES, new_stream, stream_name
+from vcache.logs.ids import MOST_SEQUENCES, next_stream, stream_name
 from vcache.logs.record import Record
 from vcache.logs.tail.frames import Packed, file_header, frame, pack
 
@@ -145,7 +145,7 @@ class TailWriter:
 
     def _create(self) -> _File:
         """A new file, held before it has the name by which sealers find it."""
-        stream = new_stream(self._clock)
+        stream = next_stream(self._clock)
         name = stream_name(stream) + SUFFIX
         temporary = self._directory / "tmp" / name
         try:
