@@ -21,7 +21,8 @@ MOST_CHARS: Final = 10_000
 _SPACE: Final = re.compile(r"\s*")
 _QUOTES: Final = r"""(?P<text>"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*')"""
 _NAME: Final = re.compile(
-    _QUOTES + r"|(?P<name>`[^`]+(?:``[^`]*)*`)|(?P<word>[^\W\d][\w.@/-]*|@[\w.@/-]+)|(?P<bare>\d[\w.:+-]*)"
+    _QUOTES
+    + r"|(?P<name>`(?!`(?!`))[^`]*(?:``[^`]*)*`)|(?P<word>[^\W\d][\w.@/-]*|@[\w.@/-]+)|(?P<bare>\d[\w.:+-]*)"
     r"|(?P<sign>==|!=|!~|=~|<=|>=|<>|&&|\|\||[][=<>~(),|:*+!&;-])",
     re.DOTALL,
 )

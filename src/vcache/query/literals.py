@@ -49,7 +49,7 @@ _DAYS: Final = {"today": 0, "yesterday": -1, "tomorrow": 1}
 def number_in(text: str) -> int | float | None:
     """The number that a value without quotes is; None for what is none, such as 007 and 12e3."""
     if _INT.fullmatch(text):
-        found = int(text) if len(text) < 20 else _INT_BOUND
+        found = int(text) if len(text) <= 20 else _INT_BOUND
         return found if -_INT_BOUND <= found < _INT_BOUND else None
     if len(text) <= _MOST_DIGITS and _FLOAT.fullmatch(text):
         number = float(text)
