@@ -42,7 +42,7 @@ class Record(NamedTuple):
 
     Attributes:
         at_ns: when, as who said it has it: UTC epoch nanoseconds, 64 bits with a sign.
-        level: `vcache.query.levels`; 0 when it has none.
+        level: `vcache.query.levels`; 0 when it has none, at most 255.
         source: what said it, such as "gcc": rotation, retention and quotas go by it.
         message: what it says. Bytes that are no UTF-8 are lone surrogates (PEP 383).
         fields: what else is known; flat.

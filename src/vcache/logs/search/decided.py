@@ -5,13 +5,14 @@ True    every row fulfils it      False   none does      None   somebody has to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Final
 
-from vcache.hash import placement
 from vcache.logs.segment.columns import FILTERED_CHARS
 from vcache.logs.segment.reading import OpenBlock
-from vcache.logs.segment.tokens import filtered_words, pair_hash
-from vcache.query.rows import test_of
+from vcache.logs.segment.tokens import filtered_words, pair_hash, word_hash
+from vcache.query.rows import compiled, fields_of, test_of
 from vcache.query.syntax import (
     And,
     Compare,
@@ -25,7 +26,7 @@ from vcache.query.syntax import (
     Words,
 )
 
-__all__ = ["decided", "timed"]
+__all__ = ["PAIRED", "decided", "pair_getter", "timed"]
 
 Answer = bool | None
 
@@ -39,7 +40,11 @@ def decided(expression: Expression, block: OpenBlock) -> Answer:
             inner = decided(expression.item, block)
             return None if inner is None else not inner
         case And():
-            return _all(decided(item, block) for item in expression.items)
+            return (
+                False
+                if _is_nowhere(expression, block)
+                else _all(decided(item, block) for item in expression.items)
+            )
         case Or():
             return _any(decided(item, block) for item in expression.items)
     about = block.about
@@ -89,6 +94,24 @@ def timed(expression: Expression, first_ns: int, last_ns: int) -> Expression | b
     return expression
 
 
+def _is_nowhere(expression: And, block: OpenBlock) -> bool:
+    """Whether no pair of a source and a level fulfils what is said of both."""
+    items = [item for item in expression.items if fields_of(item) <= PAIRED]
+    if len(items) < 2:
+        return False
+    test = compiled(And(tuple(items)), pair_getter)
+    pairs = ((source, level) for source, levels in block.about.levels.items() for level in levels)
+    return not any(map(test, pairs))
+
+
+PAIRED: Final = frozenset(("source", "level"))
+
+
+def pair_getter(name: str) -> Callable[[tuple[str, int]], Value]:
+    """What gets a field of a pair of a source and a level."""
+    return itemgetter(0) if name == "source" else itemgetter(1)
+
+
 def _all(answers: Iterable[Answer]) -> Answer:
     found: Answer = True
     for answer in answers:
@@ -135,7 +158,7 @@ def _of_message(leaf: Expression, block: OpenBlock) -> Answer:
         words = _inner_words(leaf.text)
     else:
         return None
-    return None if all(block.may_have(placement(word)) for word in words) else False
+    return None if all(block.may_have(word_hash(word)) for word in words) else False
 
 
 def _inner_words(text: str) -> list[bytes]:
@@ -156,7 +179,7 @@ def _of_field(leaf: Expression, block: OpenBlock) -> Answer:
         return test_of(leaf)(None if column is None else column.value)
     is_text = column.kind in "sh" or (column.kind == "d" and column.value is True)
     wanted = _wanted(leaf)
-    if not is_text or not wanted or any(block.may_have(_pair(leaf.field, text)) for text in wanted):
+    if not is_text or not wanted or any(block.may_have(pair_hash(leaf.field, text)) for text in wanted):
         return None
     return isinstance(leaf, Compare) and leaf.operator == "!="
 
@@ -171,7 +194,3 @@ def _wanted(leaf: Expression) -> list[str]:
         return []
     texts = [value for value in values if isinstance(value, str) and len(value) <= FILTERED_CHARS]
     return texts if len(texts) == len(values) else []
-
-
-def _pair(name: str, value: str) -> int:
-    return pair_hash(name, value.encode("utf-8", "surrogatepass"))

@@ -15,7 +15,7 @@ from vcache.logs.record import Record
 from vcache.logs.search.decided import decided, timed
 from vcache.logs.search.masks import mask_of, rows_of
 from vcache.logs.search.rows import in_order, last_of
-from vcache.logs.search.sums import add_block
+from vcache.logs.search.sums import add_block, add_counted
 from vcache.logs.segment.reading import OpenBlock, Segment
 from vcache.query.printing import unparse
 from vcache.query.rows import compiled
@@ -137,6 +137,11 @@ class _Search:
                 self.seen.segments_kept += 1
                 return found
         found, n_gaps = Totals(aggregate), len(self.gaps)
+        try:
+            if add_counted(found, part.where, part.segment):
+                return found
+        except DecodeError:
+            pass  # the blocks themselves may be sound
         for block, mine in _ahead(part.segment.blocks, lambda block: self._summed(block, part, aggregate)):
             if mine is not None:
                 found.merge(mine)

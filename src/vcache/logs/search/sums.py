@@ -2,24 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from vcache.logs.search.decided import PAIRED, pair_getter
 from vcache.logs.search.masks import Mask, mask_of, rows_of
 from vcache.logs.search.named import column_of
-from vcache.logs.segment.reading import OpenBlock
+from vcache.logs.segment.reading import OpenBlock, Segment
 from vcache.logs.segment.values import Numbers
+from vcache.logs.segment.window import MINUTE_NS
 from vcache.query.rows import compiled, fields_of
-from vcache.query.syntax import Aggregate, Expression, Group, Value
+from vcache.query.syntax import Aggregate, Everything, Expression, Group, Value
 from vcache.query.totals import Totals
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["add_block"]
+__all__ = ["add_block", "add_counted"]
 
-_COUNTED: Final = frozenset(("level", "source"))
+_LEVELS: Final = 256
+
+
+def add_counted(totals: Totals, where: Expression, segment: Segment) -> bool:
+    """Add what counters of a segment say, if they say all; whether they did.
+
+    Raises:
+        DecodeError: they are damaged; nothing was added.
+        QueryError: there are too many groups.
+    """
+    aggregate = totals.aggregate
+    steps = {group.step_ns % MINUTE_NS for group in aggregate.by if group.field == "@time" and group.step_ns}
+    fields = {group.field for group in aggregate.by}
+    if not totals.is_counting or not fields_of(where) <= PAIRED or segment.gaps:
+        return False
+    if fields <= PAIRED:
+        found: Counter[tuple[Value, ...]] = Counter()
+        test = compiled(where, pair_getter)
+        places = [("source", "level").index(group.field) for group in aggregate.by]
+        for source, stats in segment.info.sources.items():
+            for level, count in stats.by_level.items():
+                if test((source, level)):
+                    found[tuple((source, level)[place] for place in places)] += count
+    elif (
+        fields <= PAIRED | {"@time"}
+        and steps == {0}
+        and all(group.step_ns for group in aggregate.by if group.field == "@time")
+    ):
+        counts = segment.counts()
+        if counts is None:
+            return False
+        found = Counter()
+        for sources, columns in counts:
+            _count_minutes(found, aggregate, where, sources, columns)
+    else:
+        return False
+    for key, count in found.items():
+        totals.add_count(key, count)
+    return True
+
+
+def _count_minutes(
+    found: Counter[tuple[Value, ...]],
+    aggregate: Aggregate,
+    where: Expression,
+    sources: Sequence[str],
+    columns: Mapping[str, NDArray[np.int64]],
+) -> None:
+    import numpy as np
+
+    which, levels, counts = columns["source"], columns["level"], columns["count"]
+    if not isinstance(where, Everything):
+        pairs, numbers = np.unique(which * _LEVELS + levels, return_inverse=True)
+        test = compiled(where, pair_getter)
+        answers = [test((sources[pair // _LEVELS], pair % _LEVELS)) for pair in pairs.tolist()]
+        is_meant = np.array(answers, np.bool_)[numbers]
+        which, levels, counts = which[is_meant], levels[is_meant], counts[is_meant]
+        columns = {"minute": columns["minute"][is_meant]}
+    if not len(counts):
+        return
+    parts: list[tuple[NDArray[np.int64] | None, Sequence[Value]]] = []
+    for group in aggregate.by:
+        if group.field == "source":
+            parts.append((which, sources))
+        elif group.field == "level":
+            parts.append((levels, range(_LEVELS)))
+        else:
+            buckets = columns["minute"] // (group.step_ns // MINUTE_NS)
+            low, high = int(buckets.min()), int(buckets.max())
+            parts.append((buckets - low, [bucket * group.step_ns for bucket in range(low, high + 1)]))
+    numbers, keys = _keys(parts, len(counts))
+    sums: list[int] = np.bincount(numbers, weights=counts, minlength=len(keys)).astype(np.int64).tolist()
+    for key, count in zip(keys, sums, strict=True):
+        found[tuple(key)] += count
 
 
 def add_block(totals: Totals, where: Expression, block: OpenBlock) -> bool:
@@ -29,33 +105,14 @@ def add_block(totals: Totals, where: Expression, block: OpenBlock) -> bool:
         DecodeError: it is damaged; nothing was added.
         QueryError: there are too many groups.
     """
-    aggregate = totals.aggregate
-    if totals.is_counting and _is_counted(aggregate, where):
-        _add_counters(totals, where, block)
-        return False
     mask = mask_of(where, block)
     if mask is False:
         return False
-    if totals.is_counting and not aggregate.by:
+    if totals.is_counting and not totals.aggregate.by:
         totals.add_count((), _count(mask, block))
         return mask is not True
     _add_columns(totals, mask, block)
     return True
-
-
-def _is_counted(aggregate: Aggregate, where: Expression) -> bool:
-    """Whether counters of sources and levels say all."""
-    return fields_of(where) <= _COUNTED and all(group.field in _COUNTED for group in aggregate.by)
-
-
-def _add_counters(totals: Totals, where: Expression, block: OpenBlock) -> None:
-    names = [group.field for group in totals.aggregate.by]
-    test: Callable[[dict[str, Value]], bool] = compiled(where, lambda name: lambda row: row.get(name))
-    for source, levels in block.about.levels.items():
-        for level, count in levels.items():
-            row: dict[str, Value] = {"source": source, "level": level}
-            if test(row):
-                totals.add_count([row[name] for name in names], count)
 
 
 def _count(mask: Mask, block: OpenBlock) -> int:

@@ -30,10 +30,10 @@ def text_mask(leaf: Contains | Words, column: Texts) -> NDArray[np.bool_]:
     is_plain = not is_words or (leaf.text.isascii() and column.text.isascii())
     if not leaf.text or not is_plain:
         return column.mask(test_of(leaf))
-    text = column.text.lower() if is_words else column.text
     needle = (leaf.text.lower() if is_words else leaf.text).encode("utf-8", "surrogatepass")
+    text = column.text
+    at = _places_in_any_case(text, needle) if is_words else _places(text, needle)
     found = np.zeros(len(column.ends), np.bool_)
-    at = _places(text, needle)
     if not len(at):
         return found
     rows = np.searchsorted(column.ends, at, side="right")
@@ -67,6 +67,22 @@ def _places(text: bytes, needle: bytes) -> NDArray[np.int64]:
     lengths = list(map(len, text.split(needle)))
     ends = np.cumsum(np.array(lengths[:-1], np.int64))
     return ends + np.arange(len(ends)) * len(needle)
+
+
+def _places_in_any_case(text: bytes, needle: bytes) -> NDArray[np.int64]:
+    """Where an ASCII text has another that is in lower case."""
+    import numpy as np
+
+    # Setting one bit makes letters small and leaves digits: a tenth of the time of `lower`. What else it makes
+    # equal is told apart below.
+    data = np.frombuffer(text, np.uint8)
+    wanted = np.frombuffer(needle, np.uint8)
+    if ((wanted | 0x20) != wanted).any() or _repeats_itself(needle):
+        return _places(text.lower(), needle)
+    at = _places((data | 0x20).tobytes(), needle)
+    for place in np.flatnonzero((wanted < 0x61) | (wanted > 0x7A)).tolist():
+        at = at[data[at + place] == wanted[place]]
+    return at
 
 
 def _is_whole(

@@ -16,12 +16,13 @@ It must not know what columns mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vcache.hash import placement
 from vcache.kit.data import NamedTuple
 from vcache.logs.segment.ints import Ints, encode_ints
+from vcache.logs.segment.tokens import pair_hash
 from vcache.query.syntax import Value
 from vcache.serialize.plain import compress, pack_plain
 
@@ -102,7 +103,7 @@ def encode_text(name: str, values: Sequence[str], chunks: Chunks) -> Column:
 class Prepared(Protocol):
     """A column of a window, of which blocks take their rows."""
 
-    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         """The column of those rows, and what a filter is to know of its texts."""
 
 
@@ -146,27 +147,23 @@ class Builder:
 
         return np.concatenate(self._parts), list(self._numbers)
 
-    def prepared(self, hashed: Callable[[str, str], int]) -> Prepared:
-        """The column, ready for blocks.
-
-        Args:
-            hashed: of a name and a text: what stands for them in a filter.
-        """
+    def prepared(self) -> Prepared:
+        """The column, ready for blocks."""
         name = self.name
         if self._kinds <= _TEXT:
             codes, distinct = self.codes()
             if len(distinct) <= self.n_rows * _MOST_DISTINCT or len(distinct) == 1:
-                return _Dictionary(name, codes, distinct, hashed)
-            return _Texts(name, [distinct[code] for code in codes.tolist()], hashed)
+                return _Dictionary(name, codes, distinct)
+            return _Texts(name, [distinct[code] for code in codes.tolist()])
         values = self._values()
         kinds = self._kinds - {type(None)}
         if len(kinds) > 1:  # 1, 1.0 and True would be one key
-            return _Mixed(name, values, hashed)
+            return _Mixed(name, values)
         if float in kinds:
-            return _decimals(name, values) or _Mixed(name, values, hashed)
+            return _decimals(name, values) or _Mixed(name, values)
         distinct = list(dict.fromkeys(values))
         if len(distinct) <= _FEW:
-            return _Dictionary(name, _numbered(values, distinct), distinct, hashed)
+            return _Dictionary(name, _numbered(values, distinct), distinct)
         return _ints(name, values)
 
     def _values(self) -> list[Value]:
@@ -187,27 +184,25 @@ def _numbered(values: Sequence[Value], distinct: Sequence[Value]) -> NDArray[np.
 class _Dictionary:
     """Few different values, kept once for all blocks."""
 
-    def __init__(
-        self, name: str, codes: NDArray[np.int64], distinct: list[Value], hashed: Callable[[str, str], int]
-    ) -> None:
+    def __init__(self, name: str, codes: NDArray[np.int64], distinct: list[Value]) -> None:
         self._name, self._codes, self._distinct = name, codes, distinct
-        self._hashes = [hashed(name, value) if type(value) is str else None for value in distinct]
+        self._is_text = type(distinct[0] if distinct[0] is not None else distinct[-1]) is str
+        self._hashes = _hashes(name, distinct)
         self._chunk: Chunk | None = None
 
-    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         import numpy as np
 
         codes = self._codes[rows]
-        used: list[int] = np.unique(codes).tolist()
-        hashes = [found for number in used if (found := self._hashes[number]) is not None]
+        used = np.unique(codes)
+        hashes = self._hashes[used]
         if len(used) == 1:
             return Column(self._name, "c", None, (), self._distinct[used[0]]), hashes
         if self._chunk is None:
             packed = pack_plain(self._distinct)
             self._chunk = chunks.add(compress(packed), len(packed))
         how, data = encode_ints(codes)
-        is_text = len(hashes) == len(used) - any(self._distinct[number] is None for number in used)
-        return Column(self._name, "d", how, (self._chunk, chunks.add(data)), is_text), hashes
+        return Column(self._name, "d", how, (self._chunk, chunks.add(data)), self._is_text), hashes
 
 
 class _Numbers:
@@ -224,58 +219,71 @@ class _Numbers:
         self._name, self._kind, self._values = name, kind, values
         self._present, self._digits = present, digits
 
-    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         values, present = self._values[rows], None
         if self._present is not None:
             own = self._present[rows]
             if not own.any():
-                return Column(self._name, "c", None, (), None), ()
+                return Column(self._name, "c", None, (), None), _none()
             if not own.all():
                 values, present = values[own], own
         how, data = encode_ints(values)
         found = (chunks.add(data), *_presence(present, chunks))
-        return Column(self._name, self._kind, how, found, self._digits), ()
+        return Column(self._name, self._kind, how, found, self._digits), _none()
 
 
 class _Texts:
     """Texts that are mostly different."""
 
-    def __init__(self, name: str, values: Sequence[Value], hashed: Callable[[str, str], int]) -> None:
-        self._name, self._values, self._hashed = name, values, hashed
+    def __init__(self, name: str, values: Sequence[Value]) -> None:
+        self._name, self._values = name, values
 
-    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         import numpy as np
 
         all_values = self._values
         values = [all_values[row] for row in rows.tolist()]
         there: list[Any] = [value for value in values if value is not None]
         if not there:
-            return Column(self._name, "c", None, (), None), ()
+            return Column(self._name, "c", None, (), None), _none()
         present = None
         if len(there) < len(values):
             present = np.fromiter((value is not None for value in values), np.bool_, len(values))
-        name, hashed = self._name, self._hashed
+        name = self._name
         column = _hex(name, there, chunks) or encode_text(name, there, chunks)
-        hashes = [hashed(name, value) for value in there if len(value) <= FILTERED_CHARS]
+        hashes = _hashes(name, there)
         return column._replace(chunks=(*column.chunks, *_presence(present, chunks))), hashes
 
 
 class _Mixed:
     """Values of several kinds, or numbers that cannot be made whole."""
 
-    def __init__(self, name: str, values: Sequence[Value], hashed: Callable[[str, str], int]) -> None:
-        self._name, self._values, self._hashed = name, values, hashed
+    def __init__(self, name: str, values: Sequence[Value]) -> None:
+        self._name, self._values = name, values
 
-    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, Iterable[int]]:
+    def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         all_values, name = self._values, self._name
         values = [all_values[row] for row in rows.tolist()]
         packed = pack_plain(values)
-        hashes = [
-            self._hashed(name, value)
-            for value in values
-            if type(value) is str and len(value) <= FILTERED_CHARS
-        ]
-        return Column(name, "m", None, (chunks.add(compress(packed), len(packed)),), None), hashes
+        found = chunks.add(compress(packed), len(packed))
+        return Column(name, "m", None, (found,), None), _hashes(name, values)
+
+
+def _hashes(name: str, values: Sequence[Value]) -> NDArray[np.uint64]:
+    """What a filter is to know of values: one for each; of what is no text, or a long one, no matter what."""
+    import numpy as np
+
+    found = (
+        pair_hash(name, value) if type(value) is str and len(value) <= FILTERED_CHARS else 0
+        for value in values
+    )
+    return np.fromiter(found, np.uint64, len(values))
+
+
+def _none() -> NDArray[np.uint64]:
+    import numpy as np
+
+    return np.zeros(0, np.uint64)
 
 
 def _ints(name: str, values: Sequence[Any]) -> _Numbers:

@@ -18,7 +18,7 @@ from vcache.logs.segment.ints import Ints
 from vcache.serialize.plain import compress, decompress, pack_plain, unpack_plain
 
 __all__ = [
-    "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "file_head", "group_head", "pack_footer",
+    "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "Summary", "file_head", "group_head", "pack_footer",
     "read_file_head", "read_group_head", "read_trailer", "sources_of", "unpack_footer",
 ]  # fmt: skip
 
@@ -68,17 +68,31 @@ class Block(NamedTuple):
     filter: Chunk
 
 
+class Summary(NamedTuple):
+    """How many records of a group there are, by minute, source and level: equally long columns.
+
+    Attributes:
+        sources: what the numbers in column "source" stand for.
+        columns: "minute" since the epoch, "source", "level", "count".
+    """
+
+    sources: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
 class Group(NamedTuple):
     """The blocks of a window, and where the chunks are that they point into.
 
     Attributes:
         offset: of the first chunk, in the file.
         size_bytes: of all chunks.
+        summary: None where it would be long, or blocks were dropped.
     """
 
     offset: int
     size_bytes: int
     blocks: tuple[Block, ...]
+    summary: Summary | None
 
 
 class SegmentInfo(NamedTuple):
@@ -119,9 +133,9 @@ def read_file_head(data: memoryview) -> tuple[list[bytes], int] | None:
     return [bytes(data[start : start + _DIGEST_BYTES]) for start in starts], end + 8
 
 
-def group_head(blocks: Sequence[Block], size_bytes: int) -> bytes:
+def group_head(blocks: Sequence[Block], summary: Summary | None, size_bytes: int) -> bytes:
     """The header of a group and its description; chunks of so many bytes follow."""
-    packed = pack_plain([_plain(block) for block in blocks])
+    packed = pack_plain([[_plain(block) for block in blocks], summary])
     stored = compress(packed)
     fields = (MARK, sum(block.rows for block in blocks), len(stored), len(packed), size_bytes)
     return GROUP.pack(*fields, placement(GROUP.pack(*fields, 0) + stored)) + stored
@@ -140,14 +154,17 @@ def read_group_head(data: memoryview, offset: int) -> Group | None:
         return None
     try:
         plain: Any = unpack_plain(decompress(stored, size_bytes=packed_bytes))
-        return Group(begin + stored_bytes, size_bytes, tuple(map(_of_plain, plain)))
-    except (DecodeError, TypeError):
+        return _group(begin + stored_bytes, size_bytes, *plain)
+    except (DecodeError, TypeError, ValueError):
         return None
 
 
 def pack_footer(groups: Sequence[Group], replaces: Sequence[bytes], offset: int) -> bytes:
     """What stands behind the groups: descriptions of all of them, and the trailer."""
-    rows = [[group.offset, group.size_bytes, [_plain(block) for block in group.blocks]] for group in groups]
+    rows = [
+        [group.offset, group.size_bytes, [_plain(block) for block in group.blocks], group.summary]
+        for group in groups
+    ]
     packed = pack_plain({"groups": rows, "replaces": list(replaces)})
     stored = compress(packed)
     return stored + TRAILER.pack(offset, len(stored), len(packed), placement(stored), _END)
@@ -174,9 +191,7 @@ def unpack_footer(data: memoryview, packed_bytes: int) -> tuple[list[Group], lis
     plain = unpack_plain(decompress(data, size_bytes=packed_bytes))
     try:
         footer: Any = plain
-        groups = [
-            Group(offset, size, tuple(map(_of_plain, blocks))) for offset, size, blocks in footer["groups"]
-        ]
+        groups = [_group(*group) for group in footer["groups"]]
         return groups, [bytes(each) for each in footer["replaces"]]
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"no footer of a segment: {error}") from None
@@ -196,6 +211,14 @@ def sources_of(blocks: Sequence[Block]) -> dict[str, SourceStats]:
             last = block.last_ns if before is None else max(before.last_ns, block.last_ns)
             found[source] = SourceStats(sum(counts.values()), counts, first, last)
     return found
+
+
+def _group(offset: int, size_bytes: int, blocks: Any, summary: Any) -> Group:
+    found = None
+    if summary is not None:
+        sources, columns = summary
+        found = Summary(tuple(sources), tuple(map(_column, columns)))
+    return Group(offset, size_bytes, tuple(map(_of_plain, blocks)), found)
 
 
 def _plain(block: Block) -> list[object]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from vcache.errors import DecodeError
 from vcache.logs.segment.columns import Chunk, Column
-from vcache.logs.segment.layout import Block, Group, SegmentInfo
+from vcache.logs.segment.layout import Block, Group, SegmentInfo, Summary
 from vcache.logs.segment.reading import Segment
 from vcache.logs.segment.writing import SegmentWriter
 
@@ -43,7 +43,9 @@ def _may_go(block: Block, drop: Drop) -> bool:
     return all(drop(source, block.last_ns) for source in block.levels)
 
 
-def _copied(segment: Segment, group: Group, blocks: Sequence[Block]) -> tuple[list[Block], list[memoryview]]:
+def _copied(
+    segment: Segment, group: Group, blocks: Sequence[Block]
+) -> tuple[list[Block], Summary | None, list[memoryview]]:
     """Blocks and the chunks they point into, packed close again. Every byte is checked on its way."""
     places: dict[Chunk, Chunk] = {}
     parts: list[memoryview] = []
@@ -58,16 +60,17 @@ def _copied(segment: Segment, group: Group, blocks: Sequence[Block]) -> tuple[li
             end += chunk.size_bytes
         return found
 
-    def columns(own: dict[str, Column]) -> dict[str, Column]:
-        return {
-            name: column._replace(chunks=tuple(moved(chunk) for chunk in column.chunks))
-            for name, column in own.items()
-        }
+    def columns(own: Mapping[str, Column]) -> dict[str, Column]:
+        return {name: column_moved(column) for name, column in own.items()}
+
+    def column_moved(column: Column) -> Column:
+        return column._replace(chunks=tuple(moved(chunk) for chunk in column.chunks))
 
     found = [
-        block._replace(
-            core=columns(dict(block.core)), fields=columns(dict(block.fields)), filter=moved(block.filter)
-        )
+        block._replace(core=columns(block.core), fields=columns(block.fields), filter=moved(block.filter))
         for block in blocks
     ]
-    return found, parts
+    summary = group.summary
+    if len(blocks) < len(group.blocks) or summary is None:
+        return found, None, parts  # it counts what went, too
+    return found, summary._replace(columns=tuple(map(column_moved, summary.columns))), parts

@@ -21,6 +21,7 @@ from vcache.logs.segment.layout import (
     Block,
     Group,
     SegmentInfo,
+    Summary,
     read_file_head,
     read_group_head,
     read_trailer,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenBlock", "Segment", "open_segment"]
 
+_COUNTED: Final = {"minute", "source", "level", "count"}
 _RECORD: Final = ("@time", "@level", "@source", "@message", "@marks", "@repeats", "@seen")
 
 
@@ -46,10 +48,10 @@ class OpenBlock:
         about: what is known of it without reading.
     """
 
-    __slots__ = ("_columns", "_filter", "_group", "_segment", "about")
+    __slots__ = ("_columns", "_filter", "_reader", "about")
 
-    def __init__(self, segment: Segment, group: Group, about: Block) -> None:
-        self._segment, self._group, self.about = segment, group, about
+    def __init__(self, reader: _Reader, about: Block) -> None:
+        self._reader, self.about = reader, about
         self._columns: dict[str, Values] = {}
         self._filter: memoryview | None = None
 
@@ -74,7 +76,7 @@ class OpenBlock:
         """Whether the filter has what stands for a token or a pair; true where the filter is damaged."""
         if self._filter is None:
             try:
-                self._filter = self._read(self.about.filter)
+                self._filter = self._reader(self.about.filter)
             except DecodeError:
                 self._filter = memoryview(b"\xff")
         return may_have(self._filter, value)
@@ -122,7 +124,7 @@ class OpenBlock:
     def gap(self, error: Exception) -> Gap:
         """What this block is when it cannot be read."""
         about = self.about
-        place = f"{self._segment.path}: block at {self._group.offset}"
+        place = f"{self._reader.segment.path}: block at {self._reader.group.offset}"
         return Gap(place, str(error), about.rows, about.first_ns, about.last_ns)
 
     def _column(self, name: str, column: Column | None) -> Values:
@@ -130,11 +132,21 @@ class OpenBlock:
         if found is None:
             if column is None:
                 raise DecodeError(f"a block without {name}")
-            found = self._columns[name] = decode_column(column, self.about.rows, self._read)
+            found = self._columns[name] = decode_column(column, self.about.rows, self._reader)
         return found
 
-    def _read(self, chunk: Chunk) -> memoryview:
-        return self._segment.read(self._group, chunk)
+
+class _Reader:
+    """Gives the chunks of a group."""
+
+    __slots__ = ("group", "owner", "segment")
+
+    def __init__(self, segment: Segment, group: Group) -> None:
+        self.segment, self.group = segment, group
+        self.owner = segment.info.digest + group.offset.to_bytes(8, "little")
+
+    def __call__(self, chunk: Chunk) -> memoryview:
+        return self.segment.read(self.group, chunk)
 
 
 class Segment:
@@ -154,7 +166,8 @@ class Segment:
     ) -> None:
         self.path, self.info, self.groups, self.gaps = path, info, tuple(groups), list(gaps)
         self._data = data
-        self.blocks = [OpenBlock(self, group, block) for group in groups for block in group.blocks]
+        readers = [_Reader(self, group) for group in self.groups]
+        self.blocks = [OpenBlock(reader, block) for reader in readers for block in reader.group.blocks]
 
     def read(self, group: Group, chunk: Chunk) -> memoryview:
         """The checked bytes of a chunk.
@@ -169,6 +182,32 @@ class Segment:
         if placement(data) != chunk.check:
             raise DecodeError(f"{chunk.size_bytes} bytes at {begin} are not what was written")
         return data
+
+    def counts(self) -> Iterator[tuple[Sequence[str], dict[str, NDArray[np.int64]]]] | None:
+        """How many records there are, by group: names of sources, and equally long columns.
+
+        They are "minute" since the epoch, "source", "level" and "count". None where that was not counted.
+
+        Raises:
+            DecodeError: what was counted is damaged.
+        """
+        if any(group.summary is None for group in self.groups):
+            return None
+        return (self._counts_of(group, group.summary) for group in self.groups if group.summary is not None)
+
+    def _counts_of(
+        self, group: Group, summary: Summary
+    ) -> tuple[Sequence[str], dict[str, NDArray[np.int64]]]:
+        reader = _Reader(self, group)
+        found = {}
+        for column in summary.columns:
+            rows = 0 if column.how is None else column.how.count
+            found[column.name] = _numbers(decode_column(column, rows, reader))
+        if len({len(values) for values in found.values()}) != 1 or found.keys() != _COUNTED:
+            raise DecodeError("counts that do not go together")
+        if not 0 <= int(found["source"].min()) <= int(found["source"].max()) < len(summary.sources):
+            raise DecodeError("a count of no source")
+        return summary.sources, found
 
     def find(self, stream: int, seq: int) -> Record | None:
         """The record of a place; None where it is not here.

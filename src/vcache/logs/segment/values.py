@@ -5,8 +5,10 @@ Every number and every length is checked before it is used: a block that contrad
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Coded", "Constant", "Mixed", "Numbers", "Texts", "Values", "decode_column"]
+__all__ = ["Coded", "Constant", "Mixed", "Numbers", "Read", "Texts", "Values", "decode_column"]
 
+_NARROW: Final = 1_024
 _N = TypeVar("_N", bound="np.generic")
 
 Test = Callable[[Value], bool]
@@ -36,7 +39,19 @@ class Values(Protocol):
         """The values of those rows."""
 
     def groups(self) -> tuple[NDArray[np.int64] | None, Sequence[Value]]:
-        """A number for each row, and what it stands for; None where all rows have the one value."""
+        """A number for each row, and what it stands for; None where all rows have the one value.
+
+        Not every value need occur.
+        """
+
+
+class Read(Protocol):
+    """Gives the checked bytes of a chunk; `owner` tells in whose file, and where, chunks begin."""
+
+    @property
+    def owner(self) -> bytes: ...
+
+    def __call__(self, chunk: Chunk) -> memoryview: ...
 
 
 class Constant(NamedTuple):
@@ -93,8 +108,13 @@ class Numbers(NamedTuple):
     def groups(self) -> tuple[NDArray[np.int64], Sequence[Value]]:
         import numpy as np
 
-        distinct, numbers = np.unique(self.values, return_inverse=True)
-        values: list[Value] = distinct.tolist()
+        low, high = self.values.min(), self.values.max()
+        if self.values.dtype.kind == "i" and int(high) - int(low) < _NARROW:
+            # Nothing needs to be sorted; that some values do not occur does no harm.
+            numbers, values = self.values - low, list[Value](range(int(low), int(high) + 1))
+        else:
+            distinct, numbers = np.unique(self.values, return_inverse=True)
+            values = distinct.tolist()
         if self.present is None:
             return numbers, values
         return np.where(self.present, numbers, len(values)), [*values, None]
@@ -173,11 +193,8 @@ class Mixed(NamedTuple):
         return _numbered(self.values)
 
 
-def decode_column(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def decode_column(column: Column, rows: int, read: Read) -> Values:
     """A column again.
-
-    Args:
-        read: gives the checked bytes of a chunk.
 
     Raises:
         DecodeError: the bytes are not what the description says.
@@ -188,25 +205,25 @@ def decode_column(column: Column, rows: int, read: Callable[[Chunk], memoryview]
         raise DecodeError(f"column {column.name!r:.80} of kind {column.kind!r:.20}: {error}") from None
 
 
-def _constant(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _constant(column: Column, rows: int, read: Read) -> Values:
     return Constant(column.value)
 
 
-def _dictionary(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
-    values = _unpacked(column.chunks[0], read)
+def _dictionary(column: Column, rows: int, read: Read) -> Values:
+    values = _dictionary_of(column.chunks[0], read)
     codes = _ints(column, 1, rows, read)
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < len(values):
         raise DecodeError(f"column {column.name!r:.80}: a number that stands for nothing")
     return Coded(codes, values)
 
 
-def _whole(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _whole(column: Column, rows: int, read: Read) -> Values:
     present = _presence(column, 1, rows, read)
     values = _ints(column, 0, rows if present is None else int(present.sum()), read)
     return Numbers(_spread(values, present), present)
 
 
-def _decimals(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _decimals(column: Column, rows: int, read: Read) -> Values:
     present = _presence(column, 1, rows, read)
     values = _ints(column, 0, rows if present is None else int(present.sum()), read)
     digits = column.value
@@ -215,7 +232,7 @@ def _decimals(column: Column, rows: int, read: Callable[[Chunk], memoryview]) ->
     return Numbers(_spread(values / 10.0**digits, present), present)
 
 
-def _texts(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _texts(column: Column, rows: int, read: Read) -> Values:
     import numpy as np
 
     present = _presence(column, 2, rows, read)
@@ -228,7 +245,7 @@ def _texts(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Va
     return Texts(text, ends, present)
 
 
-def _hex(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _hex(column: Column, rows: int, read: Read) -> Values:
     import numpy as np
 
     present = _presence(column, 1, rows, read)
@@ -240,7 +257,7 @@ def _hex(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Valu
     return Texts(text, np.cumsum(_spread(lengths, present)), present)
 
 
-def _mixed(column: Column, rows: int, read: Callable[[Chunk], memoryview]) -> Values:
+def _mixed(column: Column, rows: int, read: Read) -> Values:
     values = _unpacked(column.chunks[0], read)
     if len(values) != rows:
         raise DecodeError(f"column {column.name!r:.80}: {len(values)} values for {rows} rows")
@@ -252,15 +269,13 @@ _READERS = {
 }  # fmt: skip
 
 
-def _ints(column: Column, place: int, rows: int, read: Callable[[Chunk], memoryview]) -> NDArray[np.int64]:
+def _ints(column: Column, place: int, rows: int, read: Read) -> NDArray[np.int64]:
     if column.how is None or column.how.count != rows:
         raise DecodeError(f"column {column.name!r:.80}: not {rows} numbers")
     return decode_ints(column.how, read(column.chunks[place]))
 
 
-def _presence(
-    column: Column, place: int, rows: int, read: Callable[[Chunk], memoryview]
-) -> NDArray[np.bool_] | None:
+def _presence(column: Column, place: int, rows: int, read: Read) -> NDArray[np.bool_] | None:
     import numpy as np
 
     if len(column.chunks) <= place:
@@ -280,7 +295,30 @@ def _spread(values: NDArray[_N], present: NDArray[np.bool_] | None) -> NDArray[_
     return whole
 
 
-def _unpacked(chunk: Chunk, read: Callable[[Chunk], memoryview]) -> list[Value]:
+# Blocks of one window share their dictionaries, and are read one after the other.
+_dictionaries: Final[OrderedDict[tuple[bytes, Chunk], list[Value]]] = OrderedDict()
+_lock: Final = threading.Lock()  # guards the dictionaries
+_MOST_DICTIONARIES: Final = 6
+_MOST_RAW_BYTES: Final = 2 << 20  # longer ones are read anew each time
+
+
+def _dictionary_of(chunk: Chunk, read: Read) -> list[Value]:
+    key = read.owner, chunk
+    with _lock:
+        found = _dictionaries.get(key)
+        if found is not None:
+            _dictionaries.move_to_end(key)
+            return found
+    found = _unpacked(chunk, read)
+    if chunk.raw_bytes <= _MOST_RAW_BYTES:
+        with _lock:
+            _dictionaries[key] = found
+            while len(_dictionaries) > _MOST_DICTIONARIES:
+                _dictionaries.popitem(last=False)
+    return found
+
+
+def _unpacked(chunk: Chunk, read: Read) -> list[Value]:
     values = unpack_plain(decompress(read(chunk), size_bytes=chunk.raw_bytes))
     if not isinstance(values, list):
         raise DecodeError("no list of values")

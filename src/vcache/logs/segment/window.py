@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.logs.record import Record
 from vcache.logs.segment.columns import Builder, Chunks, encode_numbers, encode_text
-from vcache.logs.segment.layout import Block, Run
-from vcache.logs.segment.tokens import make_filter, pair_hash, token_hashes, token_set
+from vcache.logs.segment.layout import Block, Run, Summary
+from vcache.logs.segment.tokens import make_filter, word_hashes
 from vcache.query.syntax import Value
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK_ROWS", "Window"]
+__all__ = ["BLOCK_ROWS", "MINUTE_NS", "Window"]
 
 BLOCK_ROWS: Final = 8_192
 _OWN_ROWS: Final = 2_048  # a source with so many rows in a window has blocks of its own
 _NUMBERS: Final = ("@time", "@level", "@marks", "@repeats", "@seen")
 _LEVELS: Final = 256
-_TOKEN_ROWS: Final = 256  # what the processor has at hand: with all rows at once it takes twice as long
+MINUTE_NS: Final = 60 * 10**9
+_MOST_MINUTES: Final = 1 << 20
 
 
 class Window:
@@ -50,6 +51,7 @@ class Window:
         times, levels, sources, messages, fields, marks, repeats, seen, _ = zip(*records, strict=True)
         for name, values in zip(_NUMBERS, (times, levels, marks, repeats, seen), strict=True):
             self._numbers[name].append(np.array(values, np.int64))
+        np.clip(self._numbers["@level"][-1], 0, _LEVELS - 1, out=self._numbers["@level"][-1])
         self._sources.add(sources)
         self._messages += messages
         for name, column in _transposed(fields):
@@ -66,16 +68,16 @@ class Window:
             if builder.n_rows < self.n_rows:
                 builder.skip(count)
 
-    def encode(self) -> tuple[list[Block], list[bytes]]:
-        """The blocks, and the chunks that they point into."""
+    def encode(self) -> tuple[list[Block], Summary | None, list[bytes]]:
+        """The blocks, what they hold by the minute, and the chunks that both point into."""
         import numpy as np
 
         numbers = {name: np.concatenate(parts) for name, parts in self._numbers.items()}
         numbers["@seq"] = np.concatenate(self._seqs)
-        which, hashes = np.concatenate(self._which), _Hashes()
+        which = np.concatenate(self._which)
         codes, names = self._sources.codes()
-        columns = {name: builder.prepared(hashes.of_pair) for name, builder in self._fields.items()}
-        source = self._sources.prepared(hashes.of_pair)
+        columns = {name: builder.prepared() for name, builder in self._fields.items()}
+        source = self._sources.prepared()
         chunks, blocks = Chunks(), []
         for rows in _parted(codes, len(names)):
             own = {name: values[rows] for name, values in numbers.items()}
@@ -85,37 +87,18 @@ class Window:
             core["@source"], _ = source.encode(rows, chunks)
             messages = [self._messages[row] for row in rows.tolist()]
             core["@message"] = encode_text("@message", messages, chunks)
-            known, fields = hashes.of_tokens(messages), {}
+            known, fields = [word_hashes(messages)], {}
             for name, column in columns.items():
                 fields[name], more = column.encode(rows, chunks)
-                known += more
+                known.append(more)
             times = own["@time"]
             blocks.append(Block(
                 len(rows), int(times.min()), int(times.max()), bool((times[1:] >= times[:-1]).all()),
                 _levels(codes[rows], names, own["@level"]), int(np.bitwise_or.reduce(own["@marks"])),
-                _runs(self._streams, own["@seq"], which[rows]), core, fields, chunks.add(make_filter(known)),
+                _runs(self._streams, own["@seq"], which[rows]), core, fields, chunks.add(make_filter(np.concatenate(known))),
             ))  # fmt: skip
-        return blocks, chunks.parts
-
-
-class _Hashes:
-    """What stands for texts in filters, worked out once a window."""
-
-    def __init__(self) -> None:
-        self._tokens: dict[bytes, int] = {}
-
-    @staticmethod
-    def of_pair(name: str, value: str) -> int:
-        return pair_hash(name, value.encode("utf-8", "surrogatepass"))
-
-    def of_tokens(self, messages: Sequence[str]) -> list[int]:
-        known = self._tokens
-        tokens: set[bytes] = set()
-        for at in range(0, len(messages), _TOKEN_ROWS):
-            tokens |= token_set("\n".join(messages[at : at + _TOKEN_ROWS]))
-        new = list(tokens - known.keys())
-        known.update(zip(new, token_hashes(new), strict=True))
-        return [found for found in map(known.__getitem__, tokens) if found >= 0]
+        summary = _summary(numbers["@time"], codes, [str(name) for name in names], numbers["@level"], chunks)
+        return blocks, summary, chunks.parts
 
 
 def _transposed(fields: Sequence[Mapping[str, Value]]) -> Iterator[tuple[str, Sequence[Value]]]:
@@ -161,11 +144,32 @@ def _levels(
     """How many records there are, by source and level."""
     import numpy as np
 
-    pairs, counts = np.unique(codes * _LEVELS + np.clip(levels, 0, _LEVELS - 1), return_counts=True)
+    pairs, counts = np.unique(codes * _LEVELS + levels, return_counts=True)
     found: dict[str, dict[int, int]] = {}
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
         found.setdefault(str(names[pair // _LEVELS]), {})[pair % _LEVELS] = count
     return found
+
+
+def _summary(
+    times: NDArray[np.int64], codes: NDArray[np.int64], sources: Sequence[str], levels: NDArray[np.int64],
+    chunks: Chunks,
+) -> Summary | None:  # fmt: skip
+    """How many records there are, by minute, source and level; None where that would be long."""
+    import numpy as np
+
+    minutes = times // MINUTE_NS
+    first = int(minutes.min())
+    if (int(minutes.max()) - first) * len(sources) > _MOST_MINUTES:
+        return None
+    pairs = codes * _LEVELS + levels
+    keys, counts = np.unique((minutes - first) * (len(sources) * _LEVELS) + pairs, return_counts=True)
+    if len(keys) * 4 > len(times):
+        return None
+    at, pair = np.divmod(keys, len(sources) * _LEVELS)
+    which, level = np.divmod(pair, _LEVELS)
+    columns = (("minute", at + first), ("source", which), ("level", level), ("count", counts))
+    return Summary(tuple(sources), tuple(encode_numbers(name, values, chunks) for name, values in columns))
 
 
 def _runs(streams: Mapping[int, int], seqs: NDArray[np.int64], which: NDArray[np.int64]) -> tuple[Run, ...]:

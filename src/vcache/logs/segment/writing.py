@@ -14,6 +14,7 @@ from vcache.logs.segment.layout import (
     Group,
     Run,
     SegmentInfo,
+    Summary,
     file_head,
     group_head,
     pack_footer,
@@ -81,10 +82,12 @@ class SegmentWriter:
                 self._flush()
             at = end
 
-    def add_group(self, blocks: Sequence[Block], chunks: Sequence[bytes | memoryview]) -> None:
+    def add_group(
+        self, blocks: Sequence[Block], summary: Summary | None, chunks: Sequence[bytes | memoryview]
+    ) -> None:
         """Take blocks of another segment, with the chunks that they point into."""
         self._flush()
-        self._put(blocks, chunks)
+        self._put(blocks, summary, chunks)
 
     def finish(self) -> SegmentInfo:
         """Write what is left and the footer; it survives a power loss when this returns.
@@ -104,10 +107,12 @@ class SegmentWriter:
             self._put(*self._window.encode())
             self._window = Window()
 
-    def _put(self, blocks: Sequence[Block], chunks: Sequence[bytes | memoryview]) -> None:
+    def _put(
+        self, blocks: Sequence[Block], summary: Summary | None, chunks: Sequence[bytes | memoryview]
+    ) -> None:
         data = b"".join(chunks)
-        head = group_head(blocks, len(data))
-        self._groups.append(Group(self._offset + len(head), len(data), tuple(blocks)))
+        head = group_head(blocks, summary, len(data))
+        self._groups.append(Group(self._offset + len(head), len(data), tuple(blocks), summary))
         self._write(head)
         self._write(data)
 
