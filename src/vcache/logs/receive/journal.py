@@ -5,6 +5,7 @@ https://systemd.io/JOURNAL_EXPORT_FORMATS/. Fields keep the names that the journ
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,7 +23,7 @@ Entry = dict[str, list[bytes]]
 """The values of each field of one record; most have one."""
 
 _LENGTH_BYTES: Final = 8
-_NAME_CHARS: Final = 64
+_NAME: Final = re.compile(rb"[A-Z0-9_]{1,64}")
 # What is of no use where the record is kept: where it stood in that journal, and clocks of one boot.
 _LEFT_OUT: Final = frozenset(
     ("__CURSOR", "__REALTIME_TIMESTAMP", "__MONOTONIC_TIMESTAMP", "__SEQNUM", "__SEQNUM_ID",
@@ -132,7 +133,7 @@ class EntryFramer:
 
 
 def _is_name(name: bytes) -> bool:
-    return 0 < len(name) <= _NAME_CHARS and name.replace(b"_", b"A").isalnum() and name.isascii()
+    return _NAME.fullmatch(name) is not None
 
 
 def _record(values: Mapping[str, object], now_ns: int, source: str) -> Record:
@@ -194,10 +195,15 @@ def _of_json(line: bytes, now_ns: int, source: str) -> Record:
 
 def _json_text(value: object) -> object:
     """A value of `-o json`: bytes are a list of numbers, several values a list of either."""
+    if not isinstance(value, list):
+        return value
+    text = _bytes_text(value)
+    return [_bytes_text(each) for each in value] if text is value else text
+
+
+def _bytes_text(value: object) -> object:
     if isinstance(value, list) and value and all(type(each) is int and 0 <= each < 256 for each in value):
         return as_text(bytes(value))
-    if isinstance(value, list):
-        return [_json_text(each) for each in value]
     return value
 
 
@@ -209,7 +215,7 @@ class Journal:
     def parse(self, data: bytes, *, now_ns: int, source: str = "") -> Parsed:
         stream = self.stream(source=source)
         found = stream.feed(data, now_ns=now_ns) + stream.end(now_ns=now_ns)
-        if found and all(record.marks & Mark.UNPARSED and not record.fields for record in found):
+        if found and not stream.is_journal:
             raise UsageError(f"no journal: {data[:40]!r} has neither fields nor JSON")
         return Parsed(found, [])
 
@@ -222,10 +228,12 @@ class JournalStream:
 
     Attributes:
         cursor: of the last record, by which journalctl goes on (`--after-cursor`); "" before the first.
+        is_journal: whether anything was a field.
     """
 
     def __init__(self, source: str) -> None:
         self.cursor = ""
+        self.is_journal = False
         self._source = source
         self._entries: EntryFramer | None = None
         self._lines: LineFramer | None = None
@@ -257,6 +265,7 @@ class JournalStream:
             if "__CURSOR" in entry:
                 self.cursor = as_text(entry["__CURSOR"][0])
                 break
+        self.is_journal |= any(name for entry in entries for name in entry)
         return [_record(_of_entry(entry), now_ns, self._source) for entry in entries]
 
     def _of_lines(self, block: bytes, now_ns: int) -> list[Record]:
@@ -264,4 +273,6 @@ class JournalStream:
         if lines:
             cursor = (lenient_object(lines[-1]) or {}).get("__CURSOR")
             self.cursor = cursor if isinstance(cursor, str) else self.cursor
-        return [_of_json(line, now_ns, self._source) for line in lines]
+        found = [_of_json(line, now_ns, self._source) for line in lines]
+        self.is_journal |= any(not record.marks & Mark.UNPARSED for record in found)
+        return found
