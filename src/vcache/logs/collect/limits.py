@@ -14,7 +14,8 @@ class Limits:
 
     Attributes:
         queue_records, queue_bytes: what waits for the store, together with what it is given at the moment.
-        batch_records, batch_bytes: the most that is appended at once.
+        batch_records, batch_bytes: the most that is appended at once. As records, lines take ten times their
+            length, so this bounds the memory; more of them at once are no faster.
         partial_bytes: what all connections together may have sent of lines that have no end yet.
         rate_per_s: lines of one peer, on average; 0 for any number. A peer is an address, or a connection.
         burst: lines of one peer at once; what a second brings when 0.
@@ -24,13 +25,13 @@ class Limits:
         handshake_s: … and one that does not finish its handshake.
         say_every_s: how often it is said what was dropped.
         retry_most_s: the longest wait between two tries of a store that fails.
-        receive_bytes: the kernel's buffer of datagrams.
+        receive_bytes: the buffer of the kernel for datagrams: what comes while we are busy waits there.
     """
 
-    queue_records: int = 200_000
-    queue_bytes: int = 64 << 20
-    batch_records: int = 65_536
-    batch_bytes: int = 16 << 20
+    queue_records: int = 131_072
+    queue_bytes: int = 32 << 20
+    batch_records: int = 8_192
+    batch_bytes: int = 8 << 20
     partial_bytes: int = 64 << 20
     rate_per_s: float = 0.0
     burst: float = 0.0
@@ -41,7 +42,7 @@ class Limits:
     handshake_s: float = 10.0
     say_every_s: float = 10.0
     retry_most_s: float = 5.0
-    receive_bytes: int = 8 << 20
+    receive_bytes: int = 32 << 20
 
     def __post_init__(self) -> None:
         for name in names_of(Limits):
