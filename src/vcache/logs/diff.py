@@ -1,7 +1,8 @@
 """What one run says that another does not: by the shape of messages, level and node. Pure.
 
 Numbers, hashes and paths differ from run to run, so messages are compared by their templates
-(`vcache.query.shapes`); how often one was said counts as well.
+(`vcache.query.shapes`), of those of several lines by the line that tells; how often one was said counts as
+well.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final, Literal, TypeAlias, cast
 
 from vcache.kit.data import NamedTuple
+from vcache.logs.receive.guess import level_in
+from vcache.query.shapes import shape
 from vcache.query.syntax import Aggregate, And, Call, Compare, Expression, Group, Query, Value
 
-__all__ = ["COLUMNS", "Change", "How", "Said", "compared", "question", "said_of"]
+__all__ = ["COLUMNS", "Change", "How", "Said", "compared", "question", "said_of", "telling_line"]
 
 How: TypeAlias = Literal["new", "more", "fewer", "gone"]
 _ORDER: Final[dict[How, int]] = {"new": 0, "more": 1, "fewer": 2, "gone": 3}
@@ -68,25 +71,41 @@ def said_of(rows: Iterable[Sequence[Value]]) -> list[Said]:
     """What the rows of an answer to `question` say."""
     return [
         Said(
-            cast("int", level or 0), str(source or ""), "" if node is None else str(node), str(template or ""),
+            cast("int", level or 0), str(source or ""), "" if node is None else str(node),
+            _shape(str(template or ""), str(example or ""), cast("int", level or 0)),
             int(cast("int", count or 0)), str(example or ""),
         )
         for level, source, node, template, count, example in rows
     ]  # fmt: skip
 
 
+def telling_line(message: str, level: int) -> str:
+    """Of a message of several lines the first that says why it has its level, else the first.
+
+    gcc begins with the function and ends with the source: neither makes a warning another one.
+    """
+    lines = message.split("\n")
+    if len(lines) == 1 or not level:
+        return lines[0]
+    return next((line for line in lines if level_in(line) == level), lines[0])
+
+
+def _shape(template: str, example: str, level: int) -> str:
+    return shape(telling_line(example, level)) if "\n" in example else template
+
+
 def compared(before: Iterable[Said], after: Iterable[Said]) -> list[Change]:
     """How two runs differ: what is new first, and of that the gravest; what is equal is left out."""
     one, two = _by_shape(before), _by_shape(after)
     changes = []
-    for shape in {**one, **two}:
-        old, new = one.get(shape), two.get(shape)
+    for kind in {**one, **two}:
+        old, new = one.get(kind), two.get(kind)
         n_old, n_new = old.count if old else 0, new.count if new else 0
         if n_old == n_new:
             continue
         how: How = "new" if old is None else "gone" if new is None else "more" if n_new > n_old else "fewer"
         example = (new or cast("Said", old)).example
-        changes.append(Change(how, *shape, before=n_old, after=n_new, example=example))
+        changes.append(Change(how, *kind, before=n_old, after=n_new, example=example))
     changes.sort(
         key=lambda each: (_ORDER[each.how], -each.level, each.source, each.node, -each.after, each.template)
     )

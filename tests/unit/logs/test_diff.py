@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vcache.logs.diff import COLUMNS, Said, compared, question, said_of
+from vcache.logs.diff import COLUMNS, Said, compared, question, said_of, telling_line
 from vcache.logs.memory import MemoryLogs
 from vcache.logs.record import Record
 from vcache.query.syntax import Compare
@@ -55,3 +55,13 @@ def test_equal_runs_do_not_differ():
     """Comparing a run with itself says nothing"""
     said = [_said(13, "x", 2), _said(0, "y", 1)]
     assert compared(said, said) == []
+
+
+def test_a_message_of_several_lines_is_told_by_one():
+    """What a compiler says before and after its warning makes no other warning of it"""
+    one = "f.c: In function 'f':\nf.c:1:3: warning: unused variable 'x'\n    1 | int f"
+    two = "f.c:9:3: warning: unused variable 'y'\n    9 | long g"
+    assert telling_line(one, 13) == "f.c:1:3: warning: unused variable 'x'"
+    assert telling_line("a\nb", 0) == telling_line("a\nb", 13) == "a"
+    before, after = (said_of([(13, "gcc", None, message, 1, message)]) for message in (one, two))
+    assert compared(before, after) == []

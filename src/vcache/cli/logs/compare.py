@@ -112,17 +112,11 @@ def _line(each: Change, paint: Paint) -> str:
     level = paint(level_style(each.level), word) + " " * (8 - len(word))
     sign = paint(_STYLES[each.how], _SIGNS[each.how])
     source = f"{_one_line(each.source)}:" if each.source else ""
-    example = _telling_line(each.example, each.level)
+    from vcache.logs.diff import telling_line
+
+    example = safe_string(telling_line(each.example, each.level))
+    example += " …" if "\n" in each.example.strip() else ""
     return f"  {sign} {level} {source}{node} {example}  {paint('2', f'({times})')}\n"
-
-
-def _telling_line(message: str, level: int) -> str:
-    """Of a message of several lines the first that says why it has its level: gcc begins with the function."""
-    from vcache.logs.receive.guess import level_in
-
-    text = safe_string(message)
-    lines = text.split("\n") if level and "\n" in text else []
-    return next((f"{line} …" for line in lines if level_in(line) == level), None) or _one_line(text)
 
 
 def _one_line(text: str) -> str:

@@ -97,7 +97,7 @@ def export(
 
     \b
     vcache logs export -o warnings.parquet 'level >= warning'
-    vcache logs export -o report.html --since yesterday 'count by source, level'
+    vcache logs export -o report.html --since yesterday '| count by source, level'
 
     The exit code is 1 when records could not be read: what could is written.
     """  # noqa: D301 - click keeps such lines as they are
