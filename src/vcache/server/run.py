@@ -34,6 +34,7 @@ from vcache.server.ground import (
     speak_up,
     tls,
 )
+from vcache.server.logs.description import LOGS
 from vcache.server.logs.dialects import log_dialects
 from vcache.server.office import audit_in
 from vcache.server.operations import Operations
@@ -302,7 +303,7 @@ class _House:
         office = Office(
             room.vault, room.tokens, room.quotas, audit_in(directory), note, self._reload_tokens, collect
         )
-        return (Rest(room.desk, office, version=version("vcache")),)
+        return (Rest(room.desk, office, version=version("vcache"), more=(LOGS,)),)
 
 
 # --- parts -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Final
 
 from vcache.kit.data import NamedTuple
 
-__all__ = ["BASE", "OPERATIONS", "Operation", "describe"]
+__all__ = ["BASE", "OPERATIONS", "Additions", "Operation", "Schema", "describe", "object_schema"]
 
 BASE: Final = "/api/v1"
 Schema = Mapping[str, object]
@@ -19,9 +19,10 @@ class Operation(NamedTuple):
     Attributes:
         handler: the name of what answers it, which is its `operationId`.
         summary: what it does.
-        answer: the schema of a success; empty for none, "binary" for a value's content.
+        answer: the schema of a success; empty for none; "binary" for a value's content, "rows" and
+            "events" for what is no single JSON document.
         status: of a success.
-        body: the schema of the request's body; empty for none.
+        body: the schema of the request's body; empty for none; "binary" and "records" for other than JSON.
         parameters: beside those of the path.
         refusals: other statuses that it answers with.
     """
@@ -35,6 +36,18 @@ class Operation(NamedTuple):
     body: str = ""
     parameters: Sequence[str] = ()
     refusals: Sequence[int] = ()
+
+
+class Additions(NamedTuple):
+    """What another part of the server has in the API.
+
+    Attributes:
+        schemas, parameters: what its operations name. A parameter may say a `name` of its own.
+    """
+
+    operations: Sequence[Operation]
+    schemas: Mapping[str, Schema]
+    parameters: Mapping[str, Mapping[str, object]]
 
 
 _PAGING: Final = ("limit", "cursor")
@@ -78,7 +91,8 @@ _ROLE: Final = {"type": "string", "enum": ["reader", "writer", "builder", "admin
 _SPACE: Final = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,63}$"}
 
 
-def _object(members: Mapping[str, Schema], *, optional: Sequence[str] = ()) -> Schema:
+def object_schema(members: Mapping[str, Schema], *, optional: Sequence[str] = ()) -> Schema:
+    """An object with these members and no others."""
     return {
         "type": "object",
         "properties": members,
@@ -90,7 +104,7 @@ def _object(members: Mapping[str, Schema], *, optional: Sequence[str] = ()) -> S
 def _page(of: str) -> Schema:
     items = {"type": "array", "items": {"$ref": f"#/components/schemas/{of}"}}
     following = {"type": ["string", "null"], "description": "the cursor of the next page"}
-    return _object({"items": items, "next": following})
+    return object_schema({"items": items, "next": following})
 
 
 _COMMON: Final[Mapping[str, Schema]] = {
@@ -105,28 +119,34 @@ _TOKEN: Final[Mapping[str, Schema]] = {
     "created_ns": _TIME, "expires_ns": _TIME, "revoked_ns": _TIME,
 }  # fmt: skip
 _SCHEMAS: Final[Mapping[str, Schema]] = {
-    "Problem": _object({"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}),
-    "Caller": _object({
+    "Problem": object_schema(
+        {
+            "type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT,
+            "position": {"type": "integer", "minimum": -1, "description": "where in a query, in characters"},
+        },
+        optional=("position",),
+    ),
+    "Caller": object_schema({
         "token": _TEXT, "role": _ROLE, "namespace": _TEXT, "may_write_results": {"type": "boolean"},
     }),
-    "Value": _object({
+    "Value": object_schema({
         **_COMMON, "type": _TEXT, "codec": _TEXT, "tags": {"type": "array", "items": _TEXT},
         "expires_ns": _TIME, "meta": _WORDS,
     }),
     "Values": _page("Value"),
-    "Artifact": _object({**_COMMON, "realm": _TEXT, "meta": _WORDS}),
+    "Artifact": object_schema({**_COMMON, "realm": _TEXT, "meta": _WORDS}),
     "Artifacts": _page("Artifact"),
-    "Usage": _object({
+    "Usage": object_schema({
         "namespace": _TEXT, "entries": _COUNT, "size_bytes": _COUNT,
         "quota_bytes": {"type": ["integer", "null"], "minimum": 0},
         "realms": {
-            "type": "object", "additionalProperties": _object({"entries": _COUNT, "size_bytes": _COUNT}),
+            "type": "object", "additionalProperties": object_schema({"entries": _COUNT, "size_bytes": _COUNT}),
         },
     }),
     "Namespaces": _page("Usage"),
-    "Token": _object(_TOKEN),
+    "Token": object_schema(_TOKEN),
     "Tokens": _page("Token"),
-    "TokenWish": _object(
+    "TokenWish": object_schema(
         {
             "namespace": _SPACE, "role": _ROLE, "note": {"type": "string", "maxLength": 200},
             "expires": {
@@ -135,7 +155,7 @@ _SCHEMAS: Final[Mapping[str, Schema]] = {
         },
         optional=("role", "expires", "note"),
     ),
-    "NewToken": _object({"secret": _TEXT, **_TOKEN}),
+    "NewToken": object_schema({"secret": _TEXT, **_TOKEN}),
     "Change": {
         "type": "object",
         "properties": {"seq": _COUNT, "at_ns": _TIME, "action": _TEXT, "prev": _TEXT, "hash": _TEXT},
@@ -159,34 +179,39 @@ _QUERY: Final[Mapping[str, Mapping[str, object]]] = {
 }
 
 
-def describe(version: str) -> dict[str, object]:
+def describe(version: str, *, more: Sequence[Additions] = ()) -> dict[str, object]:
     """The description as OpenAPI 3.1 has it.
 
     Args:
         version: of the server.
+        more: what other parts of it add.
     """
     paths: dict[str, dict[str, object]] = {}
-    for operation in OPERATIONS:
-        paths.setdefault(BASE + operation.path, {})[operation.method] = _operation(operation)
+    schemas = dict(_SCHEMAS)
+    for added in (Additions(OPERATIONS, {}, _QUERY), *more):
+        schemas |= added.schemas
+        for operation in added.operations:
+            said = _operation(operation, added.parameters)
+            paths.setdefault(BASE + operation.path, {})[operation.method] = said
     return {
         "openapi": "3.1.0",
         "info": {"title": "vcache", "version": version, "license": {"name": "MIT", "identifier": "MIT"}},
         "paths": paths,
         "security": [{"token": []}],
         "components": {
-            "schemas": dict(_SCHEMAS),
+            "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
         },
     }
 
 
-def _operation(operation: Operation) -> dict[str, object]:
+def _operation(operation: Operation, known: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
     parameters: list[dict[str, object]] = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         for name in ("name", "id")
         if f"{{{name}}}" in operation.path
     ]
-    parameters += [{"name": name, **_QUERY[name]} for name in operation.parameters]
+    parameters += [{"name": name, **known[name]} for name in operation.parameters]
     answers: dict[str, object] = {str(operation.status): _success(operation)}
     for status in (*operation.refusals, 400, 401, 403, 500, 503):
         answers[str(status)] = _other(status, operation)
@@ -197,7 +222,10 @@ def _operation(operation: Operation) -> dict[str, object]:
         "responses": answers,
     }
     if operation.body:
-        found["requestBody"] = {"required": True, "content": _content(operation.body)}
+        found["requestBody"] = {
+            "required": operation.body != "records",  # none is as good as an empty one
+            "content": _content(operation.body),
+        }
     return found
 
 
@@ -220,7 +248,16 @@ def _other(status: int, operation: Operation) -> dict[str, object]:
     return {"description": "not done, and why", "content": {"application/problem+json": {"schema": problem}}}
 
 
+_MEDIA: Final[Mapping[str, Mapping[str, Schema]]] = {
+    "binary": {"application/octet-stream": {}},
+    "records": {"text/plain": {"type": "string"}, "application/octet-stream": {}},
+    "rows": {"application/x-ndjson": {}, "text/plain": {}, "text/csv": {}},
+    "events": {"text/event-stream": {}},
+}
+
+
 def _content(name: str) -> dict[str, object]:
-    if name == "binary":
-        return {"application/octet-stream": {"schema": {}}}
+    media = _MEDIA.get(name)
+    if media is not None:
+        return {kind: {"schema": schema} for kind, schema in media.items()}
     return {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}

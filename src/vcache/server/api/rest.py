@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import ConfigError
-from vcache.server.api.openapi import BASE, OPERATIONS, describe
+from vcache.server.api.openapi import BASE, OPERATIONS, Additions, describe
 from vcache.server.api.problems import problem
 from vcache.server.api.resources import Office, Resources
 from vcache.server.api.values import METHODS, PATH, Values
@@ -35,13 +35,14 @@ class Rest:
         desk: what all requests share.
         office: what the resources are about.
         version: of the server.
+        more: what the description says of other parts of the server.
     """
 
     name = "api"
 
-    def __init__(self, desk: Desk, office: Office, *, version: str) -> None:
+    def __init__(self, desk: Desk, office: Office, *, version: str, more: Sequence[Additions] = ()) -> None:
         self._values = Values(desk)
-        self._app = _starlette(Resources(office), describe(version))
+        self._app = _starlette(Resources(office), describe(version, more=more))
 
     def claims(self, path: str) -> bool:
         """Whether a path is the API's."""

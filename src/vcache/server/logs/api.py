@@ -162,7 +162,8 @@ class LogsApi:
 
 async def _events(news: AsyncGenerator[News]) -> AsyncGenerator[bytes]:
     """News as server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
-    yield b"retry: 1000\n\n" if (first := await anext(news)) is None else _event(first)
+    first = await anext(news)  # what is wrong is said before anything is sent
+    yield b"retry: 1000\n\n" + (b"" if first is None else _event(first))
     async for each in news:
         yield _event(each)
 

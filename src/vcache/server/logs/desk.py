@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import ConfigError
+from vcache.logs.disk import DiskLogs
 from vcache.server.logs.asking import Queue
 from vcache.server.logs.stores import Stores
 from vcache.server.logs.tails import Tails
@@ -23,6 +24,7 @@ __all__ = ["LogDesk"]
 
 _RUNNING: Final = 4  # queries at once: numpy gives the interpreter up, and two cores are usual
 _WAITING: Final = 64
+_SEAL_S: Final = 20.0  # for another who seals
 
 Note = Callable[["Caller", str, str], object]
 """Told of a change: the caller, the action, the name."""
@@ -72,15 +74,13 @@ class LogDesk:
     def seal(self, caller: Caller) -> Mapping[str, object]:
         """Seal what a namespace's tail holds. Blocks."""
         store = self.stores.of(caller.namespace)
-        seal = getattr(store, "seal", None)
-        if seal is None:
+        if not isinstance(store, DiskLogs):
             raise ConfigError("this log store has nothing to seal")
-        sealed = seal()
-        self._note(caller, "seal", "logs")
-        return {"segments": len(sealed) if isinstance(sealed, list | tuple) else int(sealed or 0)}
+        self.stores.require_write()
+        report = store.seal(timeout_s=_SEAL_S)
+        self._note(caller, "seal", f"{report.records} records")
+        return report._asdict()
 
 
 def _opened(place: Path) -> LogStore:
-    from vcache.logs.disk import DiskLogs
-
     return DiskLogs(place)

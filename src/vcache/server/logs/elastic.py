@@ -54,6 +54,7 @@ class ElasticBulk:
             or path.startswith(f"{_BASE}/")
             or path in ("/", "/_license", "/_cluster/health", "/_xpack")
             or (path.endswith("/_bulk") and _BULK.fullmatch(path) is not None)
+            or ("/_doc" in path and _INDEX.fullmatch(path) is not None)
         )
 
     def needs_token(self, method: str, path: str) -> bool:

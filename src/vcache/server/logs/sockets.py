@@ -72,6 +72,7 @@ class _Session:
         self._protocol: Connection = Connection(ConnectionType.SERVER)
         self._heard_s = time.monotonic()
         self._has_closed = False
+        self._message_bytes = 0
 
     async def run(self, first: News, news: AsyncGenerator[News]) -> None:
         hearing = asyncio.get_running_loop().create_task(self._hear())
@@ -131,9 +132,12 @@ class _Session:
             return False
         elif isinstance(event, Message):
             self._exchange.received_bytes += len(event.data)
-            if len(event.data) > _MESSAGE_BYTES:
+            self._message_bytes += len(event.data)
+            if self._message_bytes > _MESSAGE_BYTES:
                 await self._close(_TOO_BIG)
                 return False
+            if event.message_finished:
+                self._message_bytes = 0
         return True
 
     async def _close(self, code: int) -> None:

@@ -10,8 +10,8 @@ function shownAs(char) {
   const code = char.codePointAt(0);
   if (code === 0x0a) return "↵";
   if (code === 0x09) return "→";
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  if (code === 0x7f) return "␡";
+  if (code < 0x20) return `^${String.fromCharCode(code + 64)}`;
+  if (code === 0x7f) return "^?";
   if (code >= 0xdc80 && code <= 0xdcff) return `\\x${(code - 0xdc00).toString(16)}`;
   return `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
 }
@@ -119,7 +119,8 @@ export function put(element, text, { whole = false, most = 20_000 } = {}) {
     }
     const sequence = SEQUENCE.exec(rest);
     if (sequence) {
-      element.append(odd("␛", `a terminal's command: ${JSON.stringify(sequence[0])}`));
+      const words = [...sequence[0]].map((char) => (ODD.test(char) ? shownAs(char) : char)).join("");
+      element.append(odd(words.slice(0, 40), "a terminal's command"));
       rest = rest.slice(sequence[0].length);
       continue;
     }

@@ -229,6 +229,10 @@ export class List {
       if (row) this.openHeight = row.offsetHeight - ROW;
     }
     this.resize();
+    const bottom = this.topOf(index) + ROW + this.openHeight;
+    if (this.open >= 0 && bottom > this.box.scrollTop + this.box.clientHeight) {
+      this.box.scrollTop = Math.min(this.topOf(index), bottom - this.box.clientHeight);
+    }
     this.draw();
     this.handlers.onSelect(this.open >= 0 ? this.records[this.open]["@id"] : "");
   }
