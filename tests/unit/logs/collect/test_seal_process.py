@@ -17,10 +17,10 @@ from vcache.logs.record import Record
 def test_full_tails_become_segments_while_records_come(tmp_path):
     """In another process; the store that appends goes on, and has every record."""
     with DiskLogs(tmp_path / "logs", seals=False) as logs, SealProcess(tmp_path / "logs", every_s=0.02):
-        for number in range(6):
-            logs.append([Record(time.time_ns(), 9, "app", f"{number} {each}") for each in range(15_000)])
-        until(lambda: logs.stats().segments)
-        assert logs.stats().records == 90_000
+        for number in range(7):
+            logs.append([Record(time.time_ns(), 9, "app", f"{number} {each}") for each in range(11_000)])
+        until(lambda: list((tmp_path / "logs/segments").glob("*.seg")))
+        assert logs.stats().records == 77_000
 
 
 _OWNER = """
