@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
 from vcache.logs.ids import parse_id
@@ -21,47 +21,64 @@ __all__ = ["News"]
 
 
 class News:
-    """Tells followers of each record once. Threads: any."""
+    """Tells followers of each record once, in the order of arrival. Threads: any.
+
+    What is read of tails waits until the segments were looked at: what was sealed since the look before
+    came earlier than what is in a tail.
+    """
 
     def __init__(self, followers: Followers) -> None:
         self._followers = followers
         self._lock = threading.Lock()  # guards what follows, and the order in which it is told
-        self._told: dict[int, int] = {}  # of streams of tails: the sequence below which all was told
+        self._told: dict[int, int] = {}  # of streams of tails: the sequence below which all was read
         self._streams: set[int] = set()  # that are in segments which were looked at
         self._segments: set[bytes] = set()
+        self._waiting: list[tuple[int, Sequence[Record]]] = []
 
     def of_tail(self, stream: int, records: Sequence[Record]) -> None:
         """Records that were read of a tail, the next ones of their stream."""
         with self._lock:
-            if stream not in self._streams:  # else it was sealed meanwhile, and told from there
-                self._told[stream] = parse_id(records[-1].id)[1] + 1
-                self._followers.tell(records)
+            if stream in self._streams:
+                return  # it was sealed meanwhile, and is told from there
+            self._told[stream] = parse_id(records[-1].id)[1] + 1
+            if self._followers:
+                self._waiting.append((stream, records))
 
     def of_segments(self, segments: Sequence[Segment]) -> None:
         """All segments that count: what is new in them was written directly, or sealed before we saw it."""
         with self._lock:
-            new = [segment for segment in segments if segment.info.digest not in self._segments]
-            # Streams rise in the order in which they were begun, whichever segments they are in by now.
-            runs = [(*run, segment) for segment in new for run in segment.info.streams]
-            for stream, first_seq, last_seq, segment in sorted(runs, key=itemgetter(0)):
-                self._of_run(stream, first_seq, last_seq, segment)
+            for segment in segments:
+                if segment.info.digest not in self._segments:
+                    self._of_segment(segment)
             self._segments = {segment.info.digest for segment in segments}
+            waiting, self._waiting = self._waiting, []
+            self._followers.tell(_in_order(waiting))
 
-    def _of_run(self, stream: int, first_seq: int, last_seq: int, segment: Segment) -> None:
-        if stream in self._streams:
-            return  # it was in another segment, which this one replaces
-        begin = max(first_seq, self._told.pop(stream, 0))
-        self._streams.add(stream)
-        if begin <= last_seq and self._followers:
-            self._tell(segment, stream, begin, last_seq)
+    def _of_segment(self, segment: Segment) -> None:
+        for stream, first_seq, last_seq in segment.info.streams:
+            if stream in self._streams:
+                continue  # it was in another segment, which this one replaces
+            begin = max(first_seq, self._told.pop(stream, 0))
+            self._streams.add(stream)
+            if begin > last_seq or not self._followers:
+                continue
+            if last_seq - begin >= BUFFERED:
+                # The first would go at once: nobody has to decode them for that.
+                self._followers.miss(last_seq - BUFFERED + 1 - begin)
+                begin = last_seq - BUFFERED + 1
+            found = sorted(_records(segment, stream, begin), key=attrgetter("id"))
+            self._waiting.append((stream, found))
 
-    def _tell(self, segment: Segment, stream: int, first_seq: int, last_seq: int) -> None:
-        if last_seq - first_seq >= BUFFERED:
-            # They would go at once: nobody has to decode them for that.
-            self._followers.miss(last_seq - BUFFERED + 1 - first_seq)
-            first_seq = last_seq - BUFFERED + 1
-        found = sorted(_records(segment, stream, first_seq), key=lambda record: record.id)
-        self._followers.tell(found)
+
+def _in_order(batches: list[tuple[int, Sequence[Record]]]) -> Sequence[Record]:
+    """The records of all batches; those of one stream are in order, whatever their clock said."""
+    if len(batches) == 1:
+        return batches[0][1]
+    batches.sort(key=itemgetter(0))  # within a process, streams rise
+    found = [record for _, records in batches for record in records]
+    if len({stream for stream, _ in batches}) > 1:
+        found.sort(key=attrgetter("seen_ns"))
+    return found
 
 
 def _records(segment: Segment, stream: int, first_seq: int) -> Iterator[Record]:
