@@ -22,7 +22,9 @@ import pytest
 from tests.patience import until
 from tests.unit.logs.front.keeping import Store
 from vcache.logs import Logger, Record, StoreSink
+from vcache.logs.disk import DiskLogs
 from vcache.logs.front.drain import Abandoned, drain_abandoned
+from vcache.query.parser import parse
 
 THREADS: Final = 3
 
@@ -372,3 +374,44 @@ def test_a_signal_handler_may_log(tmp_path):
     assert sorted(int(each.fields["n"] or 0) for each in store.records if each.message == "signal") == list(
         range(1, heard + 1)
     )
+
+
+_INTO_A_STORE: Final = """
+import mmap, sys
+from vcache.logs import Logger, StoreSink
+from vcache.logs.disk import DiskLogs
+
+with open(sys.argv[2], "r+b") as file:
+    counts = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
+logger = Logger("child", sinks=[StoreSink(DiskLogs(sys.argv[1]))])
+while True:
+    logger.warning("message", count=counts[0])
+    counts[0] += 1
+"""
+
+
+def is_at_least(counts: memoryview, least: int) -> bool:
+    return counts[0] >= least
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_the_store_of_a_directory(tmp_path, kills):
+    """Who opens a log store next finds every record whose call had returned when its program was killed."""
+    draw = random.Random(kills)
+    for number in range(kills):
+        reports, logs = tmp_path / f"{number}.reports", tmp_path / str(number)
+        reports.write_bytes(bytes(4096))
+        with open(reports, "r+b") as file:
+            counts = memoryview(mmap.mmap(file.fileno(), 4096)).cast("Q")
+        child = subprocess.Popen([sys.executable, "-c", _INTO_A_STORE, logs, reports])
+        try:
+            until(partial(is_at_least, counts, draw.randrange(1, 30_000)))
+        finally:
+            child.send_signal(signal.SIGKILL)
+            child.wait()
+        store = DiskLogs(logs)
+        assert os.listdir(logs / "rings") == []
+        query = parse('source = "child"', now_ns=time.time_ns())
+        found = {each.fields["count"] for each in store.search(query).rows if isinstance(each, Record)}
+        store.close()
+        assert found >= set(range(counts[0])) and len(found) <= counts[0] + 1

@@ -92,6 +92,7 @@ class DiskLogs:
         self._watch = Watch(self._look, is_wanted=lambda: bool(self._followers))
         self._begin()
         _stores.add(self)
+        self.adopt_rings()
         self._drain_rings()
 
     def _drain_rings(self) -> None:
@@ -122,6 +123,30 @@ class DiskLogs:
         stream, first_seq = self._writer.append(records, sync=sync)
         self._watch.wake()
         return Appended(id_of(stream, first_seq), len(records))
+
+    def sync(self) -> None:
+        """Make durable (D2) what was appended without it.
+
+        Raises:
+            StoreError: the sync failed.
+        """
+        self._writer.sync()
+
+    def adopt_rings(self) -> int:
+        """Keep what the loggers of programs that are gone left behind; how many records. Done when it is opened, too.
+
+        What cannot be kept stays where it is, for the next one that asks.
+        """
+        rings = self.directory / "rings"
+        try:
+            if not os.listdir(rings):
+                return 0
+            from vcache.logs.front.drain import drain_abandoned  # rare
+
+            found = drain_abandoned(rings, lambda records, is_sync: self.append(records, sync=is_sync))
+        except (OSError, StoreError):
+            return 0
+        return found.records
 
     def append_bulk(self, records: Iterable[Record]) -> Appended:
         """Keep any number of records, made as they are taken: one append, which survives a power loss.

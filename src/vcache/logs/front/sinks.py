@@ -33,24 +33,28 @@ _OWN_NAMES: Final = frozenset(("time", "level", "source", "message", "repeats", 
 
 
 class _Out:
-    """A stream, or a file that lines are appended to, each by one write."""
+    """A stream, or a file that lines are appended to, each by one write.
+
+    The program's own stdout and stderr are asked for at each write: who redirects them means later lines too.
+    """
 
     def __init__(self, target: TextIO | str | os.PathLike[str] | None) -> None:
-        self.stream: TextIO | None = None
+        self._stream: TextIO | None = None
+        self._is_stdout = target is not None and target is sys.stdout
         self._descriptor = -1
-        self.is_file = isinstance(target, (str, os.PathLike))
+        self._is_file = isinstance(target, (str, os.PathLike))
         if isinstance(target, (str, os.PathLike)):
             self._descriptor = os.open(target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        else:
-            self.stream = target
+        elif target is not None and target is not sys.stdout and target is not sys.stderr:
+            self._stream = target
 
     def write(self, line: str) -> None:
         if self._descriptor >= 0:
             data = memoryview(line.encode("utf-8", "backslashreplace"))
             while data:
                 data = data[os.write(self._descriptor, data) :]
-        elif not self.is_file:
-            stream = self.stream or sys.stderr  # asked for late: a test may have put another one there
+        elif not self._is_file:
+            stream = self._now()
             try:
                 stream.write(line)
             except UnicodeEncodeError:
@@ -60,10 +64,10 @@ class _Out:
 
     def has_colours(self) -> bool:
         """Whether what is written is seen at once, by a terminal that has colours."""
-        if self.is_file or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        if self._is_file or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
             return False
         try:
-            return (self.stream or sys.stderr).isatty()
+            return self._now().isatty()
         except (AttributeError, ValueError):
             return False
 
@@ -71,6 +75,9 @@ class _Out:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def _now(self) -> TextIO:
+        return self._stream or (sys.stdout if self._is_stdout else sys.stderr)
 
 
 class TextSink:
