@@ -8,7 +8,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcache.query import sketches
@@ -23,8 +23,15 @@ Row = tuple[Value, Value, int]
 COLUMNS = ("k", "v", "@time")
 TEXT = "| stats count(), count(v), sum(v), avg(v), min(v), max(v), uniq(v), p50(v), p(99.5, v), first(v), last(v) by k"
 
-numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(width=32) | st.integers(-3, 3)
-values: st.SearchStrategy[Value] = st.none() | st.booleans() | st.text("ab1.", max_size=3) | numbers
+numbers = (
+    st.integers(-(2**63), 2**63 - 1)
+    | st.floats(width=32)
+    | st.integers(-3, 3)
+    | st.integers(-3, 3).map(float)
+)
+values: st.SearchStrategy[Value] = (
+    st.none() | st.booleans() | st.text("ab1.", max_size=3) | st.just("9" * 30) | numbers
+)
 rows: st.SearchStrategy[list[Row]] = st.lists(st.tuples(st.sampled_from((None, "a", 1, 1.0, True)), values, st.integers(0, 5)), max_size=30)  # fmt: skip
 
 
@@ -61,6 +68,7 @@ def answer(totals: Totals) -> str:
     )
 
 
+@settings(max_examples=200, deadline=None)
 @given(rows, st.data())
 def test_however_rows_are_divided_the_answer_is_one(rows: list[Row], data: st.DataObject):
     """In any order, in any parts, merged either way round, kept in between."""

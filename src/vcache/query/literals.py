@@ -62,10 +62,13 @@ def number_of(text: str) -> int | float | None:
     if not text or len(text) > _MOST_DIGITS or text[-1] not in "0123456789" or not _NUMBER.fullmatch(text):
         return None
     try:
-        return int(text)
+        found = int(text)
+        if -_INT_BOUND <= found < _INT_BOUND:
+            return found
     except ValueError:
-        number = float(text)
-        return number if abs(number) != float("inf") else None
+        pass  # it has a fraction
+    number = float(text)
+    return number if abs(number) != float("inf") else None
 
 
 def measured(field: str, text: str) -> int | float | None:

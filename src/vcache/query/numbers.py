@@ -47,6 +47,11 @@ def number(value: Value) -> int | float | None:
     return number_of(value) if kind is str else None  # type: ignore[arg-type]
 
 
+def _is_rather(value: Value, *, is_equal: bool) -> bool:
+    """Of 1 and 1.0, whichever comes first, 1 is the answer."""
+    return is_equal and type(value) is int
+
+
 class _Count:
     __slots__ = ("_count", "_is_of_all")
 
@@ -147,7 +152,11 @@ class _Least:
         if value is None or value != value:
             return
         found = rank(value)
-        if self._rank is None or self._is_before(found, self._rank):
+        if (
+            self._rank is None
+            or self._is_before(found, self._rank)
+            or _is_rather(value, is_equal=found == self._rank)
+        ):
             self._rank, self._value = found, value
 
     def _is_before(self, one: Rank, other: Rank) -> bool:
@@ -189,7 +198,10 @@ class _First:
         if self._key is not None and at_ns != self._key[0] and (at_ns < self._key[0]) is not self._IS_FIRST:
             return
         found = (at_ns, rank(value))
-        if self._key is None or (found < self._key) is self._IS_FIRST:
+        if found == self._key:
+            if _is_rather(value, is_equal=True):
+                self._value = value
+        elif self._key is None or (found < self._key) is self._IS_FIRST:
             self._key, self._value = found, value
 
     def merge(self, other: Self) -> None:

@@ -41,7 +41,7 @@ def keyed(value: Value) -> Hashable:
     if kind is float:
         if value != value:
             return None
-        return int(value) if value.is_integer() and abs(value) < 1 << 53 else value  # type: ignore[union-attr,arg-type]
+        return int(value) if value.is_integer() and abs(value) < 1 << 63 else value  # type: ignore[union-attr,arg-type]
     return value
 
 

@@ -56,6 +56,8 @@ class Percentiles:
         if self._values is None:
             self._put(value, count)
             return
+        if type(value) is float and value.is_integer() and -(1 << 63) <= value < 1 << 63:
+            value = int(value)  # 1 and 1.0 are one: whichever comes first
         self._values[value] = self._values.get(value, 0) + count
         if self._count > EXACT_VALUES:
             self._spill()
