@@ -18,11 +18,12 @@ from vcache.query.syntax import Value
 __all__ = ["ALIASES", "fields_of", "record_of", "records_of"]
 
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
-    "time": ("@timestamp", "_time", "@time", "at_ns", "time", "timestamp", "ts", "at", "datetime", "asctime"),
-    "message": ("message", "msg", "_msg", "MESSAGE", "body", "log", "event"),
+    "time": ("@timestamp", "_time", "@time", "at_ns", "time", "timestamp", "ts", "at", "datetime", "asctime",
+             "record.time.timestamp"),
+    "message": ("message", "msg", "_msg", "MESSAGE", "body", "log", "event", "record.message"),
     "level": ("level", "severity_text", "severity", "log.level", "levelname", "lvl", "loglevel", "log_level",
-              "severity_number", "levelno"),
-    "source": ("source", "service.name", "logger", "log.logger", "app", "service"),
+              "severity_number", "levelno", "record.level.name"),
+    "source": ("source", "service.name", "logger", "log.logger", "app", "service", "record.name"),
 }  # fmt: skip
 """Of several names that are there, the first counts; the others stay fields."""
 
@@ -31,6 +32,7 @@ _PLANS_KEPT: Final = 1024
 _PLAIN: Final = frozenset((str, int, float, bool))
 _KNOWN: Final = frozenset(name for names in ALIASES.values() for name in names)
 _INT_BOUND: Final = 1 << 63
+_OWN: Final = ("level", "source", "message")
 _plans: Final[dict[tuple[str, ...], _Plan]] = {}
 _levels: Final[dict[object, int]] = {"": 0}
 _NUMBERS: Final[Mapping[str, Mapping[int, int]]] = {
@@ -119,11 +121,22 @@ def _flattened(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
     first = (
         {name: fields[name] for name in _KNOWN if name in fields} if len(fields) > MOST_FIELDS // 2 else {}
     )
-    return fields_of({**first, **fields})
+    return _flat({**first, **fields})
 
 
 def fields_of(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
-    """As `flat`; values within values within values, beyond all reason, are left out."""
+    """As `flat`, under names that are no record's own: "level" is "field.level" here.
+
+    Values within values within values, beyond all reason, are left out.
+    """
+    found, is_cut = _flat(fields)
+    for name in _OWN:
+        if name in found:
+            found[f"field.{name}"] = found.pop(name)
+    return found, is_cut
+
+
+def _flat(fields: Mapping[str, object]) -> tuple[dict[str, Value], bool]:
     try:
         return flat(fields)
     except RecursionError:

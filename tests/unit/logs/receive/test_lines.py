@@ -69,10 +69,10 @@ def test_rust_says_the_place_below() -> None:
     "text",
     [
         'Traceback (most recent call last):\n  File "x.py", line 1, in <module>\n    1/0\nZeroDivisionError: by zero',
-        "Traceback (most recent call last):\n  File 'x'\nValueError\n\nDuring handling of the above exception, another "
-        + "exception occurred:\n\nTraceback (most recent call last):\n  File 'x'\nKeyError: 'a'",
-        "java.lang.IllegalStateException: boom\n\tat a.b.C.d(C.java:1)\n\t... 3 more\n"
-        + "Caused by: java.io.IOException: x\n\tat a.b.C.d(C.java:1)",
+        ("Traceback (most recent call last):\n  File 'x'\nValueError\n\nDuring handling of the above exception, another "
+         "exception occurred:\n\nTraceback (most recent call last):\n  File 'x'\nKeyError: 'a'"),
+        ("java.lang.IllegalStateException: boom\n\tat a.b.C.d(C.java:1)\n\t... 3 more\n"
+         "Caused by: java.io.IOException: x\n\tat a.b.C.d(C.java:1)"),
         "TypeError: x is not a function\n    at f (/a/b.js:1:2)\n    at node:internal/main:1:2",
         "panic: oh\n\ngoroutine 1 [running]:\nmain.main()\n\t/x/main.go:4 +0x1",
     ],
