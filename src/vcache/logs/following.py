@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from vcache.errors import VcacheError
+
 __all__ = ["POLL_S", "Background", "Watch"]
 
 POLL_S: Final = 0.01
@@ -65,7 +67,7 @@ class Watch:
                     return
             try:
                 self._look()
-            except OSError:
+            except (OSError, VcacheError):
                 pass  # the directory is gone, or no descriptor is left: it may come back
             # Appends of one record each are looked at together, some hundred times a second.
             pause.wait(_PAUSE_S)

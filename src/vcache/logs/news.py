@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
+from vcache.errors import DecodeError
 from vcache.logs.ids import parse_id
 from vcache.logs.record import Record
 from vcache.logs.tail.follower import BUFFERED, Followers
@@ -86,7 +87,11 @@ def _records(segment: Segment, stream: int, first_seq: int) -> Iterator[Record]:
 
     for block in segment.blocks:
         if any(run.stream == stream and run.last_seq >= first_seq for run in block.about.runs):
-            for record in block.records(np.arange(block.about.rows)):
+            try:
+                records = block.records(np.arange(block.about.rows))
+            except DecodeError:
+                continue  # damaged: a gap, of which whoever asks is told
+            for record in records:
                 of, seq = parse_id(record.id)
                 if of == stream and seq >= first_seq:
                     yield record
