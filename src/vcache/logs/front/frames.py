@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from vcache.errors import DecodeError
 from vcache.hash import frame_checksum
-from vcache.logs.record import Mark, Record, flat
+from vcache.logs.record import MOST_FIELDS, NAME_CHARS, Mark, Record, flat
 from vcache.serialize.plain import pack_exactly, pack_plain, unpack_plain
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ FRAME_BYTES: Final = 16
 """Of a frame that are not payload: mark, length, checksum."""
 _LENGTH_END: Final = 8
 _pack: Final = pack_exactly()
+_INT_BOUND: Final = 1 << 63
+_FLAT: Final = frozenset((str, float, bool))
 
 
 def head_of(size_bytes: int) -> bytes:
@@ -74,9 +76,25 @@ def decode(payload: Buffer) -> Record:
             raise TypeError("a record's time, level or source")
     except (TypeError, ValueError) as error:
         raise DecodeError(f"no record of a ring: {error}") from None
-    known, is_cut = flat(fields)
+    known, is_cut = (fields, False) if _is_flat(fields) else flat(fields)
     text = message if isinstance(message, str) else str(message)
     return Record(at_ns, level, source, text, known, marks | Mark.CUT if is_cut else marks, repeats)
+
+
+def _is_flat(fields: dict[object, object]) -> bool:
+    """Whether fields are as a record has them: most are, and to make them so takes twice as long."""
+    if len(fields) > MOST_FIELDS:
+        return False
+    for name, value in fields.items():
+        kind = value.__class__
+        if kind is int:
+            if not -_INT_BOUND <= value < _INT_BOUND:  # type: ignore[operator]
+                return False
+        elif kind not in _FLAT:
+            return False
+        if name.__class__ is not str or len(name) > NAME_CHARS:
+            return False
+    return True
 
 
 def frame_at(ring: memoryview, at: int) -> bytes | None:

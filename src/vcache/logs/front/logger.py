@@ -20,6 +20,7 @@ from vcache.logs.front.leveling import number_of
 from vcache.logs.front.limits import Limits
 from vcache.logs.front.process import PROCESS
 from vcache.logs.front.raised import error_fields, raised_by
+from vcache.logs.front.ring import IS_LOCKED
 from vcache.logs.front.setup import lanes_of, process_lanes
 from vcache.logs.front.storing import StoreSink
 from vcache.logs.record import Mark, Record, flat
@@ -101,7 +102,8 @@ class Logger:
         self._limits: Limits | None = None
         self._has_place = False
         self._calls: dict[int, Callable[..., None]] = {}
-        PROCESS.listeners.add(self)
+        with PROCESS.lock:
+            PROCESS.listeners.add(self)
 
     def log(self, level: int | str, message: str, /, **fields: object) -> None:
         """Say something at a level, given as a word or a number.
@@ -197,7 +199,11 @@ class Logger:
         say = self._sayer(lanes)
         only = lanes[0].sink
         is_usual = (
-            len(lanes) == 1 and PROCESS.redactor.is_plain and not self._has_place and self._limits is None
+            not IS_LOCKED
+            and len(lanes) == 1
+            and PROCESS.redactor.is_plain
+            and not self._has_place
+            and self._limits is None
         )
         if is_usual and isinstance(only, StoreSink):
             return ring_call(only, level, self.source, self._bound, PROCESS.redactor, say)

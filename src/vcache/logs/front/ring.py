@@ -21,7 +21,17 @@ from vcache.hash import placement
 from vcache.kit.ids import uuid7
 from vcache.logs.front.frames import FRAME_BYTES, frame
 
-__all__ = ["DATA_AT", "DRAINED_AT", "DROPPED_AT", "MAGIC", "SUFFIX", "Cursor", "Ring", "head_says"]
+__all__ = [
+    "DATA_AT",
+    "DRAINED_AT",
+    "DROPPED_AT",
+    "IS_LOCKED",
+    "MAGIC",
+    "SUFFIX",
+    "Cursor",
+    "Ring",
+    "head_says",
+]
 
 MAGIC: Final = b"vcacheR1"
 SUFFIX: Final = ".ring"
@@ -31,7 +41,7 @@ DROPPED_AT: Final = 80
 _HEAD_BYTES: Final = 56
 _LEAST_BYTES: Final = 4096
 _MOST_BYTES: Final = 1 << 30
-_PAUSE_S: Final = 0.0005
+# An interpreter without a GIL: there, to keep a place takes a lock.
 IS_LOCKED: Final = not getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -69,6 +79,7 @@ class Ring:
             raise UsageError(f"ring_bytes={size_bytes!r}: give a power of two from 4 KiB to 1 GiB")
         self.size_bytes: Final = size_bytes
         self.path: Path | None = None
+        self._is_sealed = False
         self._lock_descriptor = -1
         self._map = mmap.mmap(-1, DATA_AT + size_bytes) if directory is None else self._file_in(directory)
         self._view: Final = memoryview(self._map)
@@ -126,7 +137,13 @@ class Ring:
         self._view[DRAINED_AT : DRAINED_AT + 16] = drained.to_bytes(8, "little") + (
             ~drained % (1 << 64)
         ).to_bytes(8, "little")
-        self.cursor.limit = drained + self.size_bytes
+        if not self._is_sealed:
+            self.cursor.limit = drained + self.size_bytes
+
+    def seal(self) -> None:
+        """Take nothing more."""
+        self._is_sealed = True
+        self.cursor.limit = -1
 
     def close(self) -> None:
         """Remove the file: the ring is empty."""

@@ -106,7 +106,9 @@ class StoreSink:
 
     def put(self, payload: bytes, level: int) -> None:
         """Hand a payload on: into the ring, and past it when it is too long."""
-        if len(payload) > self._ring.most_bytes:
+        if self._is_closed:  # what a program says in the last of its breaths
+            self._append([decode(payload)], is_sync=True)
+        elif len(payload) > self._ring.most_bytes:
             self._drain.hand_on(decode(payload))
         elif not self._ring.put(payload):
             self._wait(payload, level)
@@ -120,6 +122,7 @@ class StoreSink:
         if self._is_closed:
             return
         self._is_closed = True
+        self._ring.seal()
         _live.discard(self)
         if self._drain.close():
             self._ring.close()

@@ -337,3 +337,15 @@ def test_levels_below_cost_no_sink():
     logger.info("m")
     logger.log(DEBUG, "m")
     assert kept.messages == []
+
+
+def test_after_the_end(tmp_path):
+    """What is said through a sink that was closed goes to the store at once: finalizers speak last."""
+    store = Store()
+    sink = StoreSink(store, rings=tmp_path)
+    logger = Logger("x", sinks=[sink])
+    logger.info("before")
+    sink.close()
+    logger.info("after", n=1)
+    assert store.messages == ["before", "after"]
+    assert list(tmp_path.iterdir()) == []
