@@ -22,7 +22,7 @@ def logs_option(function: F) -> F:
     """The option that says which store is meant."""
     return click.option(
         "--logs", "place", metavar="PLACE",
-        help="The store: a directory. By default what VCACHE_LOGS or the setting `logs` says.",
+        help="The store: a directory, or http(s)://HOST[:PORT] of a server. By default what VCACHE_LOGS or the setting `logs` says.",
     )(function)  # fmt: skip
 
 
@@ -40,11 +40,19 @@ def opened(setup: Setup, place: str | None) -> Iterator[LogStore]:
     """The store, while it is needed.
 
     Raises:
+        ConfigError: an address makes no sense.
         StoreError: it cannot be opened.
     """
-    from vcache.logs.disk import DiskLogs
+    where = place_of(setup, place)
+    store: LogStore
+    if where.startswith(("http://", "https://")):
+        from vcache.logs.remote import RemoteLogs
 
-    store = DiskLogs(place_of(setup, place))
+        store = RemoteLogs(where)
+    else:
+        from vcache.logs.disk import DiskLogs
+
+        store = DiskLogs(where)
     try:
         yield store
     finally:
