@@ -84,7 +84,7 @@ class ListenAddress:
         if not self.is_local and not is_exposed:
             raise ConfigError(
                 f"{self.spec}: other machines can reach it, and whoever does can write records: listen at "
-                "127.0.0.1, or allow it (--insecure; with syslog+tls, `ca` lets only known clients in)"
+                "127.0.0.1, or allow it (--exposed; with syslog+tls, `ca` lets only known clients in)"
             )
 
 
