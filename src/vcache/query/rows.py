@@ -22,7 +22,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 
 from vcache.query.levels import level_of
 from vcache.query.literals import number_of
-from vcache.query.order import keyed, text_of
+from vcache.query.order import text_of
 from vcache.query.syntax import (
     And,
     Compare,
@@ -49,6 +49,7 @@ SEARCHED_CHARS: Final = 65_536
 
 # Both sides are text, or both are numbers.
 _ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {"=": eq, "<": lt, "<=": le, ">": gt, ">=": ge}
+_TRUTHS: Final = {"true": True, "false": False}
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -104,11 +105,9 @@ def _compare(operator: str, wanted: str | float | bool) -> Test:
 
 
 def _truth(holds: Callable[[Any, Any], bool], *, is_true: bool) -> Test:
-    known = {"true": True, "false": False}
-
     def test(value: Value) -> bool:
         if type(value) is str and len(value) < 6:
-            value = known.get(value.lower())
+            value = _TRUTHS.get(value.lower())
         return type(value) is bool and holds(value, is_true)
 
     return test
@@ -129,7 +128,7 @@ def _number(holds: Callable[[Any, Any], bool], wanted: str | float) -> Test:
 
 def _text(operator: str, wanted: str) -> Test:
     holds, number = _ORDERS[operator], number_of(wanted)
-    is_true = {"true": True, "false": False}.get(wanted.lower())
+    is_true = _TRUTHS.get(wanted.lower())
 
     def test(value: Value) -> bool:
         if type(value) is str:
@@ -142,19 +141,26 @@ def _text(operator: str, wanted: str) -> Test:
 
 
 def _member(values: tuple[str | int | float | bool, ...]) -> Test:
-    tests = tuple(_compare("=", value) for value in values)
-    # What is there as it stands is found at once; what may be equal otherwise is tried.
-    known = frozenset(map(keyed, values))
-    has_others = any(type(value) is not str for value in values)
+    """As if each were compared, with one look."""
+    texts: frozenset[object] = frozenset(value for value in values if type(value) is str)
+    numbers: frozenset[object] = frozenset(
+        value for value in values if type(value) is int or type(value) is float
+    )
+    truths: frozenset[object] = frozenset(value for value in values if type(value) is bool)
+    said = numbers | {number_of(value) for value in values if type(value) is str} - {None}
+    held = truths | {_TRUTHS.get(value.lower()) for value in values if type(value) is str}
 
     def test(value: Value) -> bool:
-        if value is None:
-            return False
-        if keyed(value) in known:
-            return True
-        if type(value) is str and not has_others:
-            return False
-        return any(each(value) for each in tests)
+        kind = type(value)
+        if kind is str:
+            if value in texts:
+                return True
+            if numbers and number_of(value) in numbers:  # type: ignore[arg-type]
+                return True
+            return bool(truths) and _TRUTHS.get(value.lower()) in truths  # type: ignore[union-attr]
+        if kind is bool:
+            return value in held
+        return value is not None and value in said
 
     return test
 
@@ -193,9 +199,10 @@ def _words(phrase: str) -> Test:
         text = (value if type(value) is str else text_of(value)).lower()
         at = text.find(wanted)
         while at >= 0:
-            end = at + length
-            if not (is_begun and at and _is_of_word(text[at - 1])) and not (
-                is_ended and end < len(text) and _is_of_word(text[end])
+            # One character, or none at either end of the text.
+            before, after = text[at - 1 : at] if at else "", text[at + length : at + length + 1]
+            if not (is_begun and (before.isalnum() or before == "_")) and not (
+                is_ended and (after.isalnum() or after == "_")
             ):
                 return True
             at = text.find(wanted, at + 1)

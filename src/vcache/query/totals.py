@@ -24,6 +24,8 @@ __all__ = ["MOST_GROUPS", "Totals", "group_value"]
 
 R = TypeVar("R")
 
+_PLAIN: Final = frozenset((str, int, type(None)))
+
 MOST_GROUPS: Final = 200_000
 """More groups than this are an error: they would take all memory."""
 
@@ -84,19 +86,41 @@ class Totals:
             getter_of: for the name of a field, what gets its value from a row.
             at: the time of a row, for `first` and `last`; by default as `@time` says it.
         """
-        heads = [getter_of(group.field) for group in self.aggregate.by]
+        heads = [_head(group, getter_of(group.field)) for group in self.aggregate.by]
         calls = [getter_of(call.field) if call.field else _nothing for call in self.aggregate.calls]
         if not any(call.function in ("first", "last") for call in self.aggregate.calls):
             at = _zero
         at = at or _time_from(getter_of("@time"))
-        states_of, width = self._states, range(len(calls))
+        states_of = self._finder()
+        if self.is_counting:
+
+            def count(row: R) -> None:
+                for state in states_of(tuple([get(row) for get in heads])):
+                    state.add(None, 1, 0)
+
+            return count
 
         def add(row: R) -> None:
-            states, at_ns = states_of([get(row) for get in heads]), at(row)
-            for each in width:
-                states[each].add(calls[each](row), 1, at_ns)
+            states, at_ns = states_of(tuple([get(row) for get in heads])), at(row)
+            for state, get in zip(states, calls):  # noqa: B905 - checked where they are made
+                state.add(get(row), 1, at_ns)
 
         return add
+
+    def _finder(self) -> Callable[[tuple[Value, ...]], list[State]]:
+        """`_states`, which is asked once for each group of plain values."""
+        known: dict[tuple[Value, ...], list[State]] = {}
+        is_plain, states_of = _PLAIN.issuperset, self._states
+
+        def find(group: tuple[Value, ...]) -> list[State]:
+            if not is_plain(map(type, group)):
+                return states_of(group)  # to a dict, 1 and true are one
+            states = known.get(group)
+            if states is None:
+                states = known[group] = states_of(group)
+            return states
+
+        return find
 
     def add_count(self, group: Sequence[Value], count: int) -> None:
         """So many rows of a group, for each `count()`."""
@@ -175,6 +199,10 @@ class Totals:
             yield tuple(state_of(call).result() for call in self.aggregate.calls)
         for key in sorted(self._groups, key=lambda key: [rank(bare(each)) for each in key]):
             yield (*map(bare, key), *(state.result() for state in self._groups[key]))
+
+
+def _head(group: Group, get: Callable[[R], Value]) -> Callable[[R], Value]:
+    return (lambda row: group_value(group, get(row))) if group.step_ns else get
 
 
 def _nothing(row: object) -> Value:
