@@ -180,3 +180,29 @@ def test_one_record_alone_is_as_among_others(message: str, word: str) -> None:
     assert by_name("json").parse(lines, now_ns=NOW).records == [fast, slow]
     assert fast[:4] == slow[:4]
     assert {**fast.fields, "y": "[1]"} == slow.fields
+
+
+HARD: Final = {
+    "words": b"a " * 512, "nuls": b"a\0" * 512, "elements": b"<13>1 - - - - - " + b"[a]" * 300,
+    "escapes": b'<13>1 - - - - - [a b="' + b'\\"' * 500, "digits": b"1" * 1024, "frames": b"1 <" * 340,
+    "braces": b"{" * 1024, "lists": b'{"a":' + b"[" * 500 + b"]" * 500 + b"}\n", "pairs": b"a=b " * 256,
+    "bare": b"level=x " + b"a " * 500, "equals": b"level=" + b"=" * 1000, "fields": b"A\n" * 512, "entries": b"A=1\n\n" * 200,
+    "sized": b"A\n" + b"\xff" * 8 + b"x" * 1000, "errors": b"error: " * 150, "objects": b"a.o:" * 250 + b" error:\n",
+    "excerpts": b"error: x\n" + b" x\n" * 330, "blanks": b"Traceback (most recent call last)\n" + b"\n" * 1000,
+    "classes": b"a." * 500 + b"Error", "ansi": b"\x1b[" * 512, "links": b"\x1b]" * 512, "returns": b"x\r" * 512,
+    "labels": b'{"streams":[{"labels":"' + b'a=\\"' * 250 + b'","entries":[{"line":"x"}]}]}',
+    "months": b"<13>Oct " + b" " * 1000,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", HARD)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_megabyte_takes_no_more_than_its_share(name: str, text: str) -> None:
+    """What is a thousand times as long is parsed in time: squared, it would be hours."""
+    for body in (HARD[text] * 1024, HARD[text].rstrip(b"\n") * 1024):
+        try:
+            found = by_name(name).parse(body, now_ns=NOW).records
+        except UsageError:
+            continue
+        assert found

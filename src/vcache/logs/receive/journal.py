@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from vcache.errors import UsageError
@@ -23,7 +24,8 @@ Entry = dict[str, list[bytes]]
 """The values of each field of one record; most have one."""
 
 _LENGTH_BYTES: Final = 8
-_NAME: Final = re.compile(rb"[A-Z0-9_]{1,64}")
+_NAME: Final = re.compile(rb"[A-Z0-9_]+")
+_NAME_BYTES: Final = 64
 # What is of no use where the record is kept: where it stood in that journal, and clocks of one boot.
 _LEFT_OUT: Final = frozenset(
     ("__CURSOR", "__REALTIME_TIMESTAMP", "__MONOTONIC_TIMESTAMP", "__SEQNUM", "__SEQNUM_ID",
@@ -52,8 +54,17 @@ class EntryFramer:
         """The entries that are whole."""
         self._data += data
         found: list[Entry] = []
-        at = 0
-        while (after := self._next(at, found)) is not None:
+        at = end = 0
+        while True:
+            if end >= 0 and not self._entry and not self._searched and not self._skipped:
+                end = self._data.find(b"\n\n", at)  # once an entry; never again when there is none
+                if end >= 0 and (entry := self._plain(at, end)) is not None:
+                    found.append(entry)
+                    at = end + 2
+                    continue
+            after = self._next(at, found)
+            if after is None:
+                break
             at = after
         if at:
             del self._data[:at]
@@ -67,6 +78,22 @@ class EntryFramer:
         self._searched = self._skipped = 0
         entry, self._entry = self._entry, {}
         return [entry] if entry else []
+
+    def _plain(self, at: int, end: int) -> Entry | None:
+        """The entry of lines that are all fields, at a fifth of the cost; None for any other."""
+        if end == at or end - at > self._most_bytes:
+            return None
+        entry: Entry = {}
+        for line in bytes(self._data[at:end]).split(b"\n"):
+            name, equals, value = line.partition(b"=")
+            if not equals or not _is_name(name):
+                return None
+            known = name.decode("ascii")
+            if known in entry:
+                entry[known].append(value)
+            else:
+                entry[known] = [value]
+        return entry
 
     def _next(self, at: int, found: list[Entry]) -> int | None:
         """Takes what stands there; where the next begins, None to wait."""
@@ -133,6 +160,11 @@ class EntryFramer:
 
 
 def _is_name(name: bytes) -> bool:
+    return len(name) <= _NAME_BYTES and _is_short_name(name)
+
+
+@lru_cache(maxsize=4096)
+def _is_short_name(name: bytes) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
