@@ -343,3 +343,14 @@ def test_a_purge_asks(vcache, builds):
     assert json.loads(result.stdout)["records"] == 2
     rows = [json.loads(line) for line in vcache("logs", "query", "--json").stdout.splitlines()]
     assert [row["source"] for row in rows] == ["gcc", "ld"]
+
+
+def test_answers_of_segments_are_kept(vcache, builds):
+    """Asked again, a query reads nothing of what is sealed"""
+    builds.close()
+    vcache("logs", "seal")
+    words = ("logs", "query", "--explain", 'message ~ "unused .y" | count by level')
+    first, again = vcache(*words), vcache(*words)
+    assert "1 segments (0 answered from the cache)" in first.stderr
+    assert "1 segments (1 answered from the cache)" in again.stderr
+    assert first.stdout == again.stdout

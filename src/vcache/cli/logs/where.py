@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from vcache.cache import Cache
     from vcache.cli.setup import Setup
     from vcache.logs.base import LogStore
 
@@ -39,21 +40,35 @@ def place_of(setup: Setup, place: str | None) -> str:
 def opened(setup: Setup, place: str | None) -> Iterator[LogStore]:
     """The store, while it is needed.
 
+    Where it has segments, the cache keeps what a query makes of each, and brings back those that are away.
+
     Raises:
         ConfigError: an address makes no sense.
         StoreError: it cannot be opened.
     """
     where = place_of(setup, place)
-    store: LogStore
-    if where.startswith(("http://", "https://")):
-        from vcache.logs.remote import RemoteLogs
+    with ExitStack() as stack:
+        store: LogStore
+        if where.startswith(("http://", "https://")):
+            from vcache.logs.remote import RemoteLogs
 
-        store = RemoteLogs(where)
-    else:
-        from vcache.logs.disk import DiskLogs
+            store = RemoteLogs(where)
+        else:
+            from vcache.logs.disk import DiskLogs
 
-        store = DiskLogs(where)
-    try:
+            store = DiskLogs(where, cache=_cache(setup, where, stack))
+        stack.callback(store.close)
         yield store
-    finally:
-        store.close()
+
+
+def _cache(setup: Setup, where: str, stack: ExitStack) -> Cache | None:
+    """The cache, where it can be of use: opening it takes 20 ms."""
+    try:
+        with os.scandir(os.path.join(where, "segments")) as found:
+            has_segments = any(True for _ in found)
+    except OSError:
+        return None
+    settings = setup.settings()
+    if not has_segments or settings.is_disabled or settings.is_read_only:
+        return None
+    return stack.enter_context(setup.open())

@@ -128,13 +128,12 @@ def _json_dump() -> Callable[[Plain], str]:
         import orjson
     except ImportError:
         return slow
-    append = orjson.OPT_APPEND_NEWLINE
 
     def fast(value: Plain) -> str:
         try:
-            line = orjson.dumps(value, None, append).decode()
+            line = orjson.dumps(value).decode()
         except TypeError:  # a lone surrogate
             return slow(value)
-        return slow(value) if acts(line) else line
+        return slow(value) if acts(line) else line + "\n"
 
     return fast
