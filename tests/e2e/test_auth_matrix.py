@@ -153,6 +153,40 @@ def test_batches(site: Site, who: str) -> None:
     assert is_allowed(site.ask("admin", "GET", other).status_code) == (who in ("writer", "builder", "admin"))
 
 
+SENDERS = {
+    "lines": ("/api/v1/logs", "application/json", '{{"message":"{0}"}}'),
+    "otlp": ("/v1/logs", "application/json",
+             '{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{{"stringValue":"{0}"}}}}]}}]}}]}}'),
+    "loki": ("/loki/api/v1/push", "application/json", '{{"streams":[{{"stream":{{}},"values":[["1","{0}"]]}}]}}'),
+    "elastic": ("/elastic/_bulk", "application/x-ndjson", '{{"index":{{}}}}\n{{"message":"{0}"}}\n'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("endpoint", SENDERS)
+@pytest.mark.parametrize("who", WHO)
+def test_logs(site: Site, endpoint: str, who: str) -> None:
+    """Only writers send records, only who has a token of that namespace reads them, only admins seal."""
+    said = f"log_{endpoint}_{who}"
+    path, kind, form = SENDERS[endpoint]
+    headers = {"content-type": kind}
+    if who != "nobody":
+        headers["authorization"] = f"Bearer {site.tokens[who]}"
+    sent = site.client.post(site.url + path, content=form.format(said), headers=headers)
+    may = who in ("writer", "builder", "admin")
+    assert is_allowed(sent.status_code) == (may or who == "stranger"), sent.text
+    query = f"/api/v1/logs/query?q=message='{said}'"
+    for asks in ("admin", "stranger"):
+        found = said in site.ask(asks, "GET", query).text.partition('{"@end"')[0]
+        assert found == (may if asks == "admin" else who == "stranger")
+    may_read = who in ("reader", "writer", "builder", "admin", "stranger")
+    for asked in (query, "/api/v1/logs/stats", "/api/v1/logs/histogram"):
+        assert is_allowed(site.ask(who, "GET", asked).status_code) == may_read
+    if not may_read:
+        assert site.ask(who, "GET", "/api/v1/logs/tail").status_code == 401
+    sealed = site.ask(who, "POST", "/api/v1/logs/seal").status_code
+    assert is_allowed(sealed) == (who in ("admin", "stranger")), sealed
+
+
 def test_probes_are_for_everybody(site: Site) -> None:
     """What says that the server is alive asks for no token, and says nothing of its content."""
     for path in ("/healthz", "/readyz"):

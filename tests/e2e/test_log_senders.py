@@ -1,220 +1,259 @@
-"""What real senders of logs send is kept as they meant it: rsyslog, logger, journald, Python's own handler."""
+"""Programs that ship logs, as they are, against the real server; and what is sent by those that cannot be had here.
+
+Neither Fluent Bit nor Vector is in a package registry as a program: their requests are replayed as their
+documentation and sources have them.
+"""
 
 from __future__ import annotations
 
+import gzip
+import json
 import logging
-import os
-import socket
 import subprocess
+import zlib
 from collections.abc import Iterator
-from logging.handlers import SysLogHandler
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
+import elasticsearch
+import httpx
+import logging_loki
 import pytest
+from elasticsearch import helpers
+from opentelemetry.exporter.otlp.proto.http import Compression
+from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+from opentelemetry.sdk.resources import Resource
 
-from tests.patience import until
-from tests.servers import certificates, journald, needed, rsyslogd
-from vcache.logs.collect import Collector
-from vcache.logs.memory import MemoryLogs
-from vcache.logs.record import Record
-from vcache.query.levels import ERROR, NOTE, WARNING
-from vcache.query.syntax import Everything, Query
+from tests.servers import VcacheServer, needed, vcache_serve
+from vcache.server.callers import Role
+from vcache.server.tokens import TokenFile
 
-pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory whose path is short enough for a socket's."""
-    with TemporaryDirectory(dir="/tmp") as directory:
-        yield Path(directory)
-
-
-@pytest.fixture
-def store() -> Iterator[MemoryLogs]:
-    with MemoryLogs() as logs:
-        yield logs
+pytestmark = [
+    pytest.mark.e2e,
+    # OpenTelemetry moves its handler to another package, and says so.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
 
 
-@pytest.fixture
-def collector(store: MemoryLogs) -> Iterator[Collector]:
-    with Collector(store) as made:
-        yield made
+class Site:
+    """A server that asks for tokens, and who may write and read there."""
+
+    def __init__(self, server: VcacheServer, writer: str, reader: str) -> None:
+        self.server, self.writer, self.reader = server, writer, reader
+        self.url = server.url
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.writer}"}
+
+    def ask(self, q: str) -> list[dict[str, Any]]:
+        got = httpx.get(
+            f"{self.url}/api/v1/logs/query",
+            params={"q": q},
+            headers={"authorization": f"Bearer {self.reader}"},
+        )
+        return [json.loads(line) for line in got.text.splitlines()][:-1]
 
 
-def kept(store: MemoryLogs) -> list[Record]:
-    rows = list(store.search(Query(Everything())).rows)
-    return [row for row in rows if isinstance(row, Record) and row.source != "vcache"]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("served")
+    file = TokenFile(place / "tokens.json")
+    _, writer = file.add(Role.WRITER, "main")
+    _, reader = file.add(Role.READER, "main")
+    with vcache_serve(place / "store", "--tokens", place / "tokens.json") as server:
+        yield Site(server, writer, reader)
 
 
-def logger(sock: Path, *arguments: str) -> None:
-    """The command of util-linux."""
-    subprocess.run([needed("logger", "bsdutils"), "--socket", str(sock), *arguments], check=True)
+@pytest.mark.parametrize("compression", [Compression.Gzip, Compression.Deflate, Compression.NoCompression])
+def test_an_opentelemetry_sdk(site: Site, compression: Compression) -> None:
+    """What the exporter of the SDK sends over HTTP arrives with level, resource and attributes."""
+    source = f"shop-{compression.name}"
+    provider = LoggerProvider(resource=Resource.create({"service.name": source}))
+    exporter = OTLPLogExporter(f"{site.url}/v1/logs", headers=site.bearer, compression=compression)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    logger = logging.Logger(source)
+    logger.addHandler(LoggingHandler(logger_provider=provider))
+    for number in range(100):
+        logger.warning("order %d", number, extra={"order": number})
+    assert provider.force_flush()
+    provider.shutdown()
+    found = site.ask(f'source = "{source}"')
+    assert [row["message"] for row in found] == [f"order {number}" for number in range(100)]
+    assert {row["level"] for row in found} == {"warning"}
+    assert found[7]["order"] == 7
 
 
-def found(store: MemoryLogs, text: str) -> Record:
-    """The record with a text in its message, as soon as it is there."""
-    until(lambda: any(text in record.message for record in kept(store)))
-    return next(record for record in kept(store) if text in record.message)
+def test_opentelemetry_in_json(site: Site) -> None:
+    """OTLP in JSON, as browsers' SDKs send it: answered in JSON."""
+    log = {
+        "timeUnixNano": "1795000000000000000",
+        "severityNumber": 17,
+        "body": {"stringValue": "from a browser"},
+    }
+    body = {"resourceLogs": [{"scopeLogs": [{"logRecords": [log]}]}]}
+    got = httpx.post(f"{site.url}/v1/logs", json=body, headers=site.bearer)
+    assert (got.status_code, got.json()) == (200, {})
+    (found,) = site.ask('"from a browser"')
+    assert (found["level"], found["@time"]) == ("error", "2026-11-18T11:06:40.000000000Z")
 
 
-FORWARDS = {
-    "udp": 'Protocol="udp"',
-    "tcp": 'Protocol="tcp"',
-    "counted": 'Protocol="tcp" TCP_Framing="octet-counted"',
-}
+@pytest.mark.parametrize("prefix", ["", "/elastic"])
+def test_the_client_of_elasticsearch(site: Site, prefix: str) -> None:
+    """The official client believes that it speaks to Elasticsearch, and its helpers write."""
+    index = f"app{prefix.replace('/', '-')}"
+    with elasticsearch.Elasticsearch(
+        site.url + prefix, basic_auth=("vcache", site.writer), http_compress=True
+    ) as client:
+        assert client.info()["version"]["number"].startswith("8.")
+        actions = (
+            {"_op_type": "create", "_index": index, "@timestamp": "2026-11-21T10:00:00Z", "log.level": "error",
+             "message": f"document {number}", "n": number}
+            for number in range(1200)
+        )  # fmt: skip
+        assert helpers.bulk(client, actions, chunk_size=500) == (1200, [])
+        client.index(index=index, document={"message": "alone"})
+        ((is_done, said),) = helpers.streaming_bulk(
+            client, [{"_op_type": "delete", "_index": index, "_id": "1"}], raise_on_error=False
+        )
+        assert not is_done
+        assert "not deleted" in said["delete"]["error"]["reason"]
+    with elasticsearch.Elasticsearch(
+        site.url + prefix, basic_auth=("vcache", site.reader), max_retries=0
+    ) as client, pytest.raises(elasticsearch.AuthorizationException):
+        client.bulk(operations=[{"index": {"_index": index}}, {"message": "no"}])
+    assert len(site.ask(f'index = "{index}" and level = error')) == 1200
+    assert len(site.ask(f'source = "{index}" and message = "alone"')) == 1
+
+
+def test_a_client_of_loki(site: Site) -> None:
+    """A handler of Python's logging that pushes to Loki, with a token as its password."""
+    handler = logging_loki.LokiHandler(
+        url=f"{site.url}/loki/api/v1/push",
+        tags={"application": "my-app"},
+        auth=("vcache", site.writer),
+        version="1",
+    )
+    logger = logging.Logger("loki")
+    logger.addHandler(handler)
+    logger.error("pushed", extra={"tags": {"service": "cart"}})
+    handler.close()
+    (found,) = site.ask('application = "my-app"')
+    assert (found["message"], found["level"], found["service"]) == ("pushed", "error", "cart")
+
+
+def test_curl(site: Site) -> None:
+    """As the how-to says: the output of a build through curl."""
+    command = [
+        needed("curl", "curl"), "-sS", "--fail", "--data-binary", "@-", "-H", "Content-Type: text/plain",
+        "-H", f"Authorization: Bearer {site.writer}", f"{site.url}/api/v1/logs?source=make",
+    ]  # fmt: skip
+    done = subprocess.run(command, input=b"cc -c a.c\na.c:1: warning: odd\n", capture_output=True, check=True)
+    assert json.loads(done.stdout)["taken"] == 2
+    assert [row.get("level") for row in site.ask('source = "make"')] == [None, "warning"]
+
+
+# -- as their sources have it -----------------------------------------------------------------------
+
+
+def test_what_vector_sends_to_elasticsearch(site: Site) -> None:
+    """Vector 0.4x, sink `elasticsearch`: a health check, the version, then bulks, gzip, Basic."""
+    with httpx.Client(base_url=f"{site.url}/elastic", auth=("vcache", site.writer)) as vector:
+        assert vector.get("/_cluster/health").status_code == 200
+        assert vector.get("/").json()["version"]["number"].startswith("8.")
+        body = b'{"create":{"_index":"vector-2026.11.21","_type":"_doc"}}\n' + json.dumps(
+            {"host": "h", "message": "by vector", "timestamp": "2026-11-21T10:00:00.123Z", "source_type": "file"}
+        ).encode() + b"\n"  # fmt: skip
+        headers = {
+            "content-type": "application/x-ndjson",
+            "content-encoding": "gzip",
+            "user-agent": "Vector/0.42.0",
+        }
+        got = vector.post(
+            "/_bulk", params={"timeout": "60s"}, content=gzip.compress(body), headers=headers
+        ).json()
+    assert got["errors"] is False
+    (found,) = site.ask('"by vector"')
+    assert (found["host"], found["@time"]) == ("h", "2026-11-21T10:00:00.123000000Z")
+
+
+def test_what_vector_sends_to_loki(site: Site) -> None:
+    """Vector, sink `loki`: /ready, then JSON; 204 is success."""
+    with httpx.Client(base_url=site.url, auth=("vcache", site.writer)) as vector:
+        assert vector.get("/ready").status_code == 200
+        push = {
+            "streams": [{"stream": {"job": "vector"}, "values": [["1795000000000000000", "by vector too"]]}]
+        }
+        headers = {"content-encoding": "gzip", "content-type": "application/json"}
+        body = gzip.compress(json.dumps(push).encode())
+        assert vector.post("/loki/api/v1/push", content=body, headers=headers).status_code == 204
+    assert site.ask('"by vector too"')[0]["source"] == "vector"
+
+
+def test_what_vector_sends_over_http(site: Site) -> None:
+    """Vector, sink `http`: JSON lines, zstd, a bearer token."""
+    import zstandard
+
+    body = b"".join(json.dumps({"message": f"http {n}", "level": "info"}).encode() + b"\n" for n in range(3))
+    headers = {**site.bearer, "content-type": "application/x-ndjson", "content-encoding": "zstd"}
+    got = httpx.post(
+        f"{site.url}/api/v1/logs?source=vector-http", content=zstandard.compress(body), headers=headers
+    )
+    assert got.json() == {"taken": 3}
+
+
+def test_what_fluent_bit_sends(site: Site) -> None:
+    """Fluent Bit 3: outputs `es`, `loki`, `http` (json_lines and a JSON array) and `opentelemetry`."""
+    basic = httpx.BasicAuth("vcache", site.writer)
+    es = b'{"create":{"_index":"fluent-bit"}}\n{"@timestamp":"2026-11-21T10:00:00.000Z","log":"by es"}\n'
+    headers = {"content-type": "application/x-ndjson", "user-agent": "Fluent-Bit"}
+    got = httpx.post(f"{site.url}/_bulk", content=es, headers=headers, auth=basic)
+    assert got.status_code == 200
+    assert '"errors": false' in got.text or '"errors":false' in got.text
+    loki = b'{"streams":[{"stream":{"job":"fluent-bit"},"values":[["1795000000000000000","{\\"log\\":\\"by loki\\"}"]]}]}'
+    json_type = {"content-type": "application/json"}
+    pushed = httpx.post(f"{site.url}/loki/api/v1/push", content=loki, headers=json_type, auth=basic)
+    assert pushed.status_code == 204
+    array = b'[{"date":1795000000.5,"log":"by http"},{"date":1795000001.5,"log":"by http"}]'
+    for body, query in ((array, "source=fb"), (zlib.compress(array), "source=fb")):
+        more = {"content-encoding": "deflate"} if body is not array else {}
+        sent = httpx.post(
+            f"{site.url}/api/v1/logs?{query}", content=body, headers={**json_type, **more}, auth=basic
+        )
+        assert sent.json() == {"taken": 2}
+    assert [row["message"] for row in site.ask("source = fb")] == ["by http"] * 4
+    assert len(site.ask('"by es"')) == 1
+    assert len(site.ask('"by loki"')) == 1
 
 
 @pytest.mark.parametrize(
-    "template",
-    ["RSYSLOG_SyslogProtocol23Format", "RSYSLOG_ForwardFormat", "RSYSLOG_TraditionalForwardFormat"],
-)
-@pytest.mark.parametrize("how", sorted(FORWARDS))
-def test_rsyslog_forwards(collector, store, place, how, template):
-    """Over UDP and TCP, in both RFCs and its own format: level, program, process and text arrive."""
-    port = collector.listen(f"syslog+{'udp' if how == 'udp' else 'tcp'}://127.0.0.1:0").port
-    settings = (
-        f'*.* action(type="omfwd" Target="127.0.0.1" Port="{port}" {FORWARDS[how]} Template="{template}")'
-    )
-    with rsyslogd(place, settings) as sock:
-        logger(sock, "-t", "gcc", "--id=4711", "-p", "daemon.warning", "unused variable: größe")
-        logger(sock, "-t", "make", "-p", "user.err", "*** [all] Error 1")
-        warning, error = found(store, "unused"), found(store, "Error 1")
-    # rsyslog keeps the space behind "gcc[4711]:" as a part of the message, and says so in RFC 5424.
-    space = " " if template == "RSYSLOG_SyslogProtocol23Format" else ""
-    assert (warning.level, warning.source, warning.message) == (
-        WARNING,
-        "gcc",
-        f"{space}unused variable: größe",
-    )
-    assert warning.fields["procid"] == "4711" and warning.fields["facility"] == "daemon"
-    assert warning.fields["host"] == socket.gethostname().partition(".")[0]
-    assert (error.level, error.source, error.message) == (ERROR, "make", f"{space}*** [all] Error 1")
+    ("path", "kind"),
+    [
+        ("/v1/logs", "application/x-protobuf"), ("/v1/logs", "application/json"),
+        ("/loki/api/v1/push", "application/x-protobuf"), ("/loki/api/v1/push", "application/json"),
+        ("/elastic/_bulk", "application/x-ndjson"), ("/api/v1/logs", "application/json"),
+    ],
+)  # fmt: skip
+def test_refusals_are_those_that_clients_heed(site: Site, path: str, kind: str) -> None:
+    """Rubbish is a 400, which is dropped; no token 401; a reader's 403; the wrong method 405; too long 413."""
+    headers = {**site.bearer, "content-type": kind}
+    rubbish = b"\xff\xfe rubbish" if path != "/api/v1/logs" else b"\xff\xfe"
+    got = httpx.post(site.url + path, content=rubbish, headers={**headers, "content-encoding": "gzip"})
+    assert got.status_code == 400
+    if path != "/api/v1/logs":  # whose lines are kept, whatever they are
+        assert httpx.post(site.url + path, content=rubbish, headers=headers).status_code == 400
+    assert httpx.post(site.url + path, content=b"{}", headers={"content-type": kind}).status_code == 401
+    reader = {"authorization": f"Bearer {site.reader}", "content-type": kind}
+    assert httpx.post(site.url + path, content=b"{}", headers=reader).status_code == 403
+    assert httpx.delete(site.url + path, headers=headers).status_code == 405
+    bomb = gzip.compress(bytes(64 << 20))
+    got = httpx.post(site.url + path, content=bomb, headers={**headers, "content-encoding": "gzip"})
+    assert got.status_code == 413
 
 
-def test_rsyslog_reads_a_file_and_sends_it_over_tls(collector, store, place):
-    """imfile to us with a certificate on both sides, as the how-to has it."""
-    made = certificates(place / "tls")
-    port = collector.listen(
-        f"syslog+tls://127.0.0.1:0?cert={made.server}&key={made.server_key}&ca={made.authority}"
-    ).port
-    (place / "build.log").write_text("".join(f"line {number}\n" for number in range(1_000)))
-    settings = f"""
-module(load="imfile")
-global(DefaultNetstreamDriver="ossl" DefaultNetstreamDriverCAFile="{made.authority}"
-  DefaultNetstreamDriverCertFile="{made.client}" DefaultNetstreamDriverKeyFile="{made.client_key}")
-input(type="imfile" File="{place}/build.log" Tag="build" Facility="local0")
-*.* action(type="omfwd" Target="127.0.0.1" Port="{port}" Protocol="tcp" TCP_Framing="octet-counted"
-  Template="RSYSLOG_SyslogProtocol23Format" StreamDriver="ossl" StreamDriverMode="1"
-  StreamDriverAuthMode="x509/certvalid")
-"""
-    with rsyslogd(place, settings):  # needs the package rsyslog-openssl as well
-        until(lambda: len(kept(store)) >= 1_000)
-    assert sorted(record.message for record in kept(store)) == sorted(
-        f"line {number}" for number in range(1_000)
-    )
-    assert {record.source for record in kept(store)} == {"build"}
-
-
-def test_rsyslog_waits_for_us(collector, store, place):
-    """What it took before we listened comes when we do: nothing is lost on a restart of ours."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    settings = (
-        f'*.* action(type="omfwd" Target="127.0.0.1" Port="{port}" Protocol="tcp" '
-        'action.resumeRetryCount="-1" action.resumeInterval="1" queue.type="linkedList")'
-    )
-    with rsyslogd(place, settings) as sock:
-        for number in range(20):
-            logger(sock, "-t", "early", f"line {number}")
-        collector.listen(f"syslog+tcp://127.0.0.1:{port}")
-        until(lambda: len(kept(store)) >= 20)
-    # What it did not know to have arrived it sends again.
-    assert list(dict.fromkeys(record.message for record in kept(store))) == [
-        f"line {number}" for number in range(20)
-    ]
-
-
-@pytest.mark.parametrize("options", [["--rfc3164"], ["--rfc5424"], ["--rfc5424=notime,nohost"]])
-@pytest.mark.parametrize("transport", ["--udp", "--tcp", "--tcp --octet-count"])
-def test_logger_sends(collector, store, options, transport):
-    """The command of every Linux, over the network."""
-    port = collector.listen(f"syslog+{'udp' if 'udp' in transport else 'tcp'}://127.0.0.1:0").port
-    command = [needed("logger", "bsdutils"), *transport.split(), *options, "-n", "127.0.0.1", "-P", str(port)]
-    subprocess.run([*command, "-t", "deploy", "-p", "local3.notice", "a release: 1.2"], check=True)
-    record = found(store, "release")
-    assert (record.level, record.source, record.message) == (NOTE, "deploy", "a release: 1.2")
-    assert record.fields["facility"] == "local3"
-
-
-def test_a_socket_such_as_dev_log(collector, store, place):
-    """`logger --socket`, and Python's handler, write as to /dev/log; the kernel says who they were."""
-    collector.listen(f"unixgram://{place}/dev-log")
-    logger(place / "dev-log", "-t", "tool", "-p", "user.warning", "from a shell")
-    record = found(store, "from a shell")
-    assert (record.level, record.source, record.fields["peer.uid"]) == (WARNING, "tool", os.getuid())
-
-
-@pytest.mark.parametrize("kind", ["udp", "tcp", "unixgram"])
-def test_python_logs(collector, store, place, kind):
-    """`logging.handlers.SysLogHandler`, whose lines end with a NUL."""
-    if kind == "unixgram":
-        collector.listen(f"unixgram://{place}/dev-log")
-        handler = SysLogHandler(str(place / "dev-log"))
-    else:
-        port = collector.listen(f"syslog+{kind}://127.0.0.1:0").port
-        handler = SysLogHandler(
-            ("127.0.0.1", port), socktype=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
-        )
-    handler.ident = "app: "
-    log = logging.getLogger(f"test-{kind}")
-    log.propagate = False
-    log.addHandler(handler)
-    try:
-        log.warning("something is %s", "odd")
-        log.error("really")
-        record, error = found(store, "odd"), found(store, "really")
-    finally:
-        log.removeHandler(handler)
-        handler.close()
-    assert (record.level, record.source, record.message) == (WARNING, "app", "something is odd")
-    assert (error.level, error.message) == (ERROR, "really")
-
-
-def test_a_live_journal(store, place):
-    """A real journald: what is logged comes within moments; a restart goes on where it was, nothing twice."""
-    state = place / "state"
-    with journald(place) as journal:
-        arguments = ["--directory", str(journal.directory), "--lines=all"]
-        logger(journal.socket, "-t", "unit", "before")
-        with Collector(store) as collector:
-            collector.follow_journal(state=state, arguments=arguments)
-            found(store, "before")
-            logger(journal.socket, "-t", "unit", "-p", "user.err", "while")
-            record = found(store, "while")
-        assert (record.level, record.source) == (ERROR, "unit") and record.fields["_UID"] == str(os.getuid())
-        logger(journal.socket, "-t", "unit", "between")
-        with Collector(store) as collector:
-            collector.follow_journal(state=state, arguments=arguments)
-            found(store, "between")
-            logger(journal.socket, "-t", "unit", "after")
-            found(store, "after")
-    said = [record.message for record in kept(store) if record.source == "unit"]
-    assert said == ["before", "while", "between", "after"]
-
-
-def test_journalctl_that_is_killed_is_started_again(store, place):
-    """From the last record that it gave."""
-    with journald(place) as journal, Collector(store) as collector:
-        reading = collector.follow_journal(arguments=["--directory", str(journal.directory), "--lines=all"])
-        logger(journal.socket, "-t", "unit", "first")
-        found(store, "first")
-        first_pid = reading.pid
-        assert first_pid is not None
-        os.kill(first_pid, 9)
-        logger(journal.socket, "-t", "unit", "second")
-        found(store, "second")
-        assert reading.pid != first_pid
-    assert [record.message for record in kept(store) if record.source == "unit"] == ["first", "second"]
+def test_people_at_the_root_are_led_to_the_page(site: Site) -> None:
+    """A browser at / sees logs, a client of Elasticsearch a version."""
+    got = httpx.get(site.url + "/", headers={"accept": "text/html,*/*"})
+    assert (got.status_code, got.headers["location"]) == (302, "/logs/")
+    assert httpx.get(site.url + "/").headers["x-elastic-product"] == "Elasticsearch"

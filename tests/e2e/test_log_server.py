@@ -6,7 +6,7 @@ import gzip
 import json
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Logs:
     def __init__(self, server: VcacheServer, client: httpx.Client) -> None:
         self.server, self.client = server, client
 
-    def send(self, *records: dict[str, object], **options: Any) -> httpx.Response:
+    def send(self, *records: Mapping[str, object], **options: Any) -> httpx.Response:
         body = "".join(json.dumps(record) + "\n" for record in records)
         return self.client.post(LOGS, content=body, **options)
 
@@ -109,7 +109,7 @@ def test_bodies_may_be_packed(logs: Logs, coding: str, pack: Any, request: pytes
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
 def test_bombs_are_shown_out(logs: Logs, coding: str) -> None:
     """What unpacks to more than is taken is refused, and nothing of it is kept."""
-    pack = {"gzip": gzip.compress, "zstd": zstandard.compress}[coding]
+    pack: Callable[[bytes], bytes] = gzip.compress if coding == "gzip" else zstandard.compress
     body = pack(b'{"message":"' + bytes(64 << 20) + b'"}')
     got = logs.client.post(LOGS, content=body, headers={"content-encoding": coding})
     assert got.status_code == 413

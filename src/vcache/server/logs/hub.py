@@ -15,8 +15,8 @@ from typing import Final
 
 from vcache.errors import StoreClosed
 from vcache.logs.base import Follower, LogStore
+from vcache.logs.fields import getter_of
 from vcache.logs.record import Record
-from vcache.logs.scan import getter_of
 from vcache.query.rows import compiled
 from vcache.query.syntax import Expression
 from vcache.server.logs.shown import json_of
