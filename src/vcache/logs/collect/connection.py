@@ -23,6 +23,7 @@ __all__ = ["Connection", "Peer"]
 
 _PIECE_BYTES: Final = 256 << 10
 _BUSY_BYTES: Final = 8 << 10
+_DRAIN_PIECES: Final = 64
 _QUIET_S: Final = 0.2  # then a line that may have gone on is whole
 _ACK_BYTES: Final = 1 << 16  # acknowledgements that nobody reads
 
@@ -106,8 +107,9 @@ class Connection:
 
     def drain(self) -> None:
         """Take what is there, and the end of it."""
-        while self._state == "open" and self._waiting is None and self._read():
-            pass
+        for _ in range(_DRAIN_PIECES):  # one that goes on and on must not hold us up
+            if self._state != "open" or self._waiting is not None or not self._read():
+                break
         if self._state == "handshake":
             self.close()
         self.finish("")
@@ -190,7 +192,6 @@ class Connection:
 
     def _take(self, data: bytes) -> None:
         lines = data.count(b"\n") or 1
-        self._reader.expect(len(data), self._heard_s)
         self._hand_in(
             Parcel(
                 self._peer.origin, (data,), size_bytes=len(data) + 64 * lines, count=lines, decode=self._reader.read,
@@ -259,18 +260,11 @@ class _Reader:
 
     def __init__(self, address: ListenAddress) -> None:
         self._stream = by_name(address.format).stream(source=address.source)
-        self._pending: list[int] = []
         self.partial_bytes = 0
         self.since_s = 0.0
         self.read: Decode = self._read
         self.flush: Decode = self._flush
         self.end: Decode = self._end
-
-    def expect(self, size_bytes: int, now_s: float) -> None:
-        """So much was handed in. The hub's thread."""
-        if not self.partial_bytes:
-            self.since_s = now_s
-        self.partial_bytes += size_bytes
 
     def _read(self, pieces: Sequence[bytes], now_ns: int, fields: Mapping[str, Value]) -> list[Record]:
         found: list[Record] = []
@@ -278,6 +272,10 @@ class _Reader:
             found += self._stream.feed(piece, now_ns=now_ns)
         if found:
             self.partial_bytes = 0
+        else:
+            # Counted when it is read: what waits in the queue is no fault of the peer's.
+            self.since_s = self.since_s if self.partial_bytes else time.monotonic()
+            self.partial_bytes += sum(map(len, pieces))
         return with_fields(found, fields)
 
     def _flush(self, _: Sequence[bytes], now_ns: int, fields: Mapping[str, Value]) -> list[Record]:

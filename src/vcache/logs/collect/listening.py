@@ -31,6 +31,7 @@ __all__ = ["Buckets", "DatagramListener", "Listening", "Room", "bound", "is_loop
 _BUSY_LINES: Final = 16
 _ROUNDS: Final = 8
 _PEERS: Final = 4_096
+_DRAIN_ROUNDS: Final = 256  # more than a kernel's buffer holds
 _REFRESH_S: Final = 1.0
 _FORCED_RECEIVE: Final = 33  # SO_RCVBUFFORCE, for who may
 
@@ -205,8 +206,9 @@ class DatagramListener:
     def stop(self) -> None:
         if self.has_stopped:
             return
-        while self._receive():
-            pass
+        for _ in range(_DRAIN_ROUNDS):  # a sender that goes on and on must not hold us up
+            if not self._receive():
+                break
         self.refresh()
         self._hub.watch(self._sock, 0, self._on_ready)
         self.has_stopped = True

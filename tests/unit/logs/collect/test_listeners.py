@@ -399,3 +399,47 @@ def test_a_collector_closes_soon(store):
         collector.close(NEVER_S)
         assert time.monotonic() - started_s < NEVER_S / 2
     assert store.messages == ["half"]
+
+
+def test_a_store_that_is_late_is_no_fault_of_the_peers(store):
+    """A half line that waits in the queue for longer than a peer may take over its end is waited for."""
+    store.gate.clear()
+    with Collector(store, limits=Limits(stall_s=0.3)) as collector:
+        port = collector.listen("syslog+tcp://127.0.0.1:0").port
+        with connected(port) as sock:
+            sock.sendall(b"<13>1 - host app - - - first\n")
+            until(lambda: store.tries)
+            sock.sendall(b"<13>1 - host app - - - sec")
+            until(lambda: collector.counters().waiting > 1)
+            time.sleep(0.5)  # longer than `stall_s`: the time that passes is what this is about
+            store.gate.set()
+            sock.sendall(b"ond\n")
+            ended(sock)
+    assert store.messages == ["first", "second"] and collector.counters().dropped == {}
+
+
+@pytest.mark.parametrize("kind", ["udp", "tcp"])
+def test_a_sender_that_never_stops_does_not_hold_up_the_end(store, kind):
+    """The collector closes; over UDP nobody is left who counts, over TCP the sender sees the end."""
+    is_over = threading.Event()
+    collector = Collector(store)
+    port = collector.listen(f"syslog+{kind}://127.0.0.1:0").port
+
+    def send() -> None:
+        with socket.socket(
+            socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM
+        ) as sock:
+            sock.connect(("127.0.0.1", port))
+            try:
+                while not is_over.is_set():
+                    sock.sendall(b"<13>1 - host app - - - again and again\n")
+            except OSError:
+                pass
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    until(lambda: len(store.records) > 1_000)
+    with no_hang():
+        collector.close(NEVER_S)
+        is_over.set()
+        sender.join(NEVER_S)
