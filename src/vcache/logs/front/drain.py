@@ -18,7 +18,7 @@ from typing import Final
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
 from vcache.logs.front.fold import folded
-from vcache.logs.front.frames import FRAME_BYTES, decode, frame_at, salvage
+from vcache.logs.front.frames import FRAME_BYTES, decode, run_at, salvage
 from vcache.logs.front.ring import DATA_AT, DRAINED_AT, DROPPED_AT, SUFFIX, Ring, head_says
 from vcache.logs.record import Record
 from vcache.query.levels import ERROR, WARNING
@@ -157,12 +157,12 @@ class Drain:
     def _batch(self, *, is_last: bool) -> tuple[list[Record], int]:
         ring, at = self.ring, self._at
         records: list[Record] = []
-        while len(records) < _BATCH:
-            payload = frame_at(ring.data, at)
-            if payload is None:
-                break
+        # A quarter of the ring: no frame is longer.
+        for payload in run_at(ring.data, at, min(ring.cursor.at, at + ring.size_bytes // 4)):
             records.append(_decoded(payload))
             at += FRAME_BYTES + len(payload)
+            if len(records) >= _BATCH:
+                break
         if records or ring.cursor.at == at:
             self._stuck = 0
             return records, at

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vcache.query.syntax import Value
 
 __all__ = [
-    "FRAME_BYTES", "HEADS", "MARK", "decode", "encode", "frame", "frame_at", "head_of", "opening", "salvage",
+    "FRAME_BYTES", "HEADS", "MARK", "decode", "encode", "frame", "head_of", "opening", "run_at", "salvage",
 ]  # fmt: skip
 
 MARK: Final = b"\xf1\x0a\xc4\x52"
@@ -29,7 +29,8 @@ FRAME_BYTES: Final = 16
 _LENGTH_END: Final = 8
 _pack: Final = pack_exactly()
 _INT_BOUND: Final = 1 << 63
-_FLAT: Final = frozenset((str, float, bool))
+_FLAT: Final = frozenset((str, float, bool, int))
+_TEXT: Final = frozenset((str,))
 
 
 def head_of(size_bytes: int) -> bytes:
@@ -83,36 +84,30 @@ def decode(payload: Buffer) -> Record:
 
 def _is_flat(fields: dict[object, object]) -> bool:
     """Whether fields are as a record has them: most are, and to make them so takes twice as long."""
-    if len(fields) > MOST_FIELDS:
+    values = fields.values()
+    if len(fields) > MOST_FIELDS or not _FLAT.issuperset(map(type, values)):
         return False
-    for name, value in fields.items():
-        kind = value.__class__
-        if kind is int:
-            if not -_INT_BOUND <= value < _INT_BOUND:  # type: ignore[operator]
-                return False
-        elif kind not in _FLAT:
+    for value in values:
+        if value.__class__ is int and not -_INT_BOUND <= value < _INT_BOUND:
             return False
-        if name.__class__ is not str or len(name) > NAME_CHARS:
-            return False
-    return True
+    return _TEXT.issuperset(map(type, fields)) and all(len(name) <= NAME_CHARS for name in fields)  # type: ignore[arg-type]
 
 
-def frame_at(ring: memoryview, at: int) -> bytes | None:
-    """The payload of the frame at a position of a ring; None where none stands, or not whole.
+def run_at(ring: memoryview, at: int, end: int) -> Iterator[bytes]:
+    """The payloads of the frames that stand one behind the other between two positions, up to one that is not whole.
 
     Args:
         ring: a power of two bytes. Positions count on; a place in it is the position modulo its length.
     """
-    size = len(ring)
-    place = at & size - 1
-    head = _read(ring, place, FRAME_BYTES)
-    if head[:4] != MARK:
-        return None
-    length = int.from_bytes(head[4:8], "little")
-    if not 0 < length <= size - FRAME_BYTES:
-        return None
-    payload = _read(ring, place + FRAME_BYTES & size - 1, length)
-    return payload if frame_checksum(payload, at) == head[8:] else None
+    data, place = _read(ring, at & len(ring) - 1, end - at), 0
+    while data[place : place + 4] == MARK:
+        stop = place + FRAME_BYTES + int.from_bytes(data[place + 4 : place + _LENGTH_END], "little")
+        payload = data[place + FRAME_BYTES : stop]
+        whole = frame_checksum(payload, at + place) == data[place + _LENGTH_END : place + FRAME_BYTES]
+        if not whole or not payload or stop > len(data):
+            return
+        yield payload
+        place = stop
 
 
 def salvage(ring: memoryview, start: int, end: int) -> Iterator[tuple[int, bytes]]:

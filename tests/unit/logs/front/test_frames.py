@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vcache.errors import DecodeError
-from vcache.logs.front.frames import FRAME_BYTES, decode, encode, frame, frame_at, opening, salvage
+from vcache.logs.front.frames import FRAME_BYTES, decode, encode, frame, opening, run_at, salvage
 from vcache.logs.front.ring import Ring
 from vcache.logs.record import Record
 from vcache.serialize.plain import pack_plain
@@ -22,6 +22,10 @@ RECORDS = st.tuples(
     st.integers(0, 255),
     st.integers(1, 2**32),
 ).map(lambda said: Record(*said))
+
+
+def frame_at(ring: memoryview, at: int) -> bytes | None:
+    return next(run_at(ring, at, at + len(ring)), None)
 
 
 @given(RECORDS)
