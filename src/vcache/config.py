@@ -57,7 +57,8 @@ class Settings:
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
         remotes: addresses of the tiers below all others, by name; one without a name by itself.
         flags: what is tried on a part of the machines.
-        logs: "on", "off", or the directory or address of the log store.
+        logs: "on", "off", or the directory of the log store.
+        logs_max_bytes, logs_max_age_s: budgets of the log store; None for none.
         origins: by key, who decided: "default", a file, a variable, or "override".
         ignored: variables that look like ours and are none.
     """
@@ -75,12 +76,14 @@ class Settings:
     remotes: Mapping[str, str] = field(default_factory=dict)
     flags: Flags = field(default_factory=lambda: Flags({}))
     logs: str = "on"
+    logs_max_bytes: int | None = None
+    logs_max_age_s: float | None = None
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def logs_place(self) -> str:
-        """The directory or address of the log store; "" where there is none."""
+        """The directory of the log store; "" where there is none."""
         if self.logs == "on":
             return (
                 ""
@@ -315,12 +318,13 @@ def _path(value: object, place: _Place) -> Path:
 def _logs(value: object, place: _Place) -> str:
     text = ("on" if value else "off") if isinstance(value, bool) else value
     if not isinstance(text, str) or not text:
-        raise UsageError("give on, off, or the directory or address of a log store")
+        raise UsageError("give on, off, or the directory of a log store")
     is_on = yes_or_no(text)
     if is_on is not None:
         return "on" if is_on else "off"
-    is_address = _SCHEME.fullmatch(text.partition("://")[0]) and "://" in text
-    return text if is_address else str(_path(text, place))
+    if "://" in text:
+        raise UsageError("a log store is a directory")
+    return str(_path(text, place))
 
 
 def _bytes(value: object, _place: _Place) -> int:
@@ -465,9 +469,11 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "flags": _Spec(
             "flags", _flags, "percentages of machines that try something: `tiers` may say `?flag=NAME`"
         ),
-        "logs": _Spec(
-            "logs", _logs, "on, off, or the directory or address of the log store of builds and `vcache logs`"
+        "logs": _Spec("logs", _logs, "on, off, or the directory of the log store"),
+        "logs_max_bytes": _Spec(
+            "logs_max_bytes", _optional(_bytes), "budget of the log store, after which builds drop the oldest"
         ),
+        "logs_max_age": _Spec("logs_max_age_s", _optional(_duration), "records older than this go, likewise"),
     }
 )
 """Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""

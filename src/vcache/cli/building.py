@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from vcache.dag.dask import DaskExecutor
     from vcache.dag.events import Listener, RunEnded
     from vcache.dag.session import Build, Options
-    from vcache.logs.base import LogStore
 
-__all__ = ["Words", "carry_out", "log_store", "slots_of"]
+__all__ = ["Words", "carry_out", "slots_of"]
 
 _WRONG_FILE: Final = 2
 _UNBOUNDED: Final = 4_096
@@ -129,6 +128,7 @@ def _listeners(
 ) -> Iterator[Listener]:
     """Who is told, in this order: what counts comes before what shows the counts."""
     from vcache.cli import progress
+    from vcache.cli.appending import appender
     from vcache.cli.recording import Recorder
     from vcache.dag import durations
     from vcache.dag.journal import Journal
@@ -139,7 +139,7 @@ def _listeners(
 
         yield (traced := Traced([span_sink(words.spans)]))
     spans = None if traced is None else traced.span_of
-    recorder = Recorder(place.base, run, opens=lambda: log_store(setup), spans=spans)
+    recorder = Recorder(place.base, run, opens=lambda: appender(setup), spans=spans)
     if not options.is_dry_run:
         yield recorder
     yield progress.listener(
@@ -161,18 +161,6 @@ def _listeners(
         from vcache.metrics import Metrics
 
         yield Metered(Metrics(is_required=True), words.metrics)
-
-
-def log_store(setup: Setup) -> LogStore | None:
-    """Where the settings have what builds say kept; None for nowhere.
-
-    Raises:
-        StoreError: it cannot be opened.
-    """
-    from vcache.logs.disk import DiskLogs
-
-    place = setup.settings().logs_place
-    return DiskLogs(place) if place else None
 
 
 def _standing(cache: Cache, recorder: Recorder) -> Iterator[tuple[str, bytes]]:

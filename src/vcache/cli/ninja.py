@@ -73,7 +73,7 @@ def _enter(flags: Flags) -> None:
 
 
 def _build(flags: Flags) -> int:
-    from vcache.cli.building import log_store
+    from vcache.cli.appending import appender
     from vcache.cli.recording import Recorder
     from vcache.cli.running import opened, stopping
     from vcache.cli.setup import Setup
@@ -85,7 +85,7 @@ def _build(flags: Flags) -> int:
     base = os.path.realpath(".")
     _require_manifest(flags, base)
     status, stats, run, setup = _status(flags, os.environ), _stats(flags), run_id(), Setup()
-    journal, recorder = Journal(base, run), Recorder(base, run, opens=lambda: log_store(setup))
+    journal, recorder = Journal(base, run), Recorder(base, run, opens=lambda: appender(setup))
     listeners: list[Listener] = [status, journal, *([stats] if stats else [])]
     if not flags.is_dry_run:
         listeners.append(recorder)

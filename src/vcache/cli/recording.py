@@ -7,10 +7,10 @@ It works in a thread of its own: a slow store slows no build, and a fault of it 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from vcache.dag import said as memory
 from vcache.dag.events import Finished, Hit, Noted, Output, RunEnded, RunStarted, UpToDate
@@ -22,11 +22,10 @@ from vcache.kit.logs import logger
 if TYPE_CHECKING:
     from vcache.dag.events import Event
     from vcache.dag.node import Node
-    from vcache.logs.base import LogStore
     from vcache.logs.record import Record
     from vcache.tracing import SpanContext
 
-__all__ = ["Recorder", "Spans", "Warnings"]
+__all__ = ["Recorder", "Spans", "Taker", "Warnings"]
 
 _COUNT_S: Final = 1.0
 _CLOSE_S: Final = 10.0
@@ -34,6 +33,14 @@ _BATCH: Final = 4_096
 
 Spans: TypeAlias = "Callable[[Node | None], SpanContext | None]"
 """The span of a node that has ended, or of the run."""
+
+
+class Taker(Protocol):
+    """Where records go. Used by one thread."""
+
+    def append(self, records: Sequence[Record]) -> object: ...
+
+    def close(self) -> None: ...
 
 
 class Warnings(NamedTuple):
@@ -76,7 +83,7 @@ class Recorder:
     """
 
     def __init__(
-        self, base: str, run: str, *, opens: Callable[[], LogStore | None], spans: Spans | None = None
+        self, base: str, run: str, *, opens: Callable[[], Taker | None], spans: Spans | None = None
     ) -> None:
         self.fault = ""
         self._base, self._run, self._opens, self._spans = base, run, opens, spans
@@ -90,7 +97,7 @@ class Recorder:
         self._made: dict[str, str] = {}
         self._seen: set[str] = set()
         self._standing: dict[str, Said] = {}
-        self._store: LogStore | None = None
+        self._store: Taker | None = None
         self._is_off = False
         self._is_worth_keeping = False
 
@@ -238,7 +245,7 @@ class Recorder:
                 return
             for batch in batched(records, _BATCH):
                 # A crash of the process loses none; after a power loss the cache still has most of it.
-                self._store.append(batch, sync=False)
+                self._store.append(batch)
         except Exception as error:  # whatever a store of somebody else's raises
             self._fail(str(error) or type(error).__name__)
 

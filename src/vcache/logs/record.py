@@ -9,10 +9,12 @@ import json
 from collections.abc import Mapping
 from enum import IntFlag
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from vcache.kit.data import NamedTuple
-from vcache.query.syntax import Value
+
+if TYPE_CHECKING:
+    from vcache.query.syntax import Value
 
 __all__ = ["FUTURE_NS", "LONG_BYTES", "MOST_FIELDS", "NAME_CHARS", "Mark", "Record", "flat", "marked"]
 

@@ -32,12 +32,10 @@ class Store:
         self.is_closed = False
         self.holds_up = threading.Event()
         self.holds_up.set()
-        self.syncs: set[bool] = set()
 
-    def append(self, records: Sequence[Record], *, sync: bool = True) -> None:
+    def append(self, records: Sequence[Record]) -> None:
         assert self.holds_up.wait(30)
         self.records += records
-        self.syncs.add(sync)
 
     def close(self) -> None:
         self.is_closed = True
@@ -93,7 +91,6 @@ def test_what_nodes_write_is_kept_between_what_is_said_of_the_run(base: Path):
     }  # fmt: skip
     assert store.records[3].fields["warnings"] == 1
     assert store.is_closed
-    assert store.syncs == {False}
 
 
 def test_what_comes_from_the_cache_is_marked_with_its_run(base: Path):

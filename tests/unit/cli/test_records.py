@@ -35,7 +35,7 @@ class Store:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def append(self, records: Any, *, sync: bool = True) -> None:
+    def append(self, records: Any) -> None:
         self.records += records
 
     def close(self) -> None: ...
@@ -57,7 +57,7 @@ class Place:
         store = Store()
         work = Build(self.cache, base=str(self.base), options=Options(jobs=1, **options))
         journal = Journal(str(self.base), work.run)
-        recorder = Recorder(str(self.base), work.run, opens=lambda: store)  # type: ignore[arg-type, return-value]
+        recorder = Recorder(str(self.base), work.run, opens=lambda: store)
         for listener in (recorder, journal):
             work._bus.subscribe(listener.on_event)
         work.ninja()
