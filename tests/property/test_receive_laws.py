@@ -200,9 +200,9 @@ HARD: Final = {
 @pytest.mark.parametrize("name", NAMES)
 def test_a_megabyte_takes_no_more_than_its_share(name: str, text: str) -> None:
     """What is a thousand times as long is parsed in time: squared, it would be hours."""
-    for body in (HARD[text] * 1024, HARD[text].rstrip(b"\n") * 1024):
-        try:
-            found = by_name(name).parse(body, now_ns=NOW).records
-        except UsageError:
-            continue
-        assert found
+    try:
+        found = by_name(name).parse(HARD[text].rstrip(b"\n") * 1024, now_ns=NOW).records
+    except UsageError:
+        return
+    for record in found[:100]:
+        _sound(record)
