@@ -171,7 +171,7 @@ def _forget_gaps(tail: Path, sealed: Sealed) -> None:
     for name in os.listdir(tail):
         if name.endswith(DAMAGED):
             with contextlib.suppress(FileNotFoundError):
-                if oldest_ns is not None and os.stat(tail / name).st_mtime_ns < oldest_ns:
+                if oldest_ns is None or os.stat(tail / name).st_mtime_ns < oldest_ns:
                     os.unlink(tail / name)
 
 
