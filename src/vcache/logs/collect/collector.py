@@ -18,9 +18,12 @@ from vcache.logs.record import Record
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from vcache.logs.collect.addresses import ListenAddress
     from vcache.logs.collect.hub import Hub
     from vcache.logs.collect.journal import JournalReading
-    from vcache.logs.collect.listening import Listening
+    from vcache.logs.collect.listening import Listening, Room
+    from vcache.logs.collect.packets import DatagramListener
+    from vcache.logs.collect.streams import StreamListener
 
 __all__ = ["Collector"]
 
@@ -97,9 +100,9 @@ class Collector:
             ConfigError: no such address, or one beyond loopback without `is_exposed`.
             StoreUnavailable: nobody can listen there, such as since somebody else does.
         """
-        from vcache.logs.collect.addresses import parse_address  # needs ssl for some, sockets for all
+        from vcache.logs.collect.addresses import parse_address  # who only submits needs no sockets
         from vcache.logs.collect.hub import Hub
-        from vcache.logs.collect.listening import opened
+        from vcache.logs.collect.listening import Room
 
         address = parse_address(spec)
         address.check(is_exposed=is_exposed)
@@ -108,7 +111,7 @@ class Collector:
         if self._hub is None:
             self._hub = Hub()
         try:
-            return opened(address, self, self._hub)
+            return _opened(address, Room(self.queue, self.counts, self.limits), self._hub)
         except OSError as error:
             raise StoreUnavailable(f"cannot listen at {spec}: {error.strerror or error}") from error
 
@@ -156,3 +159,28 @@ class Collector:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _opened(address: ListenAddress, room: Room, hub: Hub) -> Listening:
+    """Listen at an address.
+
+    Raises:
+        OSError: nobody can.
+        ConfigError: a certificate that cannot be used, or a format whose extra is not installed.
+    """
+    if address.format == "json":
+        from vcache.logs.receive.jsonlines import loads
+
+        loads()  # an extra that is missing is said here, not with the first line
+    from vcache.logs.collect.listening import Listening
+
+    server: DatagramListener | StreamListener
+    if address.scheme in {"syslog+udp", "unixgram"}:
+        from vcache.logs.collect.packets import DatagramListener
+
+        server = DatagramListener(address, room, hub)
+    else:
+        from vcache.logs.collect.streams import StreamListener  # needs ssl, which takes 10 ms to load
+
+        server = StreamListener(address, room, hub)
+    return Listening(server.address, hub, server)

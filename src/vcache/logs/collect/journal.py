@@ -15,13 +15,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.errors import ConfigError, StoreError
 from vcache.kit.fs_atomic import write_atomic
 from vcache.kit.logs import logger
 from vcache.kit.retry import Backoff
+from vcache.logs.collect.counts import Counts
 from vcache.logs.collect.parcels import Parcel, Ticket
+from vcache.logs.collect.queue import ParcelQueue
 from vcache.logs.record import Record
 from vcache.query.levels import WARNING
 from vcache.query.syntax import Value
@@ -29,9 +31,8 @@ from vcache.query.syntax import Value
 if TYPE_CHECKING:
     from typing import IO
 
-    from vcache.logs.collect.collector import Collector
 
-__all__ = ["JournalReading"]
+__all__ = ["JournalReading", "Taking"]
 
 _ORIGIN: Final = "journal"
 _PIECE_BYTES: Final = 256 << 10
@@ -40,6 +41,13 @@ _LONGEST_CURSOR: Final = 1_024
 _HEALTHY_S: Final = 60.0  # after so long a run, the next failure is the first of its kind again
 _GRACE_S: Final = 5.0
 _SAID_BYTES: Final = 1_000
+
+
+class Taking(Protocol):
+    """What a collector is to who reads a journal."""
+
+    queue: ParcelQueue
+    counts: Counts
 
 
 class JournalReading:
@@ -57,7 +65,7 @@ class JournalReading:
 
     def __init__(
         self,
-        collector: Collector,
+        collector: Taking,
         *,
         state: Path | None = None,
         arguments: Sequence[str] = (),

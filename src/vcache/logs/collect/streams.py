@@ -17,7 +17,8 @@ from vcache.logs.collect.addresses import ListenAddress
 from vcache.logs.collect.connection import Connection, Peer
 from vcache.logs.collect.datagrams import credentials_of
 from vcache.logs.collect.hub import READ, Hub
-from vcache.logs.collect.listening import Buckets, Room, bound, is_loopback, unlinked
+from vcache.logs.collect.listening import Buckets, Room
+from vcache.logs.collect.sockets import bound, is_loopback, unlinked
 
 __all__ = ["StreamListener"]
 
