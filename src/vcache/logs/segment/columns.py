@@ -299,7 +299,9 @@ def _decimals(name: str, values: Sequence[Any]) -> _Numbers | None:
     import numpy as np
 
     present = _present(values)
-    floats = np.array(values if present is None else [value or 0.0 for value in values], np.float64)
+    floats = np.array(
+        values if present is None else [0.0 if value is None else value for value in values], np.float64
+    )
     if not np.isfinite(floats).all() or np.abs(floats).max() > _MOST_SCALED:
         return None
     if (np.signbit(floats) & (floats == 0)).any():  # a whole number has no -0.0
