@@ -7,7 +7,8 @@ import stat
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import VcacheError
@@ -19,13 +20,13 @@ from vcache.logs.receive.formats import by_name
 from vcache.logs.record import Record
 
 if TYPE_CHECKING:
-    from vcache.logs.base import LogStore
+    from vcache.logs.base import Appended, LogStore
 
 __all__ = ["Ingested", "Input", "read_fd", "run_command"]
 
-_BULK_READ_BYTES: Final = 4 << 20
-_BULK_RECORDS: Final = 1 << 16
-_BULK_BYTES: Final = 32 << 20
+_BULK_READ_BYTES: Final = 1 << 20
+_BULK_RECORDS: Final = 1 << 20  # what a segment begun for a file holds at most
+_TAIL_RECORDS: Final = 4096  # fewer are no segment of their own
 _AFTER_S: Final = 2.0  # how long a pipe is still read after Ctrl-C, which its writer got as well
 _CLOSE_S: Final = 30.0
 
@@ -106,22 +107,27 @@ def run_command(store: LogStore, command: Sequence[str], streams: Sequence[Input
 
 
 def _read_file(store: LogStore, fd: int, given: Input) -> Ingested:
-    """In large appends, each a segment of its own where that pays."""
+    """A file: what is long goes into segments as it is read, if the store has any."""
+    records = _records_of(fd, given)
+    bulk: Callable[[Iterable[Record]], Appended] = getattr(store, "append_bulk", None) or (
+        lambda rest: store.append(list(rest))
+    )
+    kept = 0
+    while first := list(islice(records, _TAIL_RECORDS)):
+        if len(first) < _TAIL_RECORDS:
+            kept += store.append(first).count
+        else:
+            kept += bulk(chain(first, islice(records, _BULK_RECORDS))).count
+    return Ingested(kept)
+
+
+def _records_of(fd: int, given: Input) -> Iterator[Record]:
     stream = by_name(given.format).stream(source=given.source)
-    held: list[Record] = []
-    kept, n_bytes = 0, 0
     while data := os.read(fd, _BULK_READ_BYTES):
         if given.tee is not None:
             _write_all(given.tee, data)
-        held += stream.feed(data, now_ns=time.time_ns())
-        n_bytes += len(data)
-        if len(held) >= _BULK_RECORDS or n_bytes >= _BULK_BYTES:
-            kept += store.append(with_fields(held, given.fields)).count
-            held, n_bytes = [], 0
-    held += stream.end(now_ns=time.time_ns())
-    if held:
-        kept += store.append(with_fields(held, given.fields)).count
-    return Ingested(kept)
+        yield from with_fields(stream.feed(data, now_ns=time.time_ns()), given.fields)
+    yield from with_fields(stream.end(now_ns=time.time_ns()), given.fields)
 
 
 def _collected(store: LogStore, inputs: Mapping[int, Input], *, heeds_interrupt: bool) -> Ingested:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParquetWriter"]
 
-_GROUP_ROWS: Final = 1 << 15
+_GROUP_ROWS: Final = 1 << 14
 _GROUP_CHARS: Final = 16 << 20
 _REST: Final = "@rest"
 _MOST_COLUMNS: Final = 256
