@@ -73,7 +73,8 @@ def test_an_opentelemetry_sdk(site: Site, compression: Compression) -> None:
     provider = LoggerProvider(resource=Resource.create({"service.name": source}))
     exporter = OTLPLogExporter(f"{site.url}/v1/logs", headers=site.bearer, compression=compression)
     provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
-    logger = logging.Logger(source)
+    logger = logging.getLogger(source)
+    logger.propagate = False
     logger.addHandler(LoggingHandler(logger_provider=provider))
     for number in range(100):
         logger.warning("order %d", number, extra={"order": number})
@@ -119,9 +120,12 @@ def test_the_client_of_elasticsearch(site: Site, prefix: str) -> None:
         )
         assert not is_done
         assert "not deleted" in said["delete"]["error"]["reason"]
-    with elasticsearch.Elasticsearch(
-        site.url + prefix, basic_auth=("vcache", site.reader), max_retries=0
-    ) as client, pytest.raises(elasticsearch.AuthorizationException):
+    with (
+        elasticsearch.Elasticsearch(
+            site.url + prefix, basic_auth=("vcache", site.reader), max_retries=0
+        ) as client,
+        pytest.raises(elasticsearch.AuthorizationException),
+    ):
         client.bulk(operations=[{"index": {"_index": index}}, {"message": "no"}])
     assert len(site.ask(f'index = "{index}" and level = error')) == 1200
     assert len(site.ask(f'source = "{index}" and message = "alone"')) == 1
@@ -135,7 +139,8 @@ def test_a_client_of_loki(site: Site) -> None:
         auth=("vcache", site.writer),
         version="1",
     )
-    logger = logging.Logger("loki")
+    logger = logging.getLogger("loki")
+    logger.propagate = False
     logger.addHandler(handler)
     logger.error("pushed", extra={"tags": {"service": "cart"}})
     handler.close()

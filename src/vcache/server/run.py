@@ -207,7 +207,7 @@ class _House:
             await asyncio.sleep(_FLUSH_S)
             with contextlib.suppress(VcacheError, OSError):
                 await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.flush)
-                await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.logs.flush)
+                await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.logs.upkeep)
 
     # -- changes at run time ---------------------------------------------------------------
 

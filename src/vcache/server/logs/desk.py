@@ -71,6 +71,11 @@ class LogDesk:
         for (caller, dialect), count in taken.items():
             self._note(caller, "logs", f"{count} records by {dialect}")
 
+    def upkeep(self) -> None:
+        """What is due every few seconds. Blocks."""
+        self.flush()
+        self.stores.seal()
+
     def seal(self, caller: Caller) -> Mapping[str, object]:
         """Seal what a namespace's tail holds. Blocks."""
         store = self.stores.of(caller.namespace)
@@ -83,4 +88,4 @@ class LogDesk:
 
 
 def _opened(place: Path) -> LogStore:
-    return DiskLogs(place)
+    return DiskLogs(place, seals=False)  # see `Stores`

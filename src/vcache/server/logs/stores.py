@@ -11,18 +11,22 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from vcache.errors import VcacheError
+from vcache.errors import StoreBusy, VcacheError
+from vcache.logs.disk import DiskLogs
 from vcache.server.refused import Refusal, Refused
 
 if TYPE_CHECKING:
     from vcache.logs.base import LogStore
     from vcache.logs.collect.collector import Collector
+    from vcache.logs.collect.sealing import SealProcess
 
 __all__ = ["Stores"]
 
 _log: Final = logging.getLogger("vcache.server")
 
 _CLOSE_S: Final = 10.0
+_SEAL_PROCESSES: Final = 4  # a thread that seals has those wait who are shown what comes
+_MANY_TAILS: Final = 3
 OPEN_NAME: Final = "default"
 """The namespace of a server without tokens, and of local commands (docs/design/logs.md)."""
 
@@ -46,6 +50,7 @@ class Stores:
         self._lock = threading.Lock()  # guards all below; held while one is opened, that none is twice
         self._stores: dict[str, LogStore] = {}
         self._collectors: dict[str, Collector] = {}
+        self._sealing: dict[str, SealProcess] = {}
         self._is_closed = False
 
     def of(self, namespace: str) -> LogStore:
@@ -71,6 +76,7 @@ class Stores:
     def collector(self, namespace: str) -> Collector:
         """What takes a namespace's records; raises as `of`. Blocks."""
         from vcache.logs.collect.collector import Collector
+        from vcache.logs.collect.sealing import SealProcess
 
         found = self._collectors.get(namespace)
         if found is not None:
@@ -82,7 +88,23 @@ class Stores:
             found = self._collectors.get(namespace)
             if found is None:
                 found = self._collectors[namespace] = Collector(store)
+                if len(self._sealing) < _SEAL_PROCESSES:
+                    self._sealing[namespace] = SealProcess(self.place(namespace))
             return found
+
+    def seal(self) -> None:
+        """Seal full tails of namespaces for which no process does. Blocks."""
+        for namespace, store in self.opened().items():
+            tails = self.place(namespace) / "tail"
+            if namespace in self._sealing or not isinstance(store, DiskLogs) or self._is_read_only:
+                continue
+            try:
+                if sum(1 for _ in tails.iterdir()) >= _MANY_TAILS:
+                    store.seal(timeout_s=0)
+            except StoreBusy:
+                pass  # somebody else does it
+            except (VcacheError, OSError) as error:
+                _log.warning("the logs of %r are not sealed: %s", namespace, error)
 
     def require_write(self) -> None:
         """Nothing, where records are taken.
@@ -112,8 +134,11 @@ class Stores:
             self._is_closed = True
             stores, self._stores = self._stores, {}
             collectors, self._collectors = self._collectors, {}
+            sealing, self._sealing = self._sealing, {}
         for collector in collectors.values():
             collector.close(_CLOSE_S)
+        for process in sealing.values():
+            process.close()
         for namespace, store in stores.items():
             try:
                 store.close()
