@@ -96,7 +96,7 @@ class OpenBlock:
         if not columns:
             return [made(*head, {}, *tail) for head, tail in _zipped(core, ids)]
         return [
-            Record(
+            made(
                 *head,
                 {name: value for name, value in zip(names, row, strict=True) if value is not None},
                 *tail,
