@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from vcache.errors import FormatError, StoreReadOnly, StoreUnavailable
+from vcache.errors import FormatError, StoreUnavailable
 from vcache.kit.fs_atomic import TEMP_PREFIX, sync_dir, write_atomic
 
 __all__ = ["FORMAT", "PLACES", "open_directory"]
@@ -83,9 +83,3 @@ def _make_parents(directory: Path) -> None:
     _make_parents(directory.parent)
     directory.mkdir(exist_ok=True)
     sync_dir(directory.parent)
-
-
-def require_writable(directory: Path) -> None:
-    """Raises StoreReadOnly where nothing can be written."""
-    if not os.access(directory / "tail", os.W_OK):
-        raise StoreReadOnly(f"{directory}: it may not be written to")

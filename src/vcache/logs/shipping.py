@@ -49,7 +49,7 @@ class Shipping:
         """Put a segment into the tiers, where one of them is on another machine."""
         # The file is the truth here: a copy in a tier of this machine would be no use.
         tiers = getattr(self._cache.store, "tiers", (self._cache.store,))
-        if not any(tier.info.is_shared for tier in tiers):
+        if all(tier.info.is_trusted for tier in tiers):
             return False
         with contextlib.suppress(OSError):
             return self._cache.put_file_key(_segment_key(name), path)

@@ -19,6 +19,7 @@ from vcache.logs.retention import Rule, Rules
 from vcache.logs.sealing import merge_plan
 from vcache.logs.segment import SegmentInfo
 from vcache.query.syntax import Aggregate, And, Call, Compare, Contains, Everything, Group, Query
+from vcache.store.memory import MemoryStore
 from vcache.testing import FakeClock
 from vcache.testing.logs import heard, numbered, searched
 
@@ -217,6 +218,45 @@ def test_damage_in_a_segment_is_found(tmp_path: Path) -> None:
         path.write_bytes(damaged)
         ((place, fault),) = logs.verify(repair=True)
         assert fault == "its bytes are not what was written"
+
+
+def elsewhere() -> MemoryStore:
+    """A tier that says it is on another machine."""
+    store = MemoryStore()
+    store.info = store.info._replace(is_trusted=False)
+    return store
+
+
+def test_a_damaged_segment_is_fetched_from_a_network_tier(tmp_path: Path) -> None:
+    """Where a tier on another machine has it: by `verify`, and by whoever opens the store and finds it damaged."""
+    with Cache(elsewhere()) as cache:
+        with DiskLogs(tmp_path, cache=cache) as logs:
+            logs.append(numbered(500))
+            logs.seal()
+            before = searched(logs)
+        (path,) = (tmp_path / "segments").iterdir()
+        sound = path.read_bytes()
+        path.chmod(0o644)
+        path.write_bytes(sound[: len(sound) // 3] + b"?" + sound[len(sound) // 3 + 1 :])
+        with DiskLogs(tmp_path, cache=cache) as logs:
+            assert [fault for _, fault in logs.verify()] == ["its bytes are not what was written"]
+            assert [fault for _, fault in logs.verify(repair=True)] == [None]
+            assert searched(logs) == before
+        assert path.read_bytes() == sound
+        path.chmod(0o644)
+        path.write_bytes(sound[:-5])
+        with DiskLogs(tmp_path, cache=cache) as logs:
+            assert searched(logs) == before
+        assert path.read_bytes() == sound
+        assert path.stat().st_mode & 0o777 == 0o444
+
+
+def test_without_another_machine_nothing_is_kept_twice(tmp_path: Path) -> None:
+    """A cache of this machine alone gets no copies of segments."""
+    with Cache(tmp_path / "cache") as cache, DiskLogs(tmp_path / "logs", cache=cache) as logs:
+        logs.append(numbered(500))
+        logs.seal()
+        assert len(cache) == 0
 
 
 def test_concurrent_appends_share_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
