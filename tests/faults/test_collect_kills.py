@@ -124,7 +124,7 @@ def test_what_was_acknowledged_survives_a_kill(place):
 @pytest.mark.slow
 def test_what_was_acknowledged_survives_many_kills(place):
     """… at later and later moments, while segments are sealed."""
-    rounds(place, 20, 20_000)
+    rounds(place, 10, 5_000)
 
 
 def test_a_receipt_survives_a_kill(place):

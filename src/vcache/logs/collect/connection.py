@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal
@@ -24,6 +25,7 @@ __all__ = ["Connection", "Peer"]
 _PIECE_BYTES: Final = 256 << 10
 _BUSY_BYTES: Final = 8 << 10
 _DRAIN_PIECES: Final = 64
+_RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER, of no seconds
 _QUIET_S: Final = 0.2  # then a line that may have gone on is whole
 _ACK_BYTES: Final = 1 << 16  # acknowledgements that nobody reads
 
@@ -59,6 +61,7 @@ class Connection:
         self._since_s = self._heard_s = time.monotonic()
         self._is_flushed = True
         self._acked = 0
+        self._is_lost = False  # something of it is not kept, so that its end may not look like a receipt
         self._answer = b""
         self._watch()
 
@@ -129,6 +132,12 @@ class Connection:
         if self._waiting is None:
             self._hand_in_end()
 
+    def abort(self) -> None:
+        """Close it with a reset, so that nobody takes the end for a word that all is kept."""
+        if self._state != "closed":
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.close()
+
     def close(self) -> None:
         """Now, whatever is under way."""
         if self._state == "closed":
@@ -195,7 +204,7 @@ class Connection:
         self._hand_in(
             Parcel(
                 self._peer.origin, (data,), size_bytes=len(data) + 64 * lines, count=lines, decode=self._reader.read,
-                fields=self._peer.fields, ticket=self._ticket(),
+                fields=self._peer.fields, ticket=Ticket(self._on_kept),
             )
         )  # fmt: skip
         bucket = self._peer.bucket
@@ -205,12 +214,12 @@ class Connection:
                 self._resume_at_s = self._heard_s + wait_s
                 self._watch()
 
-    def _ticket(self) -> Ticket | None:
-        return (
-            Ticket(lambda ticket: self._hub.call(lambda: self._acknowledge(ticket)))
-            if self._has_acks
-            else None
-        )
+    def _on_kept(self, ticket: Ticket) -> None:
+        """In the thread that commits."""
+        if ticket.error is not None:
+            self._is_lost = True
+        if self._has_acks:
+            self._hub.call(lambda: self._acknowledge(ticket))
 
     def _hand_in(self, parcel: Parcel) -> None:
         if not self._room.queue.offer(parcel):
@@ -230,7 +239,7 @@ class Connection:
 
     def _acknowledge(self, ticket: Ticket) -> None:
         if ticket.error is not None or self._state == "closed":
-            self.close()
+            self.abort()
             return
         self._acked += ticket.count
         if ticket.count and len(self._answer) < _ACK_BYTES:
@@ -240,9 +249,8 @@ class Connection:
     def _end(self, ticket: Ticket) -> None:
         if self._has_acks:
             self._acknowledge(ticket)
-        if ticket.error is not None and self._state != "closed":
-            # A reset, so that nobody takes the end for a word that all is kept.
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        if ticket.error is not None or self._is_lost:
+            self.abort()
         self.close()
 
     def _send(self) -> None:

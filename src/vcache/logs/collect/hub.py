@@ -42,8 +42,12 @@ class Server(Protocol):
     def has_stopped(self) -> bool:
         """Whether all that came is handed in."""
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nobody waits for a word of it any more."""
+
     def release(self) -> None:
-        """Close whatever is open."""
+        """Close whatever is open. Who was not told yet that all is kept shall see that it is not known."""
 
 
 class Hub:
@@ -73,16 +77,17 @@ class Hub:
         """Look after it from here on."""
         self._servers.append(server)
 
-    def dismiss(self, server: Server) -> None:
-        """Let it stop, and forget it."""
+    def dismiss(self, server: Server, deadline_s: float = 10.0) -> None:
+        """Let it stop, wait for so long until what it took is kept, and forget it."""
 
-        def stop() -> None:
-            server.stop()
+        def release() -> None:
             server.release()
             if server in self._servers:
                 self._servers.remove(server)
 
-        self._wait_for(stop, 10.0)
+        self._wait_for(server.stop, deadline_s)
+        self._wait_until(lambda: server.is_done, deadline_s)
+        self._wait_for(release, deadline_s)
 
     def watch(self, sock: socket.socket, events: int, handler: Handler) -> None:
         """Call the handler when one of the events is there; for no events, never. The hub's thread only."""
@@ -107,14 +112,17 @@ class Hub:
                 self._guard(server.stop)
 
         self._wait_for(stop, deadline_s)
-        end_s = time.monotonic() + deadline_s
-        while not all(server.has_stopped for server in list(self._servers)) and time.monotonic() < end_s:
-            time.sleep(0.005)
+        self._wait_until(lambda: all(server.has_stopped for server in list(self._servers)), deadline_s)
 
     def end(self) -> None:
         """Close all sockets, and end the thread."""
         self.call(self._end)
         self._thread.join()
+
+    def _wait_until(self, is_so: Callable[[], bool], timeout_s: float) -> None:
+        end_s = time.monotonic() + timeout_s
+        while not is_so() and time.monotonic() < end_s:
+            time.sleep(0.005)
 
     def _wait_for(self, work: Callable[[], object], timeout_s: float) -> None:
         done = threading.Event()

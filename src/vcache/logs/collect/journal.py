@@ -82,7 +82,7 @@ class JournalReading:
         self._stream = JournalStream("")
         self._cursor = _read_state(state)
         self._kept_cursor = self._saved_cursor = self._cursor
-        self._saved_s = 0.0
+        self._saved_s, self._is_lost = 0.0, False
         self._is_closed = threading.Event()
         self._lock = threading.Lock()  # guards the child against being ended before it is known
         self._child: subprocess.Popen[bytes] | None = None
@@ -210,7 +210,8 @@ class JournalReading:
         return found
 
     def _on_done(self, ticket: Ticket) -> None:
-        if ticket.error is None:
+        self._is_lost |= ticket.error is not None
+        if not self._is_lost:  # else the next one begins before what is lost
             self._kept_cursor = self._cursor
 
     def _save(self) -> None:

@@ -47,6 +47,10 @@ class DatagramListener:
         hub.call(lambda: hub.watch(self._sock, READ, self._on_ready))
         hub.serve(self)
 
+    @property
+    def is_done(self) -> bool:
+        return self.has_stopped
+
     def tick(self, now_s: float) -> None:
         if now_s - self._refreshed_s >= _REFRESH_S:
             self._refreshed_s = now_s

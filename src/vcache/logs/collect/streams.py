@@ -48,6 +48,10 @@ class StreamListener:
     def has_stopped(self) -> bool:
         return self._is_stopped and all(each.is_handed_in for each in list(self._connections))
 
+    @property
+    def is_done(self) -> bool:
+        return self._is_stopped and not self._connections
+
     def refresh(self) -> None:
         pass
 
@@ -74,7 +78,7 @@ class StreamListener:
 
     def release(self) -> None:
         for connection in list(self._connections):
-            connection.close()
+            connection.abort()
         self._sock.close()
 
     def _on_room(self) -> None:

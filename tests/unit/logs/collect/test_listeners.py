@@ -18,7 +18,7 @@ import pytest
 from tests.patience import NEVER_S, no_hang, until
 from tests.servers import certificates
 from tests.unit.logs.collect.listed import ListedLogs
-from vcache.errors import ConfigError, StoreClosed, StoreUnavailable
+from vcache.errors import ConfigError, StoreClosed, StoreFull, StoreUnavailable
 from vcache.logs.collect import Collector, Limits
 from vcache.logs.collect.datagrams import OneByOne, Together, kernel_drops
 
@@ -443,3 +443,40 @@ def test_a_sender_that_never_stops_does_not_hold_up_the_end(store, kind):
         collector.close(NEVER_S)
         is_over.set()
         sender.join(NEVER_S)
+
+
+def test_a_listener_that_is_closed_gives_its_receipts_first(store):
+    """Its streams end when what they brought is kept, not when nobody listens any more."""
+    store.gate.clear()
+    with Collector(store) as collector:
+        listening = collector.listen("syslog+tcp://127.0.0.1:0")
+        with connected(listening.port) as sock:
+            sock.sendall(b"<13>1 - host app - - - line\n")
+            until(lambda: store.tries)
+            closer = threading.Thread(target=listening.close)
+            closer.start()
+            sock.settimeout(0.1)
+            with pytest.raises(TimeoutError):
+                sock.recv(1)
+            sock.settimeout(60)
+            store.gate.set()
+            assert sock.recv(1) == b""
+            assert store.messages == ["line"]
+            closer.join()
+
+
+def test_what_is_not_kept_has_no_receipt():
+    """A store that fails until the collector gives up: streams are reset, not ended."""
+
+    def fail(_: object) -> None:
+        raise StoreFull("no space left")
+
+    collector = Collector(ListedLogs(fail), limits=Limits(retry_most_s=0.01))
+    with connected(collector.listen("syslog+tcp://127.0.0.1:0").port) as sock:
+        sock.sendall(b"<13>1 - host app - - - line\n")
+        sock.shutdown(socket.SHUT_WR)
+        until(lambda: collector.counters().failing_since_ns)
+        collector.close(0.05)
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+    assert collector.counters().dropped_total == 1
