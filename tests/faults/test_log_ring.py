@@ -240,8 +240,30 @@ def test_a_fork_has_its_own_ring(tmp_path):
     sink.close()
     assert "child" not in store.messages and store.messages[-1] == "parent"
     left = Store()
+    assert len(list(tmp_path.iterdir())) <= 5
     assert drain_abandoned(tmp_path, partial(keep, left)).rings <= 5
     assert all(each.message == "child" for each in left.records)
+
+
+def test_a_fork_that_says_nothing(tmp_path):
+    """It makes no ring and no thread, and lets the parent's go."""
+    sink = StoreSink(store := Store(), rings=tmp_path)
+    logger = Logger("x", sinks=[sink])
+    logger.info("before")
+    before = os.listdir(tmp_path)
+    child = os.fork()
+    if child == 0:
+        try:
+            sink.flush()
+            sink.close()
+            assert threading.active_count() == 1 and os.listdir(tmp_path) == before
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    logger.info("after")
+    sink.close()
+    assert store.messages == ["before", "after"]
 
 
 def say_until(logger: Logger, over: threading.Event) -> None:

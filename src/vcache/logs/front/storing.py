@@ -86,13 +86,17 @@ class StoreSink:
         self._patience_s = patience_s
         self._is_closed = False
         self._said = False
-        self._lock = threading.Lock()  # guards the start of the drain
+        self._lock = threading.Lock()  # guards the making of another ring
         self._start()
         _live.add(self)
 
     @property
     def ring(self) -> Ring:
-        """What is written to. Another one after a fork."""
+        """What is written to. A fork makes its own when it says something first: most run another program."""
+        if self._is_left:
+            with self._lock:
+                if self._is_left:
+                    self._restart()
         return self._ring
 
     @property
@@ -108,22 +112,25 @@ class StoreSink:
         """Hand a payload on: into the ring, and past it when it is too long."""
         if self._is_closed:  # what a program says in the last of its breaths
             self._append([decode(payload)], is_sync=True)
-        elif len(payload) > self._ring.most_bytes:
+        elif len(payload) > self.ring.most_bytes:
             self._drain.hand_on(decode(payload))
         elif not self._ring.put(payload):
             self._wait(payload, level)
 
     def flush(self) -> None:
         """Hand all that was said to the store, synced."""
-        self._drain.run_once(is_last=True)
+        if not self._is_left:
+            self._drain.run_once(is_last=True)
 
     def close(self) -> None:
         """Hand on what is there, and remove the ring. What the store does not take stays in the file."""
         if self._is_closed:
             return
         self._is_closed = True
-        self._ring.seal()
         _live.discard(self)
+        if self._is_left:
+            return
+        self._ring.seal()
         if self._drain.close():
             self._ring.close()
         else:
@@ -134,9 +141,12 @@ class StoreSink:
             )
 
     def after_fork_in_child(self) -> None:
-        """Leave the ring to the parent, and make another one."""
+        """Leave the ring to the parent."""
         self._ring.leave_to_parent()
         self._lock = threading.Lock()
+        self._is_left = True
+
+    def _restart(self) -> None:
         try:
             self._start()
         except StoreError as error:
@@ -148,6 +158,7 @@ class StoreSink:
         self._ring = Ring(self._directory, size_bytes=self._ring_bytes)
         self._drain = Drain(self._ring, self._append)
         self._drain.start()
+        self._is_left = False
 
     def _append(self, records: Sequence[Record], is_sync: bool) -> None:
         try:
