@@ -136,16 +136,17 @@ def _collected(store: LogStore, inputs: Mapping[int, Input], *, heeds_interrupt:
     stopping = _Stopping()
     errors: list[Exception] = []
     is_interrupted = False
+    ends = [threading.Event() for _ in inputs]
     threads = [
         threading.Thread(
-            target=_read_pipe, args=(collector, fd, given, stopping, errors), name=f"vcache-{fd}"
+            target=_read_pipe, args=(collector, fd, given, stopping, errors, end), name=f"vcache-{fd}"
         )
-        for fd, given in inputs.items()
+        for (fd, given), end in zip(inputs.items(), ends, strict=True)
     ]
     try:
         for thread in threads:
             thread.start()
-        is_interrupted = _join(threads, stopping, heeds_interrupt=heeds_interrupt)
+        is_interrupted = _wait(ends, stopping, heeds_interrupt=heeds_interrupt)
     finally:
         collector.close(_CLOSE_S)
     counters = collector.counters()
@@ -168,13 +169,16 @@ class _Stopping:
         self._end_s = time.monotonic() + (wait_s if self._end_s is None else 0)
 
 
-def _join(threads: Sequence[threading.Thread], stopping: _Stopping, *, heeds_interrupt: bool) -> bool:
-    """Wait for the readers; whether Ctrl-C came."""
+def _wait(ends: Sequence[threading.Event], stopping: _Stopping, *, heeds_interrupt: bool) -> bool:
+    """Wait for the readers; whether Ctrl-C came.
+
+    By events: CPython 3.11 takes a thread whose `join` was interrupted for one that has ended (bpo-45274).
+    """
     is_interrupted = False
-    while any(thread.is_alive() for thread in threads):
+    while not all(end.is_set() for end in ends):
         try:
-            for thread in threads:
-                thread.join()
+            for end in ends:
+                end.wait()
         except KeyboardInterrupt:
             is_interrupted = True
             if heeds_interrupt:
@@ -183,7 +187,12 @@ def _join(threads: Sequence[threading.Thread], stopping: _Stopping, *, heeds_int
 
 
 def _read_pipe(
-    collector: Collector, fd: int, given: Input, is_stopped: Callable[[], bool], errors: list[Exception]
+    collector: Collector,
+    fd: int,
+    given: Input,
+    is_stopped: Callable[[], bool],
+    errors: list[Exception],
+    end: threading.Event,
 ) -> None:
     tee = given.tee
     try:
@@ -194,6 +203,8 @@ def _read_pipe(
         )  # fmt: skip
     except (OSError, VcacheError) as error:
         errors.append(error)
+    finally:
+        end.set()
 
 
 def _write_all(fd: int, data: bytes) -> None:
