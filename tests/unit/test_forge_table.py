@@ -15,7 +15,7 @@ TABLE = Path(__file__).parents[2] / "docs" / "reference" / "forge.md"
 PROMISED = {
     "config", "validate", "cache", "kvstore", "checksum", "fs_atomic", "plugin", "migrate", "idgen", "uuid", "cli",
     "stringx", "mathx", "random", "retry", "eventbus", "taskpool", "prioq", "graph", "metrics", "tracing", "http_client", "pool",
-    "rate_limiter",
+    "rate_limiter", "log", "channel", "rle", "csv", "ini", "yaml_lite", "tracing correlation",
 }  # fmt: skip
 
 

@@ -264,15 +264,15 @@ def summary(
     if n_skipped:
         done.append(f"{n_skipped:,} not tried")
     text = ", ".join(done)
-    warned = "" if warnings is None else _warned(warnings, paint)
     if not event.status and not event.n_run and not event.n_hit:
-        return f"nothing to do{': ' if text else ''}{text}{warned}"
+        count = 0 if warnings is None else warnings.total  # of what is up to date, as goes without saying
+        return f"nothing to do{': ' if text else ''}{text}{_counted(count, paint)}"
     text = text or "nothing was built"
     if took_ns is not None:
         text += f" in {_took(took_ns)}"
         if event.saved_ns >= 100_000_000:
             text += f"; {_took(event.saved_ns)} saved"
-    text += warned
+    text += "" if warnings is None else _warned(warnings, paint)
     if not event.status:
         return text
     if event.status == INTERRUPTED:
@@ -290,9 +290,6 @@ def summary(
 
 def _warned(warnings: Warnings, paint: Paint) -> str:
     """How many warnings there are, and who said them: the total is that of a build of everything."""
-    if not warnings.total:
-        return ""
-    told = paint("33", f"{warnings.total:,} warning{'s' if warnings.total > 1 else ''}")
     where = [
         f"{count:,} {words}"
         for count, words in (
@@ -301,8 +298,11 @@ def _warned(warnings: Warnings, paint: Paint) -> str:
         )
         if count
     ]
-    is_plain = not where or warnings.standing == warnings.total
-    return f"; {told}" if is_plain else f"; {told} ({', '.join(where)})"
+    return _counted(warnings.total, paint) + (f" ({', '.join(where)})" if where else "")
+
+
+def _counted(count: int, paint: Paint) -> str:
+    return "; " + paint("33", f"{count:,} warning{'s' if count > 1 else ''}") if count else ""
 
 
 def _took(duration_ns: int) -> str:

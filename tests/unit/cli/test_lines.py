@@ -9,6 +9,7 @@ from tests.unit.dag import runs as some
 from tests.unit.dag.runs import APP, A, B, at, ended, ms, node, ran, started
 from vcache.cli.ansi import Paint
 from vcache.cli.lines import ALL, QUIET, VERBOSE, Lines, summary
+from vcache.cli.recording import Warnings
 from vcache.dag.events import Noted, Output, Planned, RunEnded, Skipped
 from vcache.dag.node import Node
 
@@ -150,6 +151,38 @@ def test_a_node_with_the_terminal_is_not_disturbed() -> None:
 def test_a_run_in_a_line(event: RunEnded, text: str) -> None:
     """the last line says what was done, what was spared, how long it took and what went wrong"""
     assert summary(event, ms(4200), PLAIN) == text
+
+
+@pytest.mark.parametrize(
+    ("warnings", "text"),
+    [
+        (Warnings(), ""),
+        (Warnings(1), "; 1 warning"),
+        (Warnings(1200), "; 1,200 warnings"),
+        (Warnings(1, 2), "; 3 warnings (2 from the cache)"),
+        (Warnings(0, 2, 3), "; 5 warnings (2 from the cache, 3 of what is up to date)"),
+    ],
+    ids=["none", "one", "fresh", "cached", "standing"],
+)
+def test_warnings_are_counted_whoever_said_them(warnings: Warnings, text: str) -> None:
+    """the total is that of a build of everything; where nothing was done it says nothing more"""
+    did = summary(ended(5, n_run=1), ms(1000), PLAIN, warnings=warnings)
+    assert did == f"built 1 in 1 s{text}"
+    nothing = summary(ended(5, n_up_to_date=2), ms(1), PLAIN, warnings=warnings)
+    assert nothing == f"nothing to do: 2 up to date{text.partition(' (')[0]}"
+
+
+def test_what_was_up_to_date_is_shown_if_it_is_asked_for() -> None:
+    """before the last line, and with nothing that acts on a terminal"""
+    stream = io.StringIO()
+    shown = Lines(stream, PLAIN, standing=lambda: [("a.o", b"w\x1b[2Jarning"), ("b.o", b"")])
+    shown.on_event(started())
+    shown.on_event(ended(1, n_up_to_date=1))
+    shown.close()
+    head, text, last = stream.getvalue().splitlines()
+    assert head == "a.o, as it was when it was built:"
+    assert "\x1b" not in text
+    assert last == "nothing to do: 1 up to date"
 
 
 def test_many_failures_are_listed_at_the_end() -> None:
