@@ -7,6 +7,7 @@ python docs/gen_cli.py --check     # says whether it is out of date
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,8 @@ def _sections(context: click.Context, command: click.Command) -> Iterator[str]:
 
 def _section(context: click.Context, command: click.Command) -> str:
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
-    words = inspect.cleandoc(command.help or "").replace("\b\n", "")
+    # What click keeps as it is are examples.
+    words = re.sub(r"\x08\n((?:.+\n?)+)", r"```text\n\1```\n", inspect.cleandoc(command.help or ""))
     options = [param for param in command.get_params(context) if isinstance(param, click.Option)]
     rows = [row for option in options if (row := option.get_help_record(context)) is not None]
     table = [
