@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import os
 import re
 import subprocess
@@ -231,3 +232,17 @@ def test_the_records_of_a_node(said: Said, built: str):
     with Cache(f"disk:{said.tree.cache}", root=said.base) as cache:
         found = records_of_node(said.base, cache, built, node)
     assert found == [each._replace(id="", seen_ns=0) for each in live if each.fields["node"] == node]
+
+
+def test_a_node_is_shown_whatever_the_store_knows(said: Said, built: str):
+    """Where nothing is kept as it is said, and where the node was up to date, from the cache."""
+    node = str(said.of(built)[0].fields["node"])
+    shown = []
+    for place in ("on", os.fspath(said.tree.place / "empty")):
+        words = [sys.executable, "-m", "vcache", "logs", "show", built, node, "--format", "json"]
+        environ = {**said.tree.environ, "VCACHE_LOGS": place}
+        text = subprocess.check_output(words, env=environ, cwd=said.base, text=True)
+        rows = map(json.loads, text.splitlines())
+        # An id, and when it was taken in, are the store's own.
+        shown.append([{name: row[name] for name in row if name not in ("@id", "@seen")} for row in rows])
+    assert shown[0] == shown[1] != []

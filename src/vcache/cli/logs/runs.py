@@ -30,7 +30,7 @@ def run_of(store: LogStore, word: str) -> str:
     ids = [str(run) for run, _ in store.search(_all_runs()).rows]  # type: ignore[misc]  # rows of two columns
     if not ids:
         raise UsageError(
-            "no record in this store says of which run it is: builds are kept with `vcache build --logs`"
+            "no record in this store says of which run it is: `vcache build` writes here unless VCACHE_LOGS is off"
         )
     return chosen(safe_string(word), ids)
 
