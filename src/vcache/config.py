@@ -59,6 +59,7 @@ class Settings:
         flags: what is tried on a part of the machines.
         logs: "on", "off", or the directory of the log store.
         logs_max_bytes, logs_max_age_s: budgets of the log store; None for none.
+        logs_keep: bounds by patterns of sources, the first that fits counts: see `vcache.logs.settings`.
         origins: by key, who decided: "default", a file, a variable, or "override".
         ignored: variables that look like ours and are none.
     """
@@ -78,6 +79,7 @@ class Settings:
     logs: str = "on"
     logs_max_bytes: int | None = None
     logs_max_age_s: float | None = None
+    logs_keep: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
 
@@ -327,6 +329,21 @@ def _logs(value: object, place: _Place) -> str:
     return str(_path(text, place))
 
 
+def _keep(value: object, _place: _Place) -> Mapping[str, str]:
+    """From a table of bounds by pattern, or from `PATTERN=BOUNDS` with blanks between."""
+    if isinstance(value, str):
+        pairs = [word.rpartition("=") for word in value.split()]
+        value = {pattern: bounds for pattern, _, bounds in pairs}
+    if not isinstance(value, Mapping):
+        raise UsageError(
+            'give bounds by patterns of sources, such as {"gcc" = "30d", "debug-*" = "1d,100MB"}'
+        )
+    for pattern, bounds in value.items():
+        if not (pattern and isinstance(bounds, str) and bounds):
+            raise UsageError(f"{pattern!r}: give an age, a size, a number, or several: 30d,100MB,1000000")
+    return MappingProxyType(dict(value))
+
+
 def _bytes(value: object, _place: _Place) -> int:
     return size_bytes(value)  # type: ignore[arg-type]  # it refuses what it does not take
 
@@ -474,6 +491,7 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
             "logs_max_bytes", _optional(_bytes), "budget of the log store, after which builds drop the oldest"
         ),
         "logs_max_age": _Spec("logs_max_age_s", _optional(_duration), "records older than this go, likewise"),
+        "logs_keep": _Spec("logs_keep", _keep, "bounds by patterns of sources: `gcc=30d debug-*=1d,100MB`"),
     }
 )
 """Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""

@@ -136,7 +136,8 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
     texts = {
         "dir": "c", "disable": "1", "namespace": "n", "memory_bytes": "1MB", "max_bytes": "20GB", "max_age": "30d",
         "max_entries": "10", "compress": "zstd", "read_only": "true",
-        "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0", "logs": "l", "logs_max_bytes": "2GB", "logs_max_age": "7d", "remote": "https://h/b?x=1, ci=s3://b/p",
+        "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0", "logs": "l",
+        "logs_max_bytes": "2GB", "logs_max_age": "7d", "logs_keep": "gcc=30d", "remote": "https://h/b?x=1, ci=s3://b/p",
     }  # fmt: skip
     assert set(texts) == set(KEYS)
     settings = load(cwd=tmp_path, environ={f"VCACHE_{key.upper()}": text for key, text in texts.items()})
@@ -144,7 +145,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         dir=tmp_path / "c", is_disabled=True, namespace="n", memory_bytes=10**6, max_bytes=20 * 10**9,
         max_age_s=30 * 86_400, max_entries=10, compress="zstd", is_read_only=True,
         tiers=("mem:1MB", "disk:c"), flags=settings.flags, logs=str(tmp_path / "l"), logs_max_bytes=2 * 10**9, logs_max_age_s=7 * 86_400,
-        remotes={"https://h/b?x=1": "https://h/b?x=1", "ci": "s3://b/p"},
+        logs_keep={"gcc": "30d"}, remotes={"https://h/b?x=1": "https://h/b?x=1", "ci": "s3://b/p"},
     )  # fmt: skip
     assert settings.flags.states() == {"a": True, "b": False}
     assert {row.origin for row in settings.describe()} == {f"VCACHE_{key.upper()}" for key in KEYS}

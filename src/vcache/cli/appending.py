@@ -75,6 +75,8 @@ class Appender:
             bounds += ["--max-bytes", str(settings.logs_max_bytes)]
         if settings.logs_max_age_s is not None:
             bounds += ["--max-age", f"{settings.logs_max_age_s:.0f}s"]
+        for pattern, kept in settings.logs_keep.items():
+            bounds += ["--keep", f"{pattern}={kept}"]
         words = [
             "logs",
             *(["gc", *bounds] if bounds else ["seal"]),

@@ -91,7 +91,7 @@ class Sealer:
             self.sweep()
             tails = records = segments = 0
             while go_on():
-                done, count = self._seal_some()
+                done, count = self._seal_some(go_on)
                 if not done:
                     break
                 tails, records, segments = tails + done, records + count, segments + bool(count)
@@ -130,7 +130,7 @@ class Sealer:
                     if stat.S_ISREG(status.st_mode) and time.time() - status.st_mtime > _ABANDONED_S:
                         os.unlink(entry.path)
 
-    def _seal_some(self) -> tuple[int, int]:
+    def _seal_some(self, go_on: Callable[[], bool]) -> tuple[int, int]:
         """Make a segment of some tails: how many files, and how many records."""
         from vcache.logs.segment import SegmentWriter
 
@@ -149,7 +149,7 @@ class Sealer:
                         for first_seq, records in reader.runs():
                             writer.add(stream, first_seq, records)
                             count += len(records)
-                    if count >= _MOST_RECORDS or len(readers) >= _MOST_TAILS:
+                    if count >= _MOST_RECORDS or len(readers) >= _MOST_TAILS or not go_on():
                         break
                 if count:
                     self.place(temporary, writer.finish())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vcache.errors import UsageError
+from vcache.config import load
+from vcache.errors import ConfigError, UsageError
 from vcache.logs.retention import Rule
 from vcache.logs.settings import rule_of, rules_of
 
@@ -46,3 +47,18 @@ def test_a_table_keeps_its_order() -> None:
     """The first pattern that fits counts."""
     rules = rules_of({"gcc": "1d", "*": "2d"}, max_bytes=5)
     assert (rules.of("gcc").max_age_s, rules.of("make").max_age_s, rules.max_bytes) == (86_400, 2 * 86_400, 5)
+
+
+@pytest.mark.parametrize("text", ["gcc=30d debug-*=1d,100MB", {"gcc": "30d", "debug-*": "1d,100MB"}])
+def test_settings_have_them(text: object) -> None:
+    """As a table in a file, or as words."""
+    keep = load({"logs_keep": text}).logs_keep
+    assert keep == {"gcc": "30d", "debug-*": "1d,100MB"}
+    assert rules_of(keep).of("debug-x") == Rule("debug-*", max_bytes=100_000_000, max_age_s=86_400)
+
+
+@pytest.mark.parametrize("text", ["gcc", "=30d", {"gcc": ""}, {"gcc": 5}, 7])
+def test_settings_that_are_none_say_so(text: object) -> None:
+    """With the key, and what to give."""
+    with pytest.raises(ConfigError, match="logs_keep"):
+        load({"logs_keep": text})
