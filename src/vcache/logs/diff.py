@@ -22,7 +22,11 @@ _ORDER: Final[dict[How, int]] = {"new": 0, "more": 1, "fewer": 2, "gone": 3}
 
 _BY: Final = (Group("level", 0, "level"), Group("source", 0, "source"), Group("node", 0, "node"),
               Group("@template", 0, "template"))  # fmt: skip
-_CALLS: Final = (Call("sum", "@repeats", 0.0, "count"), Call("first", "message", 0.0, "example"))
+_CALLS: Final = (
+    Call("sum", "@repeats", 0.0, "count"),
+    Call("first", "message", 0.0, "example"),
+    Call("first", "text", 0.0, "text"),
+)
 COLUMNS: Final = (*(group.name for group in _BY), *(call.name for call in _CALLS))
 """The columns of an answer to `question`."""
 
@@ -32,7 +36,7 @@ class Said(NamedTuple):
 
     Attributes:
         count: how often.
-        example: the first message of that shape.
+        example: the first message of that shape; the lines it was made of, where the record has them.
     """
 
     level: int
@@ -73,9 +77,9 @@ def said_of(rows: Iterable[Sequence[Value]]) -> list[Said]:
         Said(
             cast("int", level or 0), str(source or ""), "" if node is None else str(node),
             _shape(str(template or ""), str(example or ""), cast("int", level or 0)),
-            int(cast("int", count or 0)), str(example or ""),
+            int(cast("int", count or 0)), str(text or example or ""),
         )
-        for level, source, node, template, count, example in rows
+        for level, source, node, template, count, example, text in rows
     ]  # fmt: skip
 
 

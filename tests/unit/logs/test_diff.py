@@ -63,5 +63,11 @@ def test_a_message_of_several_lines_is_told_by_one():
     two = "f.c:9:3: warning: unused variable 'y'\n    9 | long g"
     assert telling_line(one, 13) == "f.c:1:3: warning: unused variable 'x'"
     assert telling_line("a\nb", 0) == telling_line("a\nb", 13) == "a"
-    before, after = (said_of([(13, "gcc", None, message, 1, message)]) for message in (one, two))
+    before, after = (said_of([(13, "gcc", None, message, 1, message, None)]) for message in (one, two))
     assert compared(before, after) == []
+
+
+def test_the_lines_behind_a_message_are_shown():
+    """Where a build took a message out of its line, the example is the line, with its place"""
+    (said,) = said_of([(13, "gcc", "a.o", "unused <str>", 1, "unused 'x'", "a.c:1:2: warning: unused 'x'")])
+    assert (said.template, said.example) == ("unused <str>", "a.c:1:2: warning: unused 'x'")

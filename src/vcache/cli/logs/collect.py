@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,8 +16,10 @@ from vcache.cli.show import print_json
 from vcache.errors import UsageError
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
     from types import FrameType
 
+    from vcache.logs.base import LogStore
     from vcache.logs.collect import Collector
     from vcache.logs.collect.addresses import ListenAddress
     from vcache.logs.collect.counts import Counters
@@ -62,7 +65,7 @@ def collect(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
-    with opened(setup, place) as store:
+    with opened(setup, place, seals=False) as store, _sealing(store):
         collector = Collector(store)
         reading = None
         try:
@@ -79,6 +82,14 @@ def collect(
         counters = collector.counters()
     _report(setup, counters)
     return 1 if counters.dropped_total else 0
+
+
+def _sealing(store: LogStore) -> AbstractContextManager[object]:
+    """What seals beside us: a thread would take turns with those that receive."""
+    from vcache.logs.collect.sealing import SealProcess
+    from vcache.logs.disk import DiskLogs
+
+    return SealProcess(store.directory) if isinstance(store, DiskLogs) else nullcontext()
 
 
 def _reading(collector: Collector, place: str, matches: tuple[str, ...]) -> JournalReading:

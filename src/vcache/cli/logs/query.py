@@ -55,8 +55,8 @@ def query(
     vcache logs query --since 1h 'source = gcc | histogram 5m by level'
 
     Records come the oldest first. Text goes through $VCACHE_PAGER, $PAGER or less on a terminal, with
-    colours as NO_COLOR and FORCE_COLOR say; what a message would do to a terminal is shown instead. Times
-    are the reader's, or UTC with --utc; formats for programs always have UTC, to the nanosecond. --json is
+    colours as NO_COLOR and FORCE_COLOR say; what a message would do to a terminal is shown instead. Of the
+    fields `action` and `text`, which builds write, are left out there unless --fields names them. Times are the reader's, or UTC with --utc; formats for programs always have UTC, to the nanosecond. --json is
     --format json: one object a line. Records that cannot be read any more are told on standard error, and
     with --with-gaps in the output. The exit code is 0, also when nothing was found; 2 for a query that is
     none.

@@ -37,10 +37,13 @@ def place_of(setup: Setup, place: str | None) -> str:
 
 
 @contextmanager
-def opened(setup: Setup, place: str | None) -> Iterator[LogStore]:
+def opened(setup: Setup, place: str | None, *, seals: bool = True) -> Iterator[LogStore]:
     """The store, while it is needed.
 
     Where it has segments, the cache keeps what a query makes of each, and brings back those that are away.
+
+    Args:
+        seals: full tails become segments in a thread of its own.
 
     Raises:
         ConfigError: an address makes no sense.
@@ -56,7 +59,7 @@ def opened(setup: Setup, place: str | None) -> Iterator[LogStore]:
         else:
             from vcache.logs.disk import DiskLogs
 
-            store = DiskLogs(where, cache=_cache(setup, where, stack))
+            store = DiskLogs(where, cache=_cache(setup, where, stack), seals=seals)
         stack.callback(store.close)
         yield store
 

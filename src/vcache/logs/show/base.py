@@ -11,7 +11,7 @@ from vcache.logs.base import Gap
 from vcache.logs.record import Record
 from vcache.query.syntax import Aggregate, Fields, Query, Value
 
-__all__ = ["Column", "Look", "Row", "Sink", "Writer", "columns_of", "put"]
+__all__ = ["HIDDEN", "Column", "Look", "Row", "Sink", "Writer", "columns_of", "put"]
 
 Row: TypeAlias = Record | tuple[Value, ...]
 """A record, or the values of the columns."""
@@ -48,6 +48,10 @@ class Column(NamedTuple):
     step_ns: int = 0
 
 
+HIDDEN: Final = frozenset(("action", "text"))
+"""Fields of builds that say nothing to people: a digest, and once more what the message says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What somebody wants to see, and where.
@@ -57,6 +61,7 @@ class Look:
         has_colour: levels and names are told by colours.
         keeps_colour: colours within messages are kept.
         fields: of records, only these besides time, level, source and message; None for all.
+        hidden: fields that text for people leaves out, unless they are asked for by name.
         encoding: of text for people; what it cannot show is escaped.
         shows_gaps: gaps are told in the output too, where the format has a place for them.
         is_raw: cells of CSV are not guarded against spreadsheets.
@@ -67,6 +72,7 @@ class Look:
     has_colour: bool = False
     keeps_colour: bool = False
     fields: tuple[str, ...] | None = None
+    hidden: frozenset[str] = HIDDEN
     encoding: str = "utf-8"
     shows_gaps: bool = False
     is_raw: bool = False

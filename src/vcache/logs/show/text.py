@@ -71,6 +71,7 @@ def _facts(record: Record, look: Look) -> Iterator[str]:
     for word in mark_words(record.marks & ~Mark.NO_TIME):  # the time that is shown is the best there is
         yield f"[{word}]"
     fields = record.fields
-    for name in fields if look.fields is None else look.fields:
+    hidden = look.hidden
+    for name in [name for name in fields if name not in hidden] if look.fields is None else look.fields:
         if name in fields:
             yield logfmt_pair(name, fields[name])

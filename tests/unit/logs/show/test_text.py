@@ -96,3 +96,10 @@ def test_cells_are_one_line():
     """A value of many lines stays in its row, and nothing in it acts"""
     text = text_of("text", [("a\nb\x1b[2J",)], (Column("x"),))
     assert text == "x\na⏎b␛[2J\n"
+
+
+def test_what_says_nothing_to_people_is_left_out():
+    """A build's digest and the text behind a message are shown to who names them"""
+    record = WARNING._replace(fields={"action": "ab12", "text": "a.c:1: …", "node": "a.o"})
+    assert text_of("text", [record]).endswith("'x'  node=a.o\n")
+    assert text_of("text", [record], fields=("action",)).endswith("'x'  action=ab12\n")
