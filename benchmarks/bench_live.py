@@ -80,7 +80,7 @@ def run(scale: Scale, directory: Path) -> list[Row]:
         "serve",
         "--json",
         "--dir",
-        directory,
+        str(directory),
         "--listen",
         "127.0.0.1:0",
     ]
