@@ -246,3 +246,23 @@ def test_a_node_is_shown_whatever_the_store_knows(said: Said, built: str):
         # An id, and when it was taken in, are the store's own.
         shown.append([{name: row[name] for name in row if name not in ("@id", "@seen")} for row in rows])
     assert shown[0] == shown[1] != []
+
+
+def test_records_lead_to_their_spans(tmp_path: Path):
+    """A trace of the build and its records name the same spans."""
+    (tmp_path / "build.ninja").write_text(
+        "rule say\n command = echo $out; touch $out\nbuild a: say\nbuild b: say\n"
+    )
+    ours = {"VCACHE_DIR": os.fspath(tmp_path / "cache"), "VCACHE_LOGS": os.fspath(tmp_path / "logs")}
+    words = [sys.executable, "-m", "vcache", "build", "--spans", os.fspath(tmp_path / "spans")]
+    subprocess.run(words, cwd=tmp_path, env={**os.environ, **ours}, check=True, stdout=subprocess.DEVNULL)
+    spans = map(json.loads, (tmp_path / "spans").read_text().splitlines())
+    of = {span["attributes"].get("vcache.node", ""): (span["trace_id"], span["span_id"]) for span in spans}
+    store = DiskLogs(tmp_path / "logs")
+    records: list[Record] = list(store.search(parse("", now_ns=0)).rows)  # type: ignore[arg-type]
+    store.close()
+    told = {
+        each.fields.get("node", ""): (each.fields["trace_id"], each.fields["span_id"]) for each in records
+    }
+    assert told == of
+    assert set(of) == {"a", "b", ""}
