@@ -17,8 +17,10 @@ from vcache.kit.ansi import acts, safe_string
 from vcache.kit.tables import parse_table
 from vcache.logs.receive.formats import by_name
 from vcache.logs.record import Mark, Record
+from vcache.logs.remote.rows import record_of
 from vcache.logs.show.base import Column
 from vcache.logs.show.delimited import RISKY, guarded
+from vcache.logs.show.values import plain
 from vcache.query.levels import LEVELS
 
 YEAR_NS = 31_556_952 * 10**9
@@ -158,3 +160,13 @@ def test_parquet_gives_all_back(records):
     assert table.column("message").to_pylist() == [
         record.message.encode("utf-8", "backslashreplace").decode() for record in records
     ]
+
+
+@CALM
+@given(RECORDS)
+def test_a_server_gives_records_back(record):
+    """What goes over the wire is the record again; numbers that are none are words"""
+    said = json.loads(bytes_of("json", [record]))
+    found = record_of(said)
+    fields = {name: plain(value) for name, value in record.fields.items()}
+    assert found == record._replace(fields=fields)

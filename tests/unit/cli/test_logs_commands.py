@@ -354,3 +354,19 @@ def test_answers_of_segments_are_kept(vcache, builds):
     assert "1 segments (0 answered from the cache)" in first.stderr
     assert "1 segments (1 answered from the cache)" in again.stderr
     assert first.stdout == again.stdout
+
+
+def test_runs_are_completed(builds):
+    """A shell is told the runs that the store knows, the last first; without a store nothing"""
+    from click.shell_completion import ShellComplete
+
+    from vcache.cli import cli
+
+    def completed(*words: str) -> list[str]:
+        shell = ShellComplete(cli, {}, "vcache", "_VCACHE_COMPLETE")
+        return [item.value for item in shell.get_completions(list(words[:-1]), words[-1])]
+
+    assert completed("logs", "show", "") == ["last", "r2", "r1"]
+    assert completed("logs", "diff", "r1", "r") == ["r2", "r1"]
+    assert completed("logs", "te") == ["templates"]
+    assert completed("logs", "show", "--logs", "/dev/null/x", "") == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from vcache.cli.journals import RunCommand
-from vcache.cli.logs.runs import of_run, run_of
+from vcache.cli.logs.runs import complete_run, of_run, run_of
 from vcache.cli.logs.showing import Wanted, look_of, output, say_gaps, show_options
 from vcache.cli.logs.where import logs_option, opened
 from vcache.cli.setup import Setup, shared_options
@@ -31,8 +31,8 @@ _SIGNS: Final = {"new": "+", "more": ">", "fewer": "<", "gone": "-"}
 
 
 @click.command(cls=RunCommand, short_help="What one run says that another did not.")
-@click.argument("before", metavar="RUN")
-@click.argument("after", metavar="RUN")
+@click.argument("before", metavar="RUN", shell_complete=complete_run)
+@click.argument("after", metavar="RUN", shell_complete=complete_run)
 @click.option("--level", "-L", type=click.Choice(tuple(LEVELS)), help="Of that level and above only.")
 @click.option(
     "--fail-on",

@@ -8,12 +8,16 @@ from vcache.errors import UsageError
 from vcache.kit.ansi import safe_string
 
 if TYPE_CHECKING:
+    import click
+    from click.shell_completion import CompletionItem
+
     from vcache.logs.base import LogStore
     from vcache.query.syntax import Query
 
-__all__ = ["of_run", "run_of"]
+__all__ = ["complete_run", "of_run", "run_of"]
 
 _RUN: Final = "run"
+_MOST_COMPLETED: Final = 50
 
 
 def run_of(store: LogStore, word: str) -> str:
@@ -33,6 +37,23 @@ def run_of(store: LogStore, word: str) -> str:
             "no record in this store says of which run it is: `vcache build` writes here unless VCACHE_LOGS is off"
         )
     return chosen(safe_string(word), ids)
+
+
+def complete_run(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The runs that begin so, the last first. A store that cannot be read completes nothing."""
+    from click.shell_completion import CompletionItem
+
+    from vcache.cli.logs.where import opened
+    from vcache.cli.setup import Setup
+    from vcache.errors import VcacheError
+
+    try:
+        with opened(ctx.find_object(Setup) or Setup(), ctx.params.get("place")) as store:
+            ids = [str(row[0]) for row in store.search(_all_runs()).rows]
+    except (OSError, VcacheError):
+        return []
+    words = ["last", *reversed(ids)]
+    return [CompletionItem(word) for word in words if word.startswith(incomplete)][:_MOST_COMPLETED]
 
 
 def of_run(run: str, node: str | None = None) -> Query:

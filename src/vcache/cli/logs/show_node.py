@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vcache.cli.journals import RunCommand, base_of
-from vcache.cli.logs.runs import of_run, run_of
+from vcache.cli.logs.runs import complete_run, of_run, run_of
 from vcache.cli.logs.showing import Wanted, look_of, output, say_gaps, show_options, show_result
 from vcache.cli.logs.where import logs_option, opened
 from vcache.cli.setup import Setup, shared_options
@@ -27,7 +27,7 @@ __all__ = ["show"]
 
 
 @click.command(cls=RunCommand, short_help="The records of a node of a run.")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete_run)
 @click.argument("node", metavar="[NODE]", required=False)
 @show_options
 @logs_option
