@@ -216,20 +216,24 @@ class Hub:
             if not following.is_wanted:
                 return
         try:
-            self._loop.call_soon_threadsafe(call, what)
+            self._loop.call_soon_threadsafe(call, what, following)
         except RuntimeError:  # the loop has ended
             following.is_wanted = False
 
     # -- on the loop -----------------------------------------------------------------------
 
-    def _deliver(self, made: list[tuple[_Channel, Chunk]]) -> None:
+    def _deliver(self, made: list[tuple[_Channel, Chunk]], following: _Following) -> None:
         self._room.release()
+        if following is not self._following:
+            return  # everybody had left, and who came since is served by another
         for channel, chunk in made:
             for subscription in channel.subscriptions:
                 subscription.put(chunk)
 
-    def _miss(self, count: int) -> None:
+    def _miss(self, count: int, following: _Following) -> None:
         self._room.release()
+        if following is not self._following:
+            return
         for channel in self._channels.values():
             for subscription in channel.subscriptions:
                 subscription.miss(count)
