@@ -93,6 +93,7 @@ def stores() -> str:
     protocols = [getattr(base, name) for name in dict.fromkeys(order)]
     contract = (base.__doc__ or "").partition("The contract, checked by")[2].partition("\n\n")[2]
     suites: list[object] = [StoreTests, *(getattr(powers, name) for name in powers.__all__), store_machine]
+    suites.append(testing.LogStoreTests)
     tools = [
         testing.FakeClock,
         testing.FaultyStore,

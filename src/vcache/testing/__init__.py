@@ -8,11 +8,12 @@ import pytest
 
 # Before the import, or a failing assertion of the suite would not show its values.
 pytest.register_assert_rewrite(
-    *(f"vcache.testing.{name}" for name in ("expect", "machine", "powers", "stores"))
+    *(f"vcache.testing.{name}" for name in ("expect", "logs", "machine", "powers", "stores"))
 )
 
 from vcache.testing.clock import FakeClock  # noqa: E402 - after the registration above
 from vcache.testing.faults import FaultyStore, flip_bit, flip_stored  # noqa: E402
+from vcache.testing.logs import LogStoreTests  # noqa: E402
 from vcache.testing.powers import (  # noqa: E402
     BatchesTests,
     CollectableTests,
@@ -35,6 +36,7 @@ __all__ = [
     "FaultyStore",
     "FilesTests",
     "ListingTests",
+    "LogStoreTests",
     "PersistentTests",
     "PresenceTests",
     "StoreTests",
