@@ -370,3 +370,11 @@ def test_runs_are_completed(builds):
     assert completed("logs", "diff", "r1", "r") == ["r2", "r1"]
     assert completed("logs", "te") == ["templates"]
     assert completed("logs", "show", "--logs", "/dev/null/x", "") == []
+
+
+def test_the_settings_bound_the_logs(vcache, builds, monkeypatch):
+    """Without options gc does what the settings say"""
+    builds.close()
+    monkeypatch.setenv("VCACHE_LOGS_MAX_BYTES", "1")
+    assert json.loads(vcache("logs", "gc", "--json").stdout)["records"] == 4
+    assert vcache("logs", "query").stdout == ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vcache.logs.base import LogStore
     from vcache.logs.disk import DiskLogs
     from vcache.logs.dropping import Dropped
-    from vcache.logs.retention import Rule, Rules
+    from vcache.logs.retention import Rules
 
 __all__ = ["gc", "purge", "seal"]
 
@@ -65,18 +65,11 @@ def gc(
     \b
     vcache logs gc --keep 'gcc=30d' --keep 'debug-*=1d,100MB' --max-bytes 10GB
 
-    What is in the tail is sealed before. Never more goes than was asked for: of a bound a block may
+    Without options the settings logs_keep, logs_max_age and logs_max_bytes hold. What is in the tail is
+    sealed before. Never more goes than was asked for: of a bound a block may
     be left over.
     """  # noqa: D301 - click keeps such lines as they are
-    from vcache.logs.retention import Rules
-
-    wanted = Rules(
-        tuple(map(_rule, rules)),
-        max_bytes=None if max_bytes is None else size_bytes(max_bytes),
-        max_age_s=None if max_age is None else seconds(max_age),
-    )
-    if not wanted.is_bounded:
-        raise UsageError("nothing bounds the logs: give --keep, --max-age or --max-bytes")
+    wanted = _rules(setup, rules, max_age, max_bytes)
     with opened(setup, place) as store:
         disk = _of_disk(store)
         gone = _planned(disk, wanted) if dry_run else disk.retain(wanted, timeout_s=_WAIT_S)
@@ -117,28 +110,29 @@ def _of_disk(store: LogStore) -> DiskLogs:
     return store
 
 
-def _rule(text: str) -> Rule:
-    """The rule of "PATTERN=AGE,SIZE,NUMBER", in any order.
+def _rules(setup: Setup, keep: tuple[str, ...], max_age: str | None, max_bytes: str | None) -> Rules:
+    """What bounds the logs: the options, and where there are none the settings.
 
     Raises:
-        UsageError: it is none.
+        UsageError: nothing does, or one of them is none.
     """
-    from vcache.logs.retention import Rule
+    from vcache.logs.retention import Rules
+    from vcache.logs.settings import rule_of, rules_of
 
-    pattern, equals, bounds = text.rpartition("=")
-    if not equals or not pattern or not bounds.strip():
-        raise UsageError(f"--keep {text!r}: give SOURCE=BOUNDS, such as gcc=30d or 'nginx*=7d,2GB,1000000'")
-    age_s: float | None = None
-    most_bytes = records = None
-    for bound in bounds.split(","):
-        word = bound.strip()
-        if word.isdecimal():
-            records = int(word)
-        elif word[-1:] in "bB":
-            most_bytes = size_bytes(word)
-        else:
-            age_s = seconds(word)
-    return Rule(pattern, max_bytes=most_bytes, max_records=records, max_age_s=age_s)
+    if keep or max_age is not None or max_bytes is not None:
+        return Rules(
+            tuple(map(rule_of, keep)),
+            max_bytes=None if max_bytes is None else size_bytes(max_bytes),
+            max_age_s=None if max_age is None else seconds(max_age),
+        )
+    settings = setup.settings()
+    rules = rules_of(settings.logs_keep, max_bytes=settings.logs_max_bytes, max_age_s=settings.logs_max_age_s)
+    if not rules.is_bounded:
+        raise UsageError(
+            "nothing bounds the logs: give --keep, --max-age or --max-bytes, or the settings logs_keep, "
+            "logs_max_age, logs_max_bytes"
+        )
+    return rules
 
 
 def _planned(disk: DiskLogs, wanted: Rules) -> Dropped:
