@@ -6,9 +6,10 @@ It must not know which.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
-__all__ = ["Duplex", "Wire"]
+__all__ = ["Duplex", "Peer", "Wire"]
 
 _AHEAD_BYTES: Final = 1 << 20
 
@@ -25,6 +26,21 @@ class Wire(Protocol):
     def resume(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Peer(Protocol):
+    """Who asks, as far as an answer without an end has to do with it."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the client is seen to be gone."""
+
+    @property
+    def lost_calls(self) -> list[Callable[[], object]]:
+        """Called when it is; whoever adds one takes it away again."""
+
+    def switch(self, head: bytes) -> Duplex:
+        """Take its offer of another protocol, with these lines of a head."""
 
 
 class Duplex:

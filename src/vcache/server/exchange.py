@@ -20,8 +20,7 @@ from vcache.server.vault import Found, Kept, Vault, realm_key
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from vcache.server.duplex import Duplex
-    from vcache.server.turn import Line
+    from vcache.server.duplex import Duplex, Peer
 
 __all__ = ["Desk", "Exchange", "Header"]
 
@@ -313,7 +312,7 @@ class Exchange:
             when_lost: called as soon as the client is seen to be gone.
         """
         lines = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        line: Line | None = self._scope.get("vcache.line")
+        line: Peer | None = self._scope.get("vcache.line")
         if line is not None and when_lost is not None:
             line.lost_calls.append(when_lost)
         try:
@@ -340,7 +339,7 @@ class Exchange:
     def switch(self, headers: Iterable[Header]) -> Duplex:
         """Speak that protocol from here on."""
         self.status = 101
-        line: Line = self._scope["vcache.line"]
+        line: Peer = self._scope["vcache.line"]
         return line.switch(b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in headers))
 
     # -- inside ----------------------------------------------------------------------------

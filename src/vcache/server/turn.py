@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-    from vcache.server.duplex import Duplex
     from vcache.server.exchange import Scope
     from vcache.server.gate import Gate
 
@@ -41,16 +39,6 @@ class Line(Protocol):
 
     @property
     def is_tls(self) -> bool: ...
-
-    @property
-    def is_lost(self) -> bool: ...
-
-    def switch(self, head: bytes) -> Duplex:
-        """Take the offer of another protocol."""
-
-    @property
-    def lost_calls(self) -> list[Callable[[], object]]:
-        """Called when the client is seen to be gone; whoever adds one takes it away again."""
 
     def write(self, head: bytes, body: Buffer) -> None:
         """Send a head and what is there of the body, in one write."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import hashlib
 import time
 from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING, Final
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _SILENT_S: Final = 3 * HEARTBEAT_S
 _MESSAGE_BYTES: Final = 64 << 10
 _GOING_AWAY, _BAD, _TOO_BIG = 1001, 1002, 1009
@@ -51,6 +49,8 @@ async def serve(exchange: Exchange, news: AsyncGenerator[News], leash: Leash) ->
 
 def _accept(exchange: Exchange) -> str:
     """What proves that the offer was understood."""
+    from wsproto.utilities import generate_accept_token
+
     version, key = exchange.header("sec-websocket-version"), exchange.header("sec-websocket-key") or ""
     if version != "13":
         raise Refused(Refusal.MALFORMED, f"Sec-WebSocket-Version: {version!r:.20}: 13 is spoken here")
@@ -59,7 +59,7 @@ def _accept(exchange: Exchange) -> str:
             raise ValueError("not 16 bytes")
     except (binascii.Error, ValueError) as error:
         raise Refused(Refusal.MALFORMED, f"Sec-WebSocket-Key: {key!r:.40}: {error}") from error
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()).decode()
+    return generate_accept_token(key.encode()).decode()
 
 
 class _Session:

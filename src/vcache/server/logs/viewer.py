@@ -5,10 +5,10 @@ It must not know what they show: tokens and records are the API's affair.
 
 from __future__ import annotations
 
-import hashlib
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+from vcache.hash import digest
 from vcache.server.phrases import READS, plain
 from vcache.server.refused import Refusal, Refused
 
@@ -47,7 +47,7 @@ class Viewer:
             kind = _TYPES.get(file.name.rpartition(".")[2])
             if kind is not None:
                 content = file.read_bytes()
-                self._known[file.name] = content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+                self._known[file.name] = content, kind, f'"{digest(content).hex()[:32]}"'
 
     def claims(self, path: str) -> bool:
         """Whether a path is the page's."""
