@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,25 @@ def test_what_others_write_is_not_sealed(tmp_path: Path) -> None:
         other.close()
         assert logs.seal().records == 5
         assert len(searched(logs)) == 5
+
+
+def test_what_is_sealed_while_it_is_looked_for_is_seen_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at tails and the look at segments records may move: tails are looked at first."""
+    with DiskLogs(tmp_path) as first:
+        first.append(numbered(5))
+    with DiskLogs(tmp_path) as logs, DiskLogs(tmp_path) as other:
+        for part, look in ((logs._tails, logs._tails.current), (logs._sealed, logs._sealed.current)):
+
+            def moved(look: Callable[[], object] = look) -> object:
+                found = look()
+                other.seal()
+                return found
+
+            monkeypatch.setattr(part, "current", moved)
+        assert len(searched(logs)) == 5
+        assert len({record.id for record in searched(logs)}) == 5
 
 
 def test_full_tails_are_sealed_in_the_background(tmp_path: Path) -> None:
