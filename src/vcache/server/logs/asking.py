@@ -182,7 +182,7 @@ class _Pieces:
 def histogram(store: LogStore, fields: Mapping[str, str], stop: Stop) -> dict[str, object]:
     """How many records there are over time, by level. Blocks."""
     query = bounded(parsed(fields.get("q", "")), fields)
-    first, last = _span(store, fields)
+    first, last = _span(store, query.where, fields)
     step = _step(fields, last - first)
     calls = (Call("count", "", 0.0, "count"),)
     by = (Group("@time", step, "@time"), Group("level", 0, "level"))
@@ -211,17 +211,28 @@ def _rows(result: Result, stop: Stop) -> Iterator[tuple[Value, ...]]:
         yield row  # type: ignore[misc]  # an aggregation has rows
 
 
-def _span(store: LogStore, fields: Mapping[str, str]) -> tuple[int, int]:
-    """From when to when buckets are."""
+def _span(store: LogStore, where: Expression, fields: Mapping[str, str]) -> tuple[int, int]:
+    """From when to when buckets are: what is asked for, otherwise where there are records that are meant."""
     said = [
         _whole(name, fields[name], -_INT, _INT - 1) if name in fields else None for name in ("from", "to")
     ]
     first, last = said
     if first is None or last is None:
-        stats = store.stats()
-        first = stats.first_ns if first is None else first
-        last = stats.last_ns + 1 if last is None else last
+        found = _found_span(store, where)
+        first = found[0] if first is None else first
+        last = found[1] if last is None else last
     return first, max(first, last)
+
+
+def _found_span(store: LogStore, where: Expression) -> tuple[int, int]:
+    if isinstance(where, Everything):
+        stats = store.stats()
+        return stats.first_ns, stats.last_ns + 1
+    calls = Call("min", "@time", 0.0, "first"), Call("max", "@time", 0.0, "last")
+    for first, last in store.search(Query(where, (Aggregate(calls, ()),))).rows:  # type: ignore[misc]
+        if isinstance(first, int) and isinstance(last, int):
+            return first, last + 1
+    return 0, 1
 
 
 def _step(fields: Mapping[str, str], span_ns: int) -> int:
