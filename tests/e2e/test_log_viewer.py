@@ -149,6 +149,7 @@ def test_a_record_opens_and_its_fields_filter(page: Page) -> None:
     details.get_by_role("button", name="Only node = lib/5.o").click()
     expect(page.locator("#query")).to_have_value('level = error and run = "run-2" and node = "lib/5.o"')
     search(page, 'run = "run-2"')
+    expect(page.locator("#status")).to_contain_text("121 records")
     page.locator(".row .line").last.click()
     page.locator(".details").get_by_role("button", name="Without source = gcc").click()
     expect(page.locator(".row.error")).to_have_count(0)
@@ -158,6 +159,7 @@ def test_a_record_opens_and_its_fields_filter(page: Page) -> None:
 def test_colours_are_shown_and_commands_of_terminals_are_not(page: Page) -> None:
     """ANSI colours are spans; what else would act on a reader is shown as what it is."""
     search(page, 'level = error and run = "run-1"')
+    expect(page.locator(".row")).to_have_count(1)
     message = page.locator(".row .message")
     expect(message.locator(".fg-1.bold")).to_have_text("error:")
     orange = message.locator("span", has_text="broke")
