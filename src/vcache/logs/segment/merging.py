@@ -27,7 +27,6 @@ def merge(segments: Sequence[Segment], path: Path, *, drop: Drop | None = None) 
         OSError: it could not be written.
     """
     replaces = [segment.info.digest for segment in segments]
-    replaces += [digest for segment in segments for digest in segment.info.replaces]
     with SegmentWriter(path, replaces=replaces) as writer:
         for segment in segments:
             if segment.gaps:
