@@ -33,6 +33,9 @@ EVIL = (
 )  # fmt: skip
 
 
+expect.set_options(timeout=60_000)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:

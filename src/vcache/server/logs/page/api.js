@@ -71,14 +71,16 @@ export async function query({ q, ...bounds }, signal) {
   return { rows, end: last["@end"] };
 }
 
-// Calls back with batches of records as they come, until the signal says to stop; comes back when it is cut off.
-export async function tail(parameters, after, onBatch, onDropped, signal) {
+// Calls back with batches of records as they come, until the signal says to stop; goes on where it was cut off.
+// `onOpen` is called where it begins without a record to go on after.
+export async function tail(parameters, after, { onOpen, onBatch, onDropped }, signal) {
   let last = after;
   for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
     try {
       const reply = await ask(`/tail?${new URLSearchParams(parameters)}`, {
         signal, headers: last ? { "Last-Event-ID": last, Accept: "text/event-stream" } : { Accept: "text/event-stream" },
       });
+      if (!last) onOpen();
       let kind = "", id = "";
       for await (const lines of linesOf(reply.body)) {
         const records = [];

@@ -180,11 +180,16 @@ function follow() {
   live = mine;
   waiting = [];
   const last = list.records.reduce((late, record) => (!late || record["@seen"] >= late["@seen"] ? record : late), null);
-  tail({ q: whereOf(state.q) }, last?.["@id"] ?? "", (records) => {
+  const onBatch = (records) => {
     if (live !== mine) return;
     waiting = waiting.concat(records).slice(-PAGE * 20);
     timer ||= setTimeout(flush, TAIL_MS);
-  }, (count) => { dropped += count; }, mine.signal).catch((error) => {
+  };
+  // What came between the search, which found nothing, and the beginning of the tail.
+  const onOpen = () => query({ q: whereOf(state.q), last: PAGE, ...times() }, mine.signal)
+    .then(({ rows: found }) => onBatch(found)).catch(() => {});
+  const onDropped = (count) => { dropped += Math.max(count, 0); };
+  tail({ q: whereOf(state.q) }, last?.["@id"] ?? "", { onOpen, onBatch, onDropped }, mine.signal).catch((error) => {
     if (live === mine) {
       setLive(false);
       fail(error);
