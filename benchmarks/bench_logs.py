@@ -40,6 +40,7 @@ _ASKED: Final[Mapping[str, tuple[str, float, str]]] = {
 _ELSEWHERE: Final = "{} on another day on a machine like this, over HTTP; not measured here"
 _MEMORY_MB: Final = 100.0
 _RECORDS: Final = 2_000_000
+_ROOT: Final = str(Path(__file__).parents[1])
 
 
 def run(scale: Scale, directory: Path) -> list[Row]:
@@ -67,7 +68,8 @@ class _Side:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))},
         )
 
     def __enter__(self) -> Self:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.log_peers import Answer, Batches, Run, counted, listed, size_of
+from benchmarks.log_peers import Answer, Batches, Plain, Run, counted, listed, size_of
 from benchmarks.log_work import FIELDS, SUBSTRING, WORD, Asked
 
 __all__ = ["ClickHouse", "Ripgrep", "Sqlite", "Tantivy"]
@@ -19,7 +19,7 @@ _MINUTE_US: Final = 60_000_000
 _MOST: Final = 100_000  # rows of an answer
 
 
-class Sqlite:
+class Sqlite(Plain):
     """A table with an index for each way in, and FTS5 over the messages; WAL, synchronous=NORMAL."""
 
     def __init__(self, directory: Path) -> None:
@@ -83,7 +83,7 @@ class Sqlite:
         }
 
 
-class Tantivy:
+class Tantivy(Plain):
     """An index of words, with columns of what is sorted and counted."""
 
     def __init__(self, directory: Path) -> None:
@@ -167,7 +167,7 @@ class Tantivy:
         }
 
 
-class ClickHouse:
+class ClickHouse(Plain):
     """A MergeTree in the order of time, with an index of words."""
 
     def __init__(self, directory: Path) -> None:
@@ -243,7 +243,7 @@ class ClickHouse:
         }
 
 
-class Ripgrep:
+class Ripgrep(Plain):
     """A file of JSON lines, and programs that look through it."""
 
     def __init__(self, directory: Path) -> None:

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 
 from benchmarks.log_work import Asked
 
-__all__ = ["BATCH", "ENGINES", "Answer", "Engine", "Run", "counted", "listed", "size_of"]
+__all__ = ["ENGINES", "TURN", "Answer", "Batches", "Engine", "Plain", "Run", "counted", "listed", "size_of"]
 
-BATCH: Final = 65_536
+TURN: Final = 65_536
 _MS: Final = 1e6
 _BEST_OF: Final = 3
 _ENOUGH_MS: Final = 150.0
@@ -28,11 +28,20 @@ _ENOUGH_MS: Final = 150.0
 Answer = list[int]
 """What all engines have to agree on: how many rows, and sums over them."""
 Run = Callable[[], Answer]
-Batches = Iterable[list[dict[str, Any]]]
+Batches = Iterable[list[Any]]
 
 
 class Engine(Protocol):
-    """One store, in a directory of its own. Imports what is heavy in its methods."""
+    """One store, in a directory of its own. Imports what is heavy in its methods.
+
+    Attributes:
+        batch: how many records it likes to be given at once.
+    """
+
+    batch: int
+
+    def objects(self, lines: list[bytes]) -> list[Any]:
+        """Records as the objects of Python that it likes best; not timed."""
 
     def ingest(self, batches: Batches) -> None:
         """Store all of it, each record with an id that finds it again; durable when this returns."""
@@ -42,6 +51,18 @@ class Engine(Protocol):
 
     def open(self, asked: Asked) -> Mapping[str, Run]:
         """The queries by name; each gives its rows to Python."""
+
+
+class Plain:
+    """What most engines like: many dictionaries at once."""
+
+    batch = TURN
+
+    def objects(self, lines: list[bytes]) -> list[Any]:
+        """See `Engine`."""
+        import orjson
+
+        return list(map(orjson.loads, lines))
 
 
 ENGINES: Final = {
@@ -78,8 +99,8 @@ def size_of(path: Path) -> int:
 class _Work:
     """Batches, whose making is not timed; the other side says when the next one's turn is."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self._engine, self._path = engine, path
         self._started = self.took_ns = 0
 
     def go(self) -> None:
@@ -92,17 +113,18 @@ class _Work:
             self.took_ns += perf_counter_ns() - self._started
         self._started = 0
 
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        import orjson
-
+    def __iter__(self) -> Iterator[list[Any]]:
+        number = 0
         with self._path.open("rb") as file:
             while True:
                 self.stop()
-                batch = list(map(orjson.loads, islice(file, BATCH)))
+                batch = self._engine.objects(list(islice(file, self._engine.batch)))
                 if not batch:
                     break
-                _say({"turn": True})
-                sys.stdin.readline()
+                if number % TURN == 0:
+                    _say({"turn": True})
+                    sys.stdin.readline()
+                number += len(batch)
                 self.go()
                 yield batch
                 del batch
@@ -112,7 +134,7 @@ class _Work:
 def _ingest(engine: Engine, path: Path) -> dict[str, object]:
     """All of it on one core, whatever threads there are."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    work = _Work(path)
+    work = _Work(engine, path)
     engine.ingest(work)
     work.stop()
     return {"took_ms": work.took_ns / _MS, "size_bytes": engine.size_bytes(), **_memory()}
