@@ -7,7 +7,7 @@ It must not know what they mean.
 from __future__ import annotations
 
 import threading
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from vcache.errors import DecodeError, EncodeError
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["compress", "decompress", "pack_exactly", "pack_plain", "unpack_plain"]
+__all__ = ["compress", "decompress", "pack_exactly", "pack_plain", "unpack_flat", "unpack_plain"]
 
 _threads = threading.local()
 _LEVEL: Final = 3
+_FLAT: Final = frozenset((str, int, float, bool, type(None)))
+Value = str | int | float | bool | None
 
 
 def pack_plain(value: object) -> bytes:
@@ -47,8 +49,12 @@ def pack_exactly() -> Callable[[object], bytes]:
     return made
 
 
-def unpack_plain(data: Buffer) -> object:
+def unpack_plain(data: Buffer, *, most_items: int = -1) -> object:
     """What msgpack says, whole.
+
+    Args:
+        most_items: of each list and dict; -1: no more than data has bytes. What a list claims is allocated
+            before its items are there, also within others.
 
     Raises:
         DecodeError: it is damaged, or goes on behind its end.
@@ -56,15 +62,46 @@ def unpack_plain(data: Buffer) -> object:
     unpack = _unpacker()
     try:
         # With another way to treat errors, text costs twice as much; hardly any has one.
-        return unpack(data, raw=False, strict_map_key=False)
+        return unpack(data, raw=False, strict_map_key=False, max_array_len=most_items, max_map_len=most_items)
     except UnicodeDecodeError:
         pass
     except Exception as error:  # msgpack's own, ValueError, RecursionError: each means damage
         raise DecodeError(f"no msgpack: {str(error) or type(error).__name__}") from None
+    bounded = partial(unpack, max_array_len=most_items, max_map_len=most_items)
+    return _checked(partial(bounded, raw=False, strict_map_key=False), data)
+
+
+def unpack_flat(data: Buffer, *, most_items: int) -> list[Value]:
+    """A list of texts, numbers of 64 bits, truth values and None; nothing else is ever made.
+
+    Raises:
+        DecodeError: it is damaged, longer, or has something else.
+    """
+    n_lists = 0
+
+    def only_one(items: list[Value]) -> list[Value]:
+        nonlocal n_lists
+        n_lists += 1
+        if n_lists > 1:  # before the rest of them takes memory
+            raise DecodeError("a list within a list")
+        return items
+
+    unpack = partial(
+        _unpacker(), raw=False, strict_map_key=False, list_hook=only_one, max_array_len=most_items,
+        max_map_len=0, max_ext_len=0,
+    )  # fmt: skip
     try:
-        return unpack(data, raw=False, strict_map_key=False, unicode_errors="surrogatepass")
-    except Exception as error:  # msgpack's own, ValueError, RecursionError: each means damage
+        found = unpack(data)
+    except UnicodeDecodeError:
+        n_lists = 0
+        found = _checked(unpack, data)
+    except Exception as error:  # as above
         raise DecodeError(f"no msgpack: {str(error) or type(error).__name__}") from None
+    if type(found) is not list or not _FLAT.issuperset(kinds := set(map(type, found))):
+        raise DecodeError("no list of texts, numbers, and truth values")
+    if int in kinds and any(type(item) is int and item >> 63 > 0 for item in found):
+        raise DecodeError("a number of more than 64 bits")
+    return found
 
 
 def compress(data: Buffer, *, level: int = _LEVEL) -> bytes:
@@ -99,6 +136,13 @@ def decompress(data: Buffer, *, size_bytes: int) -> bytes:
     except Exception as error:  # zstandard's own
         raise DecodeError(f"no zstd frame: {error}") from None
     raise DecodeError(f"a zstd frame that does not hold {size_bytes} bytes")
+
+
+def _checked(unpack: Callable[..., Any], data: Buffer) -> Any:
+    try:
+        return unpack(data, unicode_errors="surrogatepass")
+    except Exception as error:  # as above
+        raise DecodeError(f"no msgpack: {str(error) or type(error).__name__}") from None
 
 
 def _packer() -> Callable[[object], bytes]:

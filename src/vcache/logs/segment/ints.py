@@ -88,7 +88,8 @@ def decode_ints(how: Ints, data: Buffer) -> NDArray[np.int64]:
             raw = np.ascontiguousarray(raw.reshape(how.width, stored).T)
         values = raw.view(f"<u{how.width}").reshape(stored).astype(np.int64)
         if how.step != 1:
-            values *= how.step
+            # Modulo 2⁶⁴, as everything here: half of the steps are negative numbers of 64 bits.
+            values *= how.step - (how.step >> 63 << 64)
         if how.base:
             values += how.base
     if how.first is None:

@@ -18,7 +18,7 @@ from vcache.logs.segment.ints import Ints
 from vcache.serialize.plain import compress, decompress, pack_plain, unpack_plain
 
 __all__ = [
-    "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "Summary", "file_head", "group_head", "pack_footer",
+    "FOOTER_MARK", "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "Summary", "claimed_bytes", "file_head", "group_head", "pack_footer",
     "read_file_head", "read_group_head", "read_trailer", "sources_of", "unpack_footer",
 ]  # fmt: skip
 
@@ -31,8 +31,13 @@ GROUP: Final = struct.Struct(
 )  # mark, rows, length of the description, raw length, of the chunks, xxh
 TRAILER: Final = struct.Struct("<QIIQ8s")  # where the footer begins, its length, raw length, xxh, mark
 _END: Final = b"vcacheLE"
-_MOST_ROWS: Final = 1 << 20
-_MOST_RAW_BYTES: Final = 1 << 28
+FOOTER_MARK: Final = b"\x28\xb5\x2f\xfd"  # of a zstd frame
+_MOST_ROWS: Final = 1 << 16  # of a window
+_MOST_RAW_BYTES: Final = 1 << 26  # of a description
+_MOST_ITEMS: Final = 1 << 17  # of a list in one
+_VALUES: Final = frozenset((str, int, float, bool, type(None)))
+_KINDS: Final = frozenset("cdifshm")
+_INT_BOUND: Final = 1 << 63
 
 
 class Run(NamedTuple):
@@ -147,16 +152,25 @@ def read_group_head(data: memoryview, offset: int) -> Group | None:
         return None
     mark, rows, stored_bytes, packed_bytes, size_bytes, check = GROUP.unpack_from(data, offset)
     begin = offset + GROUP.size
-    if mark != MARK or begin + stored_bytes + size_bytes > len(data) or packed_bytes > _MOST_RAW_BYTES:
+    if mark != MARK or begin + stored_bytes + size_bytes > len(data):
+        return None
+    if not 0 < rows <= _MOST_ROWS or max(stored_bytes, packed_bytes) > _MOST_RAW_BYTES:
         return None
     stored = bytes(data[begin : begin + stored_bytes])
     if placement(GROUP.pack(mark, rows, stored_bytes, packed_bytes, size_bytes, 0) + stored) != check:
         return None
     try:
-        plain: Any = unpack_plain(decompress(stored, size_bytes=packed_bytes))
+        plain: Any = _unpacked(stored, packed_bytes)
         return _group(begin + stored_bytes, size_bytes, *plain)
     except (DecodeError, TypeError, ValueError):
         return None
+
+
+def claimed_bytes(data: memoryview, offset: int) -> int:
+    """How many bytes were looked at to see that no group begins there, where a mark is."""
+    if offset + GROUP.size > len(data):
+        return 0
+    return min(int(GROUP.unpack_from(data, offset)[2]), len(data), _MOST_RAW_BYTES)
 
 
 def pack_footer(groups: Sequence[Group], replaces: Sequence[bytes], offset: int) -> bytes:
@@ -182,19 +196,31 @@ def read_trailer(data: memoryview) -> tuple[int, int, int] | None:
     return offset, stored_bytes, packed_bytes
 
 
-def unpack_footer(data: memoryview, packed_bytes: int) -> tuple[list[Group], list[bytes]]:
+def unpack_footer(data: memoryview, packed_bytes: int, end: int) -> tuple[list[Group], list[bytes]]:
     """Groups, and what the segment replaces.
+
+    Args:
+        end: where the footer begins, before which all groups lie.
 
     Raises:
         DecodeError: it is no footer.
     """
-    plain = unpack_plain(decompress(data, size_bytes=packed_bytes))
+    plain = _unpacked(data, packed_bytes)
     try:
         footer: Any = plain
         groups = [_group(*group) for group in footer["groups"]]
-        return groups, [bytes(each) for each in footer["replaces"]]
+        replaces = list(footer["replaces"])
     except (KeyError, TypeError, ValueError) as error:
         raise DecodeError(f"no footer of a segment: {error}") from None
+    before = 0
+    for group in groups:
+        # No two have a byte in common: so there are no more rows than the length of the file bears.
+        if group.offset < before + GROUP.size or group.offset + group.size_bytes > end:
+            raise DecodeError(f"a group at {group.offset}, which is not its place")
+        before = group.offset + group.size_bytes
+    if not all(type(each) is bytes and len(each) == _DIGEST_BYTES for each in replaces):
+        raise DecodeError("it replaces what is no digest")
+    return groups, replaces
 
 
 def sources_of(blocks: Sequence[Block]) -> dict[str, SourceStats]:
@@ -213,12 +239,21 @@ def sources_of(blocks: Sequence[Block]) -> dict[str, SourceStats]:
     return found
 
 
+def _unpacked(stored: bytes | memoryview, packed_bytes: int) -> object:
+    return unpack_plain(decompress(stored, size_bytes=packed_bytes), most_items=_MOST_ITEMS)
+
+
 def _group(offset: int, size_bytes: int, blocks: Any, summary: Any) -> Group:
     found = None
     if summary is not None:
         sources, columns = summary
         found = Summary(tuple(sources), tuple(map(_column, columns)))
-    return Group(offset, size_bytes, tuple(map(_of_plain, blocks)), found)
+        if not _are(str, *sources):
+            raise DecodeError("a source that is no text")
+    group = Group(offset, size_bytes, tuple(map(_of_plain, blocks)), found)
+    if not _are(int, offset, size_bytes) or sum(block.rows for block in group.blocks) > _MOST_ROWS:
+        raise DecodeError("a group that is none")
+    return group
 
 
 def _plain(block: Block) -> list[object]:
@@ -229,21 +264,74 @@ def _plain(block: Block) -> list[object]:
 def _of_plain(plain: Any) -> Block:
     try:
         rows, first, last, in_order, levels, marks, runs, core, fields, tokens = plain
-        if not 0 < rows <= _MOST_ROWS:
-            raise DecodeError(f"a block of {rows} rows")
-        return Block(
-            rows, first, last, in_order, levels, marks,
-            tuple(Run(int.from_bytes(stream, "big"), low, high) for stream, low, high in runs),
+        found = Block(
+            rows, first, last, in_order, levels, marks, tuple(map(_run, runs)),
             {column.name: column for column in map(_column, core)},
             {column.name: column for column in map(_column, fields)},
-            Chunk(*tokens),
+            _chunk(tokens),
         )  # fmt: skip
-    except (TypeError, ValueError) as error:
+        if _is_sound(found):
+            return found
+    except (TypeError, ValueError, AttributeError) as error:
         raise DecodeError(f"no description of a block: {error}") from None
+    raise DecodeError("a description of a block that contradicts itself")
+
+
+def _is_sound(block: Block) -> bool:
+    """Whether types and bounds are those that a writer gives: what is shown and counted goes by them."""
+    if not _are(int, block.rows, block.first_ns, block.last_ns, block.marks) or not block.runs:
+        return False
+    if type(block.in_order) is not bool or not _are(str, *block.levels):
+        return False
+    counts = [count for levels in block.levels.values() for count in levels.values()]
+    numbers = [level for levels in block.levels.values() for level in levels]
+    return (
+        _are(int, *counts, *numbers)
+        and 0 < block.rows == sum(counts)
+        and min(counts) > 0
+        and 0 <= min(numbers) <= max(numbers) < 256
+        and -_INT_BOUND <= block.first_ns <= block.last_ns < _INT_BOUND
+        and 0 <= block.marks < _INT_BOUND
+    )
+
+
+def _are(kind: type, *values: object) -> bool:
+    """Whether all are of exactly that type: true is no number."""
+    return {kind}.issuperset(map(type, values))
+
+
+def _run(plain: Any) -> Run:
+    stream, low, high = plain
+    if type(stream) is not bytes or len(stream) != 16 or any(stream[12:]):
+        raise DecodeError("no stream")
+    if not _are(int, low, high) or not 0 <= low < 1 << 32 > high >= 0:
+        raise DecodeError("no sequences")
+    return Run(int.from_bytes(stream, "big"), low, high)
 
 
 def _column(plain: Any) -> Column:
     name, kind, how, chunks, value = plain
-    return Column(
-        name, kind, None if how is None else Ints(*how), tuple(Chunk(*chunk) for chunk in chunks), value
-    )
+    if type(name) is not str or kind not in _KINDS or type(value) not in _VALUES:
+        raise DecodeError("no description of a column")
+    if type(value) is int and value >= _INT_BOUND:
+        raise DecodeError("a number of more than 64 bits")
+    return Column(name, kind, None if how is None else _ints(how), tuple(map(_chunk, chunks)), value)
+
+
+def _ints(plain: Any) -> Ints:
+    count, width, base, step, first = plain
+    # One type after the other: there are thousands of these to open.
+    if not type(count) is type(width) is type(base) is type(step) is int:
+        raise DecodeError("no description of numbers")
+    if first is not None and type(first) is not int:
+        raise DecodeError("no description of differences")
+    return Ints(count, width, base, step, first)
+
+
+def _chunk(plain: Any) -> Chunk:
+    offset, size_bytes, check, raw_bytes = plain
+    if not type(offset) is type(size_bytes) is type(check) is type(raw_bytes) is int:
+        raise DecodeError("no description of a chunk")
+    if offset < 0 or size_bytes < 0:
+        raise DecodeError("a chunk before its group")
+    return Chunk(offset, size_bytes, check, raw_bytes)

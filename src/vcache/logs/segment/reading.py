@@ -15,20 +15,24 @@ from vcache.hash import placement
 from vcache.logs.base import Gap
 from vcache.logs.ids import id_of
 from vcache.logs.record import Record
-from vcache.logs.segment.columns import Chunk, Column
+from vcache.logs.segment.columns import Chunk
 from vcache.logs.segment.layout import (
+    FOOTER_MARK,
     MARK,
     Block,
     Group,
     SegmentInfo,
     Summary,
+    claimed_bytes,
     read_file_head,
     read_group_head,
     read_trailer,
     unpack_footer,
 )
 from vcache.logs.segment.tokens import may_have
+from vcache.logs.segment.trust import check_within, checked_core, numbers_of
 from vcache.logs.segment.values import Constant, Values, decode_column
+from vcache.logs.segment.window import MINUTE_NS, MOST_LEVELS, MOST_MINUTES
 from vcache.logs.segment.writing import info_of
 
 if TYPE_CHECKING:
@@ -37,6 +41,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenBlock", "Segment", "open_segment"]
 
+_MOST_SCANNED: Final = 4  # times the file: marks may be planted so that each claims the rest of it
+_MARKS: Final = 4_096
 _COUNTED: Final = {"minute", "source", "level", "count"}
 _RECORD: Final = ("@time", "@level", "@source", "@message", "@marks", "@repeats", "@seen")
 
@@ -61,7 +67,15 @@ class OpenBlock:
         Raises:
             DecodeError: it is damaged.
         """
-        return self._column(name, self.about.core.get(name))
+        key = f"core {name}"  # a field may have the same name
+        found = self._columns.get(key)
+        if found is None:
+            column = self.about.core.get(name)
+            if column is None:
+                raise DecodeError(f"a block without {name}")
+            found = decode_column(column, self.about.rows, self._reader)
+            self._columns[key] = checked_core(name, found, len(self.about.runs))
+        return found
 
     def field(self, name: str) -> Values:
         """The column of a field; of one that no record has, all are None.
@@ -70,7 +84,13 @@ class OpenBlock:
             DecodeError: it is damaged.
         """
         column = self.about.fields.get(name)
-        return Constant(None) if column is None else self._column(name, column)
+        if column is None:
+            return Constant(None)
+        key = f"field {name}"
+        found = self._columns.get(key)
+        if found is None:
+            found = self._columns[key] = decode_column(column, self.about.rows, self._reader)
+        return found
 
     def may_have(self, value: int) -> bool:
         """Whether the filter has what stands for a token or a pair; true where the filter is damaged."""
@@ -87,7 +107,6 @@ class OpenBlock:
         Raises:
             DecodeError: something of them is damaged.
         """
-        # What the writer put in is what comes out: the types are those of its columns.
         core: Any = [self.core(name).take(rows) for name in _RECORD]
         made: Callable[..., Record] = Record
         names = list(self.about.fields)
@@ -126,14 +145,6 @@ class OpenBlock:
         about = self.about
         place = f"{self._reader.segment.path}: block at {self._reader.group.offset}"
         return Gap(place, str(error), about.rows, about.first_ns, about.last_ns)
-
-    def _column(self, name: str, column: Column | None) -> Values:
-        found = self._columns.get(name)
-        if found is None:
-            if column is None:
-                raise DecodeError(f"a block without {name}")
-            found = self._columns[name] = decode_column(column, self.about.rows, self._reader)
-        return found
 
 
 class _Reader:
@@ -199,14 +210,23 @@ class Segment:
         self, group: Group, summary: Summary
     ) -> tuple[Sequence[str], dict[str, NDArray[np.int64]]]:
         reader = _Reader(self, group)
-        found = {}
-        for column in summary.columns:
-            rows = 0 if column.how is None else column.how.count
-            found[column.name] = _numbers(decode_column(column, rows, reader))
-        if len({len(values) for values in found.values()}) != 1 or found.keys() != _COUNTED:
+        n_records = sum(block.rows for block in group.blocks)
+        sizes = {0 if column.how is None else column.how.count for column in summary.columns}
+        if len(sizes) != 1 or not 0 < (size := sizes.pop()) <= n_records:
             raise DecodeError("counts that do not go together")
-        if not 0 <= int(found["source"].min()) <= int(found["source"].max()) < len(summary.sources):
-            raise DecodeError("a count of no source")
+        found = {column.name: numbers_of(decode_column(column, size, reader)) for column in summary.columns}
+        if found.keys() != _COUNTED:
+            raise DecodeError("no counts")
+        check_within(found["source"], 0, len(summary.sources))
+        check_within(found["level"], 0, MOST_LEVELS)
+        check_within(found["count"], 1, n_records + 1)
+        minutes = found["minute"]
+        low = int(minutes.min())
+        # Who counts by the minute has a place for each between them.
+        check_within(minutes, low, low + MOST_MINUTES + 1)
+        check_within(minutes, -(1 << 63) // MINUTE_NS, (1 << 63) // MINUTE_NS + 1)
+        if int(found["count"].sum()) != n_records:
+            raise DecodeError("not all are counted")
         return summary.sources, found
 
     def find(self, stream: int, seq: int) -> Record | None:
@@ -215,21 +235,20 @@ class Segment:
         Raises:
             DecodeError: it would be in a block that is damaged.
         """
-        import numpy as np
-
+        damage: DecodeError | None = None
         for block in self.blocks:
             for number, run in enumerate(block.about.runs):
                 if run.stream != stream or not run.first_seq <= seq <= run.last_seq:
                     continue
-                seqs = _numbers(block.core("@seq"))
-                is_it = seqs == seq
-                if "@stream" in block.about.core:
-                    is_it &= _numbers(block.core("@stream")) == number
-                rows = np.flatnonzero(is_it)
-                if len(rows):
-                    found = block.records(rows[:1])[0]
-                    block.forget()
-                    return found
+                try:
+                    found = _found_in(block, seq, number)
+                except DecodeError as error:
+                    damage = error  # another one may have it
+                else:
+                    if found is not None:
+                        return found
+        if damage is not None:
+            raise damage
         return None
 
     def close(self) -> None:
@@ -272,7 +291,7 @@ def _contents(path: Path, data: memoryview, gaps: list[Gap]) -> tuple[list[Group
     if trailer is not None:
         offset, stored_bytes, packed_bytes = trailer
         try:
-            return unpack_footer(data[offset : offset + stored_bytes], packed_bytes)
+            return unpack_footer(data[offset : offset + stored_bytes], packed_bytes, offset)
         except DecodeError as error:
             gaps.append(Gap(f"{path}: footer", str(error), 0))
     else:
@@ -287,7 +306,7 @@ def _contents(path: Path, data: memoryview, gaps: list[Gap]) -> tuple[list[Group
 def _walked(path: Path, data: memoryview, begin: int, gaps: list[Gap]) -> Iterator[Group]:
     """The groups that are found by their own headers."""
     raw: Any = data.obj
-    at = begin
+    at, left = begin, _MOST_SCANNED * (len(data) + _MARKS)
     while at < len(data):
         group = read_group_head(data, at)
         if group is not None:
@@ -295,13 +314,17 @@ def _walked(path: Path, data: memoryview, begin: int, gaps: list[Gap]) -> Iterat
             at = group.offset + group.size_bytes
             continue
         following = raw.find(MARK, at + 1)
-        while following >= 0 and read_group_head(data, following) is None:
+        while following >= 0 and left > 0 and read_group_head(data, following) is None:
+            left -= _MARKS + claimed_bytes(data, following)
             following = raw.find(MARK, following + 1)
-        if following < 0:
-            return  # the rest is the footer, or as good as that
+        if following < 0 or left <= 0:
+            break
         if at > begin or begin:
             gaps.append(Gap(f"{path}: {at} to {following}", "no group of blocks begins here"))
         at = following
+    if bytes(data[at : at + len(FOOTER_MARK)]) != FOOTER_MARK:
+        # No footer begins where groups end: what was in between, nobody knows.
+        gaps.append(Gap(f"{path}: from {at} on", "neither a group of blocks nor the footer begins here"))
 
 
 def _zipped(core: Sequence[Sequence[Any]], ids: Sequence[str]) -> Iterator[tuple[Any, Any]]:
@@ -309,6 +332,14 @@ def _zipped(core: Sequence[Sequence[Any]], ids: Sequence[str]) -> Iterator[tuple
     return zip(zip(*core[:4], strict=True), zip(*core[4:], ids, strict=True), strict=True)
 
 
-def _numbers(values: Values) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = values.values  # type: ignore[attr-defined]  # the writer stores these as numbers
+def _found_in(block: OpenBlock, seq: int, number: int) -> Record | None:
+    """The record of a sequence of a run."""
+    import numpy as np
+
+    is_it = numbers_of(block.core("@seq")) == seq
+    if "@stream" in block.about.core:
+        is_it &= numbers_of(block.core("@stream")) == number
+    rows = np.flatnonzero(is_it)
+    found = block.records(rows[:1])[0] if len(rows) else None
+    block.forget()
     return found

@@ -15,14 +15,27 @@ from vcache.kit.data import NamedTuple
 from vcache.logs.segment.columns import Chunk, Column
 from vcache.logs.segment.ints import decode_ints
 from vcache.query.syntax import Value
-from vcache.serialize.plain import decompress, unpack_plain
+from vcache.serialize.plain import decompress, unpack_flat
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Coded", "Constant", "Mixed", "Numbers", "Read", "Texts", "Values", "decode_column"]
+__all__ = [
+    "MOST_CHUNK_BYTES",
+    "Coded",
+    "Constant",
+    "Mixed",
+    "Numbers",
+    "Read",
+    "Texts",
+    "Values",
+    "decode_column",
+]
 
+MOST_CHUNK_BYTES: Final = 1 << 28
+_MOST_DISTINCT: Final = 1 << 16  # a window has no more rows
+_TEXT: Final = frozenset((str, type(None)))
 _NARROW: Final = 1_024
 _N = TypeVar("_N", bound="np.generic")
 
@@ -201,7 +214,7 @@ def decode_column(column: Column, rows: int, read: Read) -> Values:
     """
     try:
         return _READERS[column.kind](column, rows, read)
-    except (KeyError, IndexError, ValueError, TypeError, OverflowError, AttributeError) as error:
+    except (KeyError, IndexError, ValueError, TypeError, OverflowError, AttributeError, MemoryError) as error:
         raise DecodeError(f"column {column.name!r:.80} of kind {column.kind!r:.20}: {error}") from None
 
 
@@ -211,6 +224,8 @@ def _constant(column: Column, rows: int, read: Read) -> Values:
 
 def _dictionary(column: Column, rows: int, read: Read) -> Values:
     values = _dictionary_of(column.chunks[0], read)
+    if not values or (column.value is True and not _TEXT.issuperset(map(type, values))):
+        raise DecodeError(f"column {column.name!r:.80}: not the values that it promises")
     codes = _ints(column, 1, rows, read)
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < len(values):
         raise DecodeError(f"column {column.name!r:.80}: a number that stands for nothing")
@@ -238,9 +253,10 @@ def _texts(column: Column, rows: int, read: Read) -> Values:
     present = _presence(column, 2, rows, read)
     lengths = _ints(column, 0, rows if present is None else int(present.sum()), read)
     stored = column.chunks[1]
-    text = decompress(read(stored), size_bytes=stored.raw_bytes)
+    text = _decompressed(stored, read)
     ends = np.cumsum(_spread(lengths, present))
-    if int(lengths.min()) < 0 or int(ends[-1]) != len(text):
+    # Each by itself: sums of longer ones wrap around.
+    if not 0 <= int(lengths.min()) <= int(lengths.max()) <= len(text) or int(ends[-1]) != len(text):
         raise DecodeError(f"column {column.name!r:.80}: lengths that are not the text's")
     return Texts(text, ends, present)
 
@@ -251,14 +267,14 @@ def _hex(column: Column, rows: int, read: Read) -> Values:
     present = _presence(column, 1, rows, read)
     text = bytes(read(column.chunks[0])).hex().encode()
     digits, count = column.value, rows if present is None else int(present.sum())
-    if type(digits) is not int or digits * count != len(text):
+    if type(digits) is not int or digits <= 0 or digits * count != len(text):
         raise DecodeError(f"column {column.name!r:.80}: {len(text)} digits for {count} rows")
     lengths = np.full(count, digits, np.int64)
     return Texts(text, np.cumsum(_spread(lengths, present)), present)
 
 
 def _mixed(column: Column, rows: int, read: Read) -> Values:
-    values = _unpacked(column.chunks[0], read)
+    values = _unpacked(column.chunks[0], read, rows)
     if len(values) != rows:
         raise DecodeError(f"column {column.name!r:.80}: {len(values)} values for {rows} rows")
     return Mixed(values)
@@ -309,7 +325,7 @@ def _dictionary_of(chunk: Chunk, read: Read) -> list[Value]:
         if found is not None:
             _dictionaries.move_to_end(key)
             return found
-    found = _unpacked(chunk, read)
+    found = _unpacked(chunk, read, _MOST_DISTINCT)
     if chunk.raw_bytes <= _MOST_RAW_BYTES:
         with _lock:
             _dictionaries[key] = found
@@ -318,11 +334,14 @@ def _dictionary_of(chunk: Chunk, read: Read) -> list[Value]:
     return found
 
 
-def _unpacked(chunk: Chunk, read: Read) -> list[Value]:
-    values = unpack_plain(decompress(read(chunk), size_bytes=chunk.raw_bytes))
-    if not isinstance(values, list):
-        raise DecodeError("no list of values")
-    return values
+def _unpacked(chunk: Chunk, read: Read, most: int) -> list[Value]:
+    return unpack_flat(_decompressed(chunk, read), most_items=most)
+
+
+def _decompressed(chunk: Chunk, read: Read) -> bytes:
+    if not 0 <= chunk.raw_bytes <= MOST_CHUNK_BYTES:
+        raise DecodeError(f"a chunk that is to hold {chunk.raw_bytes} bytes")
+    return decompress(read(chunk), size_bytes=chunk.raw_bytes)
 
 
 def _looked_up(numbers: NDArray[np.int64] | None, answers: list[bool]) -> NDArray[np.bool_] | bool:

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK_ROWS", "MINUTE_NS", "Window"]
+__all__ = ["BLOCK_ROWS", "MINUTE_NS", "MOST_LEVELS", "MOST_MINUTES", "Window"]
 
 BLOCK_ROWS: Final = 8_192
 _OWN_ROWS: Final = 2_048  # a source with so many rows in a window has blocks of its own
 _NUMBERS: Final = ("@time", "@level", "@marks", "@repeats", "@seen")
-_LEVELS: Final = 256
+MOST_LEVELS: Final = 256
 MINUTE_NS: Final = 60 * 10**9
-_MOST_MINUTES: Final = 1 << 20
+MOST_MINUTES: Final = 1 << 20
 
 
 class Window:
@@ -51,7 +51,7 @@ class Window:
         times, levels, sources, messages, fields, marks, repeats, seen, _ = zip(*records, strict=True)
         for name, values in zip(_NUMBERS, (times, levels, marks, repeats, seen), strict=True):
             self._numbers[name].append(np.array(values, np.int64))
-        np.clip(self._numbers["@level"][-1], 0, _LEVELS - 1, out=self._numbers["@level"][-1])
+        np.clip(self._numbers["@level"][-1], 0, MOST_LEVELS - 1, out=self._numbers["@level"][-1])
         self._sources.add(sources)
         self._messages += messages
         for name, column in _transposed(fields):
@@ -144,10 +144,10 @@ def _levels(
     """How many records there are, by source and level."""
     import numpy as np
 
-    pairs, counts = np.unique(codes * _LEVELS + levels, return_counts=True)
+    pairs, counts = np.unique(codes * MOST_LEVELS + levels, return_counts=True)
     found: dict[str, dict[int, int]] = {}
     for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
-        found.setdefault(str(names[pair // _LEVELS]), {})[pair % _LEVELS] = count
+        found.setdefault(str(names[pair // MOST_LEVELS]), {})[pair % MOST_LEVELS] = count
     return found
 
 
@@ -160,14 +160,14 @@ def _summary(
 
     minutes = times // MINUTE_NS
     first = int(minutes.min())
-    if (int(minutes.max()) - first) * len(sources) > _MOST_MINUTES:
+    if (int(minutes.max()) - first) * len(sources) > MOST_MINUTES:
         return None
-    pairs = codes * _LEVELS + levels
-    keys, counts = np.unique((minutes - first) * (len(sources) * _LEVELS) + pairs, return_counts=True)
+    pairs = codes * MOST_LEVELS + levels
+    keys, counts = np.unique((minutes - first) * (len(sources) * MOST_LEVELS) + pairs, return_counts=True)
     if len(keys) * 4 > len(times):
         return None
-    at, pair = np.divmod(keys, len(sources) * _LEVELS)
-    which, level = np.divmod(pair, _LEVELS)
+    at, pair = np.divmod(keys, len(sources) * MOST_LEVELS)
+    which, level = np.divmod(pair, MOST_LEVELS)
     columns = (("minute", at + first), ("source", which), ("level", level), ("count", counts))
     return Summary(tuple(sources), tuple(encode_numbers(name, values, chunks) for name, values in columns))
 
