@@ -264,6 +264,11 @@ class Queue:
         self._turns = asyncio.Semaphore(running)
         self._waiting, self._most_waiting = 0, waiting
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a query would run at once."""
+        return not self._turns.locked()
+
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """One's turn.
