@@ -25,6 +25,7 @@ __all__ = ["LogDesk"]
 _RUNNING: Final = 4  # queries at once: numpy gives the interpreter up, and two cores are usual
 _WAITING: Final = 64
 _SEAL_S: Final = 20.0  # for another who seals
+_KEPT_RECORDS: Final = 16_384  # 1 KB each: a server has many tails to keep, and little memory for each
 
 Note = Callable[["Caller", str, str], object]
 """Told of a change: the caller, the action, the name."""
@@ -88,4 +89,4 @@ class LogDesk:
 
 
 def _opened(place: Path) -> LogStore:
-    return DiskLogs(place, seals=False)  # see `Stores`
+    return DiskLogs(place, seals=False, kept_records=_KEPT_RECORDS)  # who seals: see `Stores`

@@ -1,6 +1,6 @@
 // Queries as text: terms are added to what somebody wrote.
 
-const NAME = /^(?:@[\w.@/-]+|[^\W\d][\w.@/-]*)$/u;
+const NAME = /^(?:@(?:time|seen|id|marks|template|repeats)|[^\W\d][\w.@/-]*)$/u;
 const RESERVED = new Set(["and", "or", "not", "in", "contains", "by", "as"]);
 
 export function nameOf(field) {
