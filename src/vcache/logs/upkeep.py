@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 from vcache.errors import DecodeError, StoreBusy, StoreError, UsageError
@@ -57,7 +58,10 @@ class Upkeep:
         count, temporary = 0, self._sealer.temporary()
         with self._translating(), SegmentWriter(temporary) as writer:
             for piece in pieces:
-                writer.add(stream, count, _seen(piece, self._clock()))
+                now_ns = self._clock()
+                if not _is_plain(piece, now_ns):
+                    piece = [_seen(record, now_ns) for record in piece]
+                writer.add(stream, count, piece, seen_ns=now_ns)
                 count += len(piece)
                 if count > MOST_SEQUENCES:
                     raise UsageError(f"more than {MOST_SEQUENCES} records in one append")
@@ -135,13 +139,16 @@ def translated(error: OSError, path: Path) -> StoreError:
     return translate(error, path)
 
 
-def _seen(records: Sequence[Record], now_ns: int) -> list[Record]:
-    """Records as a store takes them."""
-    later_ns, most, seen = now_ns + FUTURE_NS, LONG_BYTES // 4, (now_ns, "")
-    return [
-        # `marked` for few: it takes as long as writing a record.
-        Record._make(record[:7] + seen)
-        if record[0] <= later_ns and len(record[3]) <= most and record[3].isascii()
-        else marked(Record._make(record[:7] + seen), now_ns=now_ns)
-        for record in records
-    ]
+def _is_plain(records: Sequence[Record], now_ns: int) -> bool:
+    """Whether none of them earns a mark: to make new ones takes as long as to write them."""
+    messages = list(map(itemgetter(3), records))
+    return (
+        max(map(itemgetter(0), records), default=0) <= now_ns + FUTURE_NS
+        and max(map(len, messages), default=0) <= LONG_BYTES // 4
+        and all(map(str.isascii, messages))
+    )
+
+
+def _seen(record: Record, now_ns: int) -> Record:
+    """A record as a store takes it."""
+    return marked(record._replace(seen_ns=now_ns, id=""), now_ns=now_ns)

@@ -107,6 +107,14 @@ class Prepared(Protocol):
         """The column of those rows, and what a filter is to know of its texts."""
 
 
+class _Numbering(dict[Any, int]):
+    """Gives whoever asks for the first time the next number."""
+
+    def __missing__(self, value: object) -> int:
+        found = self[value] = len(self)
+        return found
+
+
 class Builder:
     """A column of a window, taken in by parts while they are at hand.
 
@@ -116,7 +124,7 @@ class Builder:
 
     def __init__(self, name: str, n_rows: int = 0) -> None:
         self.name, self.n_rows = name, 0
-        self._numbers: dict[str | None, int] = {}
+        self._numbers: dict[Any, int] = _Numbering()
         self._parts: list[Any] = []  # of texts the numbers of theirs, else the values
         self._kinds: set[type] = set()
         if n_rows:
@@ -132,10 +140,7 @@ class Builder:
         if not kinds <= _TEXT:
             self._parts.append(values)
             return
-        numbers: Any = self._numbers
-        for value in dict.fromkeys(values):
-            numbers.setdefault(value, len(numbers))
-        self._parts.append(np.fromiter(map(numbers.__getitem__, values), np.int64, len(values)))
+        self._parts.append(np.fromiter(map(self._numbers.__getitem__, values), np.int64, len(values)))
 
     def skip(self, count: int) -> None:
         """So many rows have none."""
@@ -194,7 +199,7 @@ class _Dictionary:
         import numpy as np
 
         codes = self._codes[rows]
-        used = np.unique(codes)
+        used = np.flatnonzero(np.bincount(codes))
         hashes = self._hashes[used]
         if len(used) == 1:
             return Column(self._name, "c", None, (), self._distinct[used[0]]), hashes

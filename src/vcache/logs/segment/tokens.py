@@ -47,7 +47,7 @@ def word_hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
     found = [np.zeros(0, np.uint64)]
     for data, table in _pieces(texts):
         found.append(_hashed(data, table))
-    return np.unique(np.concatenate(found))
+    return _distinct(np.concatenate(found))
 
 
 def word_hash(word: bytes) -> int:
@@ -111,7 +111,17 @@ def _hashed(data: bytes, table: bytes) -> NDArray[np.uint64]:
     found ^= found >> np.uint64(29)
     found *= np.uint64(_MIX)
     found ^= found >> np.uint64(32)
-    return np.unique(found)
+    return _distinct(found)
+
+
+def _distinct(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each once: in half the time of `np.unique`, which is not sure to sort."""
+    import numpy as np
+
+    hashes = np.sort(hashes)
+    is_new = np.ones(len(hashes), np.bool_)
+    np.not_equal(hashes[1:], hashes[:-1], out=is_new[1:])
+    return hashes[is_new]
 
 
 @cache

@@ -43,8 +43,14 @@ class Window:
         self._seqs: list[NDArray[np.int64]] = []
         self._which: list[NDArray[np.int64]] = []
 
-    def add(self, stream: int, first_seq: int, records: Sequence[Record]) -> None:
-        """Take records, one or more, of a stream, the next ones behind each other."""
+    def add(
+        self, stream: int, first_seq: int, records: Sequence[Record], *, seen_ns: int | None = None
+    ) -> None:
+        """Take records, one or more, of a stream, the next ones behind each other.
+
+        Args:
+            seen_ns: when they were seen, if not when they say.
+        """
         import numpy as np
 
         count = len(records)
@@ -52,6 +58,8 @@ class Window:
         for name, values in zip(_NUMBERS, (times, levels, marks, repeats, seen), strict=True):
             self._numbers[name].append(np.array(values, np.int64))
         np.clip(self._numbers["@level"][-1], 0, MOST_LEVELS - 1, out=self._numbers["@level"][-1])
+        if seen_ns is not None:
+            self._numbers["@seen"][-1][:] = seen_ns
         self._sources.add(sources)
         self._messages += messages
         for name, column in _transposed(fields):
@@ -85,7 +93,7 @@ class Window:
             if len(self._streams) > 1:
                 core["@stream"] = encode_numbers("@stream", which[rows], chunks)
             core["@source"], _ = source.encode(rows, chunks)
-            messages = [self._messages[row] for row in rows.tolist()]
+            messages = list(map(self._messages.__getitem__, rows.tolist()))
             core["@message"] = encode_text("@message", messages, chunks)
             known, fields = [word_hashes(messages)], {}
             for name, column in columns.items():
@@ -104,13 +112,13 @@ class Window:
 def _transposed(fields: Sequence[Mapping[str, Value]]) -> Iterator[tuple[str, Sequence[Value]]]:
     """The columns of fields."""
     names = tuple(fields[0])
-    if len(names) > 1 and set(map(len, fields)) == {len(names)}:
+    if set(map(len, fields)) == {len(names)}:
         try:
-            rows = list(map(itemgetter(*names), fields))
+            columns = [list(map(itemgetter(name), fields)) for name in names]
         except KeyError:
             pass  # equally many, and not the same
         else:
-            yield from zip(names, zip(*rows, strict=True), strict=True)
+            yield from zip(names, columns, strict=True)
             return
     for name in dict.fromkeys(name for shape in dict.fromkeys(map(tuple, fields)) for name in shape):
         yield name, [row.get(name) for row in fields]

@@ -71,13 +71,19 @@ class SegmentWriter:
         """How many groups were written, or are to be."""
         return len(self._groups) + bool(self._window.n_rows)
 
-    def add(self, stream: int, first_seq: int, records: Sequence[Record]) -> None:
-        """Take records of a stream, the next ones behind each other, in the order of arrival."""
+    def add(
+        self, stream: int, first_seq: int, records: Sequence[Record], *, seen_ns: int | None = None
+    ) -> None:
+        """Take records of a stream, the next ones behind each other, in the order of arrival.
+
+        Args:
+            seen_ns: when they were seen, if not when they say.
+        """
         at = 0
         while at < len(records):
             # A part is taken apart while the processor has it at hand; more at once takes twice as long.
             end = min(len(records), at + _PART_ROWS, at + WINDOW_ROWS - self._window.n_rows)
-            self._window.add(stream, first_seq + at, records[at:end])
+            self._window.add(stream, first_seq + at, records[at:end], seen_ns=seen_ns)
             if self._window.n_rows >= WINDOW_ROWS or self._window.n_chars >= _WINDOW_CHARS:
                 self._flush()
             at = end
