@@ -77,6 +77,11 @@ class Folder:
         self._chars = 0
         self._is_over = False  # it goes on only with certain lines: the last one may have been its end
 
+    @property
+    def holds(self) -> bool:
+        """Whether a group has begun that is not whole: the next one that is given begins with it."""
+        return bool(self._held)
+
     def feed(self, lines: Iterable[str]) -> list[Group]:
         """The groups that are whole with these lines."""
         found: list[Group] = []

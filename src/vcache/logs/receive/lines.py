@@ -51,12 +51,13 @@ class LineStream:
         self._source = source
         self._framer = LineFramer()
         self._folder = Folder()
+        self._held_ns = 0  # when the first line came of what the folder holds
 
     def feed(self, data: bytes, *, now_ns: int) -> list[Record]:
         return self._records(self._framer.feed(data), now_ns)
 
     def flush(self, *, now_ns: int) -> list[Record]:
-        return self._of_groups(self._folder.flush(), now_ns)
+        return self._of_groups(self._folder.flush(), self._held_ns)
 
     def end(self, *, now_ns: int) -> list[Record]:
         return self._records(self._framer.end(), now_ns) + self.flush(now_ns=now_ns)
@@ -66,7 +67,13 @@ class LineStream:
             return []
         lines = [line.removesuffix("\r") for line in as_text(block).split("\n")]
         del lines[-1]  # what follows the last line break
-        return self._of_groups(self._folder.feed(lines), now_ns)
+        was_held = self._folder.holds
+        groups = self._folder.feed(lines)
+        # What was held back is of the time at which it came: of several streams each keeps its place.
+        early = self._of_groups(groups[:1], self._held_ns) if was_held else []
+        if self._folder.holds and (groups or not was_held):
+            self._held_ns = now_ns
+        return early + self._of_groups(groups[1:] if was_held else groups, now_ns)
 
     def _of_groups(self, groups: list[Group], now_ns: int) -> list[Record]:
         found: list[Record] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import hexdigits
 from typing import Final
 
 from vcache.logs.receive.base import Parsed, as_text, unparsed
@@ -13,6 +14,8 @@ from vcache.logs.record import Record
 __all__ = ["Logfmt", "is_logfmt", "pairs_of"]
 
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r"}
+_CODES: Final = {"x": 2, "u": 4}
+_BYTES: Final = 0xDC00  # bytes that are no UTF-8 are lone surrogates from here on (PEP 383)
 _BEGINNINGS: Final = (
     "time=",
     "ts=",
@@ -23,6 +26,7 @@ _BEGINNINGS: Final = (
     "timestamp=",
     "severity=",
     "@timestamp=",
+    "@time=",
 )
 
 
@@ -79,13 +83,24 @@ def _escaped(line: str, at: int) -> tuple[str, int] | None:
     while at < len(line) and line[at] != '"':
         if line[at] == "\\" and at + 1 < len(line):
             at += 1
-            found.append(_ESCAPES.get(line[at], line[at]))
+            char, at = _unescaped(line, at)
+            found.append(char)
         else:
             found.append(line[at])
         at += 1
     if at >= len(line) or line[at + 1 : at + 2] not in ("", " ", "\t"):
         return None
     return "".join(found), at + 1
+
+
+def _unescaped(line: str, at: int) -> tuple[str, int]:
+    """What an escape means whose letter is there, and where it ends."""
+    size = _CODES.get(line[at], 0)
+    digits = line[at + 1 : at + 1 + size]
+    if not size or len(digits) < size or not all(digit in hexdigits for digit in digits):
+        return _ESCAPES.get(line[at], line[at]), at
+    code = int(digits, 16)
+    return chr(code + _BYTES if size == 2 and code >= 0x80 else code), at + size
 
 
 def record_of_line(line: str, now_ns: int, source: str) -> Record:

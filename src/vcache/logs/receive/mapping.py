@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
+from vcache.logs.receive.own import is_own, own_record
 from vcache.logs.receive.times import iso_ns, time_ns
 from vcache.logs.record import MOST_FIELDS, NAME_CHARS, Mark, Record, flat
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, TRACE, WARNING, level_of
@@ -94,7 +95,7 @@ def _plan_of(names: tuple[str, ...]) -> _Plan | None:
     time, message, level, source = (
         next((name for name in aliases if name in known), None) for aliases in ALIASES.values()
     )
-    if len(names) > MOST_FIELDS or any(len(name) > NAME_CHARS for name in names):
+    if len(names) > MOST_FIELDS or any(len(name) > NAME_CHARS for name in names) or is_own(known):
         return None
     if len(_plans) >= _PLANS_KEPT:
         _plans.clear()
@@ -104,6 +105,8 @@ def _plan_of(names: tuple[str, ...]) -> _Plan | None:
 
 def record_of(fields: Mapping[str, object], now_ns: int, source: str, *, marks: int = 0) -> Record:
     """The record of one object, whatever it holds."""
+    if is_own(fields):
+        return own_record(fields, now_ns, source)
     left, is_cut = _flattened(fields)
     at_ns = _take_time(left)
     message = _take_message(left)

@@ -16,12 +16,14 @@ from vcache.query.syntax import Value
 __all__ = ["gap_of", "json_of", "record_of", "row_of", "seen_of", "stats_of"]
 
 _MARKS: Final = {str(mark.name).lower(): int(mark) for mark in Mark}
-_STORES: Final = ("@marks", "@seen", "@id")
+_STORES: Final = ("@seen", "@id")
 
 
 def json_of(record: Record) -> dict[str, object]:
     """A record as it is sent: what a store says of it is not."""
-    return {name: value for name, value in named(record).items() if name not in _STORES}
+    found: dict[str, object] = {name: value for name, value in named(record).items() if name not in _STORES}
+    # Always said, as it shows whose record this is: no other name in it is taken for a time or a level.
+    return found | {"@repeats": record.repeats}
 
 
 def record_of(said: Mapping[str, object]) -> Record:

@@ -140,3 +140,12 @@ def test_what_is_no_logfmt_is_kept(line: str) -> None:
     """As it came, and marked."""
     (record,) = _records(line, "logfmt")
     assert (record.message, record.marks) == (line, Mark.UNPARSED | Mark.NO_TIME)
+
+
+def test_what_was_held_back_has_the_time_at_which_it_came() -> None:
+    """Not that of the line or the pause which showed that it was whole."""
+    stream = by_name("lines").stream()
+    assert stream.feed(b"a.c:1:1: warning: x\n", now_ns=1) == []
+    assert stream.feed(b"  1 | int x;\n", now_ns=2) == []
+    found = stream.feed(b"\nok\nb.c:1:1: error: y\n", now_ns=3) + stream.flush(now_ns=9)
+    assert [(record.message[:3], record.at_ns) for record in found] == [("a.c", 1), ("ok", 3), ("b.c", 3)]
