@@ -57,7 +57,7 @@ class Settings:
         tiers: addresses of the tiers, fastest first; empty for memory over disk.
         remotes: addresses of the tiers below all others, by name; one without a name by itself.
         flags: what is tried on a part of the machines.
-        logs: "on", "off", or the directory of the log store.
+        logs: "on", "off", or the directory of the log store, or the address of a server of logs.
         logs_max_bytes, logs_max_age_s: budgets of the log store; None for none.
         logs_keep: bounds by patterns of sources, the first that fits counts: see `vcache.logs.settings`.
         origins: by key, who decided: "default", a file, a variable, or "override".
@@ -85,7 +85,7 @@ class Settings:
 
     @property
     def logs_place(self) -> str:
-        """The directory of the log store; "" where there is none."""
+        """The directory of the log store, or a server's http(s)://…; "" where there is none."""
         if self.logs == "on":
             return (
                 ""
@@ -320,12 +320,14 @@ def _path(value: object, place: _Place) -> Path:
 def _logs(value: object, place: _Place) -> str:
     text = ("on" if value else "off") if isinstance(value, bool) else value
     if not isinstance(text, str) or not text:
-        raise UsageError("give on, off, or the directory of a log store")
+        raise UsageError("give on, off, the directory of a log store, or http(s)://HOST[:PORT] of a server")
     is_on = yes_or_no(text)
     if is_on is not None:
         return "on" if is_on else "off"
+    if text.startswith(("http://", "https://")):
+        return text
     if "://" in text:
-        raise UsageError("a log store is a directory")
+        raise UsageError("a log store is a directory, or a server's http(s)://HOST[:PORT]")
     return str(_path(text, place))
 
 
@@ -486,7 +488,7 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "flags": _Spec(
             "flags", _flags, "percentages of machines that try something: `tiers` may say `?flag=NAME`"
         ),
-        "logs": _Spec("logs", _logs, "on, off, or the directory of the log store"),
+        "logs": _Spec("logs", _logs, "on, off, the log store's directory, or a server's http(s)://HOST"),
         "logs_max_bytes": _Spec(
             "logs_max_bytes", _optional(_bytes), "budget of the log store, after which builds drop the oldest"
         ),
@@ -525,4 +527,6 @@ def _shown(value: object) -> object:
         return tuple(map(without_secrets, words))
     if isinstance(value, tuple):
         return tuple(map(without_secrets, value))
+    if isinstance(value, str):
+        return without_secrets(value) if "://" in value else value
     return str(value) if isinstance(value, Path) else value

@@ -147,3 +147,25 @@ def test_nobody_is_there():
     """An unreachable server is an error that a retry may help"""
     with pytest.raises(StoreUnavailable):
         RemoteLogs("http://127.0.0.1:9").stats()
+
+
+def test_builds_record_at_a_server_that_the_settings_name(server, tmp_path: Path):
+    """VCACHE_LOGS=http://…: `vcache build` writes there, marks and all, and `vcache logs` asks there"""
+    (tmp_path / "build.ninja").write_text(
+        "rule say\n  command = echo 'x.c:1:1: warning: odd' >&2; touch $out\nbuild a.o: say\n"
+    )
+    environ = {**os.environ, "VCACHE_DIR": str(tmp_path / "c"), "VCACHE_LOGS": server.url}
+
+    def vcache(*words: str) -> str:
+        command = [sys.executable, "-m", "vcache", *words]
+        return subprocess.run(
+            command, env=environ, cwd=tmp_path, capture_output=True, check=True, text=True, timeout=60
+        ).stdout
+
+    for _ in range(2):
+        vcache("build")
+        (tmp_path / "a.o").unlink()
+    marks = 'level = warning and node = "a.o" | count by @marks | sort @marks'
+    rows = [json.loads(line) for line in vcache("logs", "query", "--json", marks).splitlines()]
+    assert sorted((row["@marks"] or "", row["count"]) for row in rows) == [("", 1), ("replayed", 1)]
+    assert "x.c:1:1: warning: odd" in vcache("logs", "show", "last", "a.o", "--fields", "text")

@@ -368,7 +368,15 @@ def test_without_a_cache_there_are_no_logs_unless_they_have_a_place(tmp_path: Pa
 
 def test_what_is_no_place_for_logs_is_refused(tmp_path: Path) -> None:
     """with what may be given"""
-    with pytest.raises(ConfigError, match="on, off, or the directory"):
+    with pytest.raises(ConfigError, match="on, off, the directory"):
         load({"logs": 7}, cwd=tmp_path, environ={})
     with pytest.raises(ConfigError, match="a log store is a directory"):
-        load({"logs": "https://h/b"}, cwd=tmp_path, environ={})
+        load({"logs": "s3://h/b"}, cwd=tmp_path, environ={})
+
+
+def test_logs_may_be_at_a_server(tmp_path: Path) -> None:
+    """by its address, as it stands; what shows settings hides its password"""
+    found = load({"logs": "https://me:geheim@h:1?user=x"}, cwd=tmp_path, environ={})
+    assert found.logs_place == "https://me:geheim@h:1?user=x"
+    (shown,) = [each.value for each in found.describe() if each.key == "logs"]
+    assert "geheim" not in str(shown)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from vcache.cli.recording import Taker
     from vcache.cli.setup import Setup
     from vcache.config import Settings
     from vcache.logs.record import Record
@@ -23,7 +24,7 @@ MANY_TAILS: Final = 64
 """Each build leaves a file: when there are so many, they are sealed."""
 
 
-def appender(setup: Setup) -> Appender | None:
+def appender(setup: Setup) -> Taker | None:
     """What takes the records of this command; None where the settings have none kept.
 
     Raises:
@@ -31,6 +32,10 @@ def appender(setup: Setup) -> Appender | None:
         StoreError: the store cannot be opened.
     """
     settings = setup.settings()
+    if settings.logs_place.startswith(("http://", "https://")):
+        from vcache.logs.remote import RemoteLogs  # HTTP is loaded where it is wanted
+
+        return RemoteLogs(settings.logs_place)
     return Appender(settings) if settings.logs_place else None
 
 

@@ -54,6 +54,6 @@ class Logs(click.Group):
 def logs() -> None:
     """Collect logs, ask about them, follow them, and compare those of builds.
 
-    A store of logs is a directory: --logs, else VCACHE_LOGS or the setting `logs`, else `logs/default` in
-    the cache's directory (`logs/NAMESPACE` with --namespace).
+    A store of logs is a directory, or http(s)://HOST[:PORT] of a server: --logs, else VCACHE_LOGS or the
+    setting `logs`, else `logs/default` in the cache's directory (`logs/NAMESPACE` with --namespace).
     """

@@ -15,7 +15,7 @@ NOW = 1_795_296_000 * 10**9
 AT_NS = 1_795_295_673_123_456_789
 RECORDS = [
     Record(AT_NS, 13, "gcc", "a.c:1: warning: x", {"file": "a.c", "line": "1"}, int(Mark.REPLAYED), 3),
-    Record(AT_NS, 14, "", "", {"level": "x", "source": "y", "@time": "z", "fields.message": "w"}),
+    Record(AT_NS, 14, "", "", {"level": "x", "source": "y", "@time": "z"}),
     Record(-1, 0, "s", 'two\nlines "and" \\ \x1b[31m\udcff é\u2028', {"msg": "not it", "severity": "error"}),
     Record(AT_NS, 200, "s", "m", {"_time": "1", "timestamp": "2", "@timestamp": "3"}, 255, 1),
 ]
