@@ -1,32 +1,38 @@
-"""Drops sealed records: by the rules of retention, whole blocks; or by source and time, exactly.
+"""Drops sealed records: by the rules of retention, or by source and time.
 
-It carries out what `vcache.logs.retention` plans, and must not know who asks.
+Blocks of which all stays are copied as they are; those of which a part goes are written anew. It carries out
+what `vcache.logs.retention` plans, and must not know who asks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
-from vcache.logs.record import Record
-from vcache.logs.retention import Drop, Holding, Rules, cutoffs, drop_before
+from vcache.logs.retention import Cut, Holding, Rules, plan
 from vcache.logs.sealed import Sealed
-from vcache.logs.sealing import Sealer, runs_of
+from vcache.logs.sealing import Sealer
 from vcache.logs.tail.writer import DAMAGED
 
 if TYPE_CHECKING:
-    from vcache.logs.segment import Segment, SegmentInfo
+    import numpy as np
+    from numpy.typing import NDArray
 
-__all__ = ["Condition", "Dropped", "condition", "planned", "purge", "retain"]
+    from vcache.logs.segment import OpenBlock, Segment, SegmentInfo
 
-Condition = Callable[[str, int], bool]
-"""Whether a record of a source and a time is to go."""
+    Cuts = Mapping[OpenBlock, Mapping[str, Cut]]
+    Going = Mapping[OpenBlock, NDArray[np.bool_]]
+
+__all__ = ["Dropped", "planned", "purge", "retain"]
+
+_FEW_PART: Final = 8
+"""Of a block's rows: fewer than that are not worth writing the others anew, for a while."""
 
 
 class Dropped(NamedTuple):
@@ -39,50 +45,35 @@ class Dropped(NamedTuple):
 def retain(sealer: Sealer, sealed: Sealed, rules: Rules, *, now_ns: int) -> Dropped:
     """Drop what the rules ask for. The lock of `sealer` is held.
 
+    Of what is damaged nothing goes before all of its block may, or of its segment where that is not known.
+
     Raises:
         OSError: no space, no permission.
     """
     gone = Dropped(0, 0)
     segments = sealed.current()
-    found = cutoffs([each for segment in segments for each in _holdings(segment)], rules, now_ns=now_ns)
-    if found:
-        drop = drop_before(found)
-        for segment in segments:
-            gone = _sum(gone, _thin_out(sealer, segment, drop))
+    cuts = _cuts(segments, rules, now_ns)
+    for segment in segments:
+        going = _going(segment, cuts, passes_damage=True)
+        if not segment.gaps or _count(going) == segment.info.records:
+            gone = _sum(gone, _drop(sealer, segment, going, keeps_damage=True))
     _forget_gaps(sealer.directory / "tail", sealed)
     return gone
 
 
 def planned(segments: Sequence[Segment], rules: Rules, *, now_ns: int) -> Dropped:
     """What `retain` would drop of segments, its bytes by the number of records."""
-    drop = drop_before(
-        cutoffs([each for segment in segments for each in _holdings(segment)], rules, now_ns=now_ns)
-    )
+    cuts = _cuts(segments, rules, now_ns)
     records, size_bytes = 0, 0.0
     for segment in segments:
-        row_bytes = segment.info.size_bytes / max(1, segment.info.records)
-        going = sum(
-            block.rows
-            for group in segment.groups
-            for block in group.blocks
-            if all(drop(source, block.last_ns) for source in block.levels)
-        )
-        records, size_bytes = records + going, size_bytes + going * row_bytes
+        count = _count(_going(segment, cuts, passes_damage=True))
+        if not segment.gaps or count == segment.info.records:
+            records, size_bytes = records + count, size_bytes + count * _row_bytes(segment)
     return Dropped(records, round(size_bytes))
 
 
-def condition(source: str | None, before_ns: int | None) -> Condition:
-    """The condition of a purge: a pattern of sources, and a time before which; None for any."""
-
-    def is_meant(of: str, at_ns: int) -> bool:
-        fits = source is None or fnmatchcase(of, source)
-        return fits and (before_ns is None or at_ns < before_ns)
-
-    return is_meant
-
-
-def purge(sealer: Sealer, sealed: Sealed, is_meant: Condition) -> Dropped:
-    """Drop exactly the records that are meant. The lock of `sealer` is held.
+def purge(sealer: Sealer, sealed: Sealed, source: str | None, before_ns: int | None) -> Dropped:
+    """Drop exactly the records of a pattern of sources, of before a time; None for any. The lock of `sealer` is held.
 
     Raises:
         DecodeError: a segment that may have some of them is damaged; it is left as it is.
@@ -90,79 +81,134 @@ def purge(sealer: Sealer, sealed: Sealed, is_meant: Condition) -> Dropped:
     """
     gone = Dropped(0, 0)
     for segment in sealed.current():
-        # Times of a source are those of its blocks: some may lie before its first record, none behind.
-        if any(is_meant(source, stats.first_ns) for source, stats in segment.info.sources.items()):
-            gone = _sum(gone, _purge_one(sealer, segment, is_meant))
+        cuts = {block: _meant(block, source, before_ns) for block in segment.blocks}
+        going = _going(segment, cuts)
+        if going and segment.gaps:
+            raise DecodeError(f"{segment.path} is damaged: {segment.gaps[0].reason}")
+        gone = _sum(gone, _drop(sealer, segment, going))
     return gone
 
 
-def _thin_out(sealer: Sealer, segment: Segment, drop: Drop) -> Dropped:
-    going = [
-        all(drop(source, block.last_ns) for source in block.levels)
-        for group in segment.groups
-        for block in group.blocks
+def _cuts(segments: Sequence[Segment], rules: Rules, now_ns: int) -> Cuts:
+    """What stays of each block, by source."""
+    held = [
+        (
+            block,
+            Holding(
+                source, sum(levels.values()), sum(levels.values()) * _row_bytes(segment), block.about.last_ns
+            ),
+        )
+        for segment in segments
+        for block in segment.blocks
+        for source, levels in block.about.levels.items()
     ]
-    if not any(going):
+    found: dict[OpenBlock, dict[str, Cut]] = {}
+    cuts = plan([holding for _, holding in held], rules, now_ns=now_ns)
+    for (block, holding), cut in zip(held, cuts, strict=True):
+        found.setdefault(block, {})[holding.source] = cut
+    return found
+
+
+def _meant(block: OpenBlock, source: str | None, before_ns: int | None) -> dict[str, Cut]:
+    """What a purge leaves of a block."""
+    levels = {name: sum(own.values()) for name, own in block.about.levels.items()}
+    fits = {name for name in levels if source is None or fnmatchcase(name, source)}
+    if before_ns is None:
+        return {name: Cut(0 if name in fits else count) for name, count in levels.items()}
+    return {name: Cut(count, before_ns) if name in fits else Cut(count) for name, count in levels.items()}
+
+
+def _going(segment: Segment, cuts: Cuts, *, passes_damage: bool = False) -> Going:
+    """The rows of its blocks that go, of those that have some.
+
+    Raises:
+        DecodeError: it is not known of a block, as that is damaged.
+    """
+    found = {}
+    for block in segment.blocks:
+        try:
+            rows = _rows_going(block, cuts[block])
+        except DecodeError:
+            if not passes_damage:
+                raise
+            rows = None
+        finally:
+            block.forget()
+        if rows is not None:
+            found[block] = rows
+    return found
+
+
+def _rows_going(block: OpenBlock, cuts: Mapping[str, Cut]) -> NDArray[np.bool_] | None:
+    """Which rows of a block go; None where none does, or it is not worth it."""
+    import numpy as np
+
+    about = block.about
+    if not any(cut.records for cut in cuts.values()):
+        return np.ones(about.rows, np.bool_)
+    counts = {source: sum(levels.values()) for source, levels in about.levels.items()}
+    if not any(
+        cut.records < counts[source] or about.first_ns < cut.before_ns for source, cut in cuts.items()
+    ):
+        return None
+    from vcache.logs.segment.trust import numbers_of
+
+    times = numbers_of(block.core("@time"))
+    going, is_urgent = np.zeros(about.rows, np.bool_), False
+    for source, rows in _by_source(block, tuple(cuts)):
+        cut, own = cuts[source], times[rows]
+        over = len(rows) - cut.records
+        going[rows] = own < cut.before_ns
+        if over > 0:
+            # Of one time those that came first.
+            going[rows[np.argsort(own, kind="stable")[:over]]] = True
+        is_urgent |= over > 0 or bool((own < cut.before_ns - cut.slack_ns).any())
+    count = int(going.sum())
+    return going if count and (is_urgent or count * _FEW_PART >= about.rows) else None
+
+
+def _by_source(block: OpenBlock, sources: Sequence[str]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """The rows of each source of a block."""
+    import numpy as np
+
+    every = np.arange(block.about.rows)
+    if len(sources) == 1:
+        yield sources[0], every
+        return
+    numbers = {source: number for number, source in enumerate(sources)}
+    which = np.array([numbers.get(str(name), -1) for name in block.core("@source").take(every)])
+    for source, number in numbers.items():
+        yield source, np.flatnonzero(which == number)
+
+
+def _drop(sealer: Sealer, segment: Segment, going: Going, *, keeps_damage: bool = False) -> Dropped:
+    """Drop rows of a segment: remove it, or put another one in its place."""
+    if not going:
         return Dropped(0, 0)
-    if all(going):
-        sealer.remove((segment,))
-        return Dropped(segment.info.records, segment.info.size_bytes)
+    if _count(going) == segment.info.records:
+        return _replace(sealer, segment, None, None)
     from vcache.logs.segment import merge
 
     temporary = sealer.temporary()
-    try:
-        info = merge((segment,), temporary, drop=drop)
-    except DecodeError:
-        return Dropped(0, 0)  # a damaged segment stays whole, with its gaps, until all of it may go
-    return _replace(sealer, segment, temporary, info)
+    return _replace(
+        sealer, segment, temporary, merge((segment,), temporary, going=going, keeps_damage=keeps_damage)
+    )
 
 
-def _purge_one(sealer: Sealer, segment: Segment, is_meant: Condition) -> Dropped:
-    if segment.gaps:
-        raise DecodeError(f"{segment.path} is damaged: {segment.gaps[0].reason}")
-    from vcache.logs.segment import SegmentWriter
-
-    temporary = sealer.temporary()
-    with SegmentWriter(temporary, replaces=(segment.info.digest,)) as writer:
-        count = 0
-        for stream, first_seq, records in _left(segment, is_meant):
-            writer.add(stream, first_seq, records)
-            count += len(records)
-        info = writer.finish() if 0 < count < segment.info.records else None
-    if count == segment.info.records:
-        return Dropped(0, 0)
-    return _replace(sealer, segment, temporary, info)
+def _count(going: Going) -> int:
+    return sum(int(rows.sum()) for rows in going.values())
 
 
-def _left(segment: Segment, is_meant: Condition) -> Iterator[tuple[int, int, Sequence[Record]]]:
-    """What is not meant, in runs of sequences that follow each other."""
-    for stream, first_seq, records in runs_of(segment):
-        at = 0
-        for number, record in enumerate(records):
-            if is_meant(record.source, record.at_ns):
-                if at < number:
-                    yield stream, first_seq + at, records[at:number]
-                at = number + 1
-        if at < len(records):
-            yield stream, first_seq + at, records[at:]
+def _row_bytes(segment: Segment) -> float:
+    return segment.info.size_bytes / max(1, segment.info.records)
 
 
-def _replace(sealer: Sealer, segment: Segment, temporary: Path, info: SegmentInfo | None) -> Dropped:
-    if info is not None:
+def _replace(sealer: Sealer, segment: Segment, temporary: Path | None, info: SegmentInfo | None) -> Dropped:
+    if temporary is not None and info is not None:
         sealer.place(temporary, info)
     sealer.remove((segment,))
     left = (0, 0) if info is None else (info.records, info.size_bytes)
     return Dropped(segment.info.records - left[0], segment.info.size_bytes - left[1])
-
-
-def _holdings(segment: Segment) -> Iterator[Holding]:
-    """What a segment holds, by block and source; its bytes by the number of records."""
-    row_bytes = segment.info.size_bytes / max(1, segment.info.records)
-    for group in segment.groups:
-        for block in group.blocks:
-            for source, levels in block.levels.items():
-                records = sum(levels.values())
-                yield Holding(source, records, round(records * row_bytes), block.last_ns)
 
 
 def _forget_gaps(tail: Path, sealed: Sealed) -> None:

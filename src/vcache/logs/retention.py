@@ -1,23 +1,23 @@
 """What of the sealed records is to go: rules by source, and a budget for all. Pure: it plans, others act.
 
-The unit is a block's records of one source. What is dropped of a source is always older than all that is
-kept of it.
+The unit of a plan is a block's records of one source, a *holding*. Of a source nothing goes that is younger than
+what stays, but for what lies in the same block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final
 
 from vcache.errors import UsageError
 from vcache.kit.data import NamedTuple, dataclass
 
-__all__ = ["Holding", "Rule", "Rules", "cutoffs", "drop_before"]
+__all__ = ["Cut", "Holding", "Rule", "Rules", "plan"]
 
-Drop = Callable[[str, int], bool]
-"""Whether records of a source, the last of which is of that time, are to go."""
 _KEEP_ALL: Final = -(1 << 63)
+_SLACK_PART: Final = 8
+_MOST_SLACK_NS: Final = 86_400 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,58 +77,82 @@ class Holding(NamedTuple):
 
     source: str
     records: int
-    size_bytes: int
+    size_bytes: float
     last_ns: int
 
 
-def cutoffs(holdings: Iterable[Holding], rules: Rules, *, now_ns: int) -> dict[str, int]:
-    """For each source that something is to be dropped of: all blocks that end before that time go.
+class Cut(NamedTuple):
+    """What stays of a holding.
 
-    Never more than the rules ask for: a block goes only when those that are younger suffice for its source.
+    Attributes:
+        records: so many, the youngest.
+        before_ns: of them, those of that time and later.
+        slack_ns: so much older they may be where they are few.
     """
-    by_source: dict[str, list[Holding]] = {}
-    for holding in holdings:
-        by_source.setdefault(holding.source, []).append(holding)
-    found: dict[str, int] = {}
-    for source, own in by_source.items():
-        own.sort(key=lambda holding: -holding.last_ns)
-        found[source] = _cutoff(own, rules.of(source), rules.max_age_s, now_ns)
+
+    records: int
+    before_ns: int = _KEEP_ALL
+    slack_ns: int = 0
+
+
+def plan(holdings: Iterable[Holding], rules: Rules, *, now_ns: int) -> list[Cut]:
+    """What stays of each holding. Never less than the rules ask for."""
+    held = list(holdings)
+    by_source: dict[str, list[int]] = {}
+    for number in sorted(range(len(held)), key=lambda number: -held[number].last_ns):
+        by_source.setdefault(held[number].source, []).append(number)
+    cuts = [Cut(0)] * len(held)
+    for source, numbers in by_source.items():
+        rule = rules.of(source)
+        before_ns, slack_ns = _oldest(rule, rules, now_ns)
+        room = _Room(rule.max_bytes, rule.max_records)
+        for number in numbers:
+            is_old = held[number].last_ns < before_ns
+            cuts[number] = Cut(0 if is_old else room.taken(held[number]), before_ns, slack_ns)
     if rules.max_bytes is not None:
-        _keep_budget(by_source, found, rules.max_bytes)
-    return {source: cutoff for source, cutoff in found.items() if cutoff > _KEEP_ALL}
+        _keep_budget(held, cuts, rules.max_bytes)
+    return cuts
 
 
-def _cutoff(own: Sequence[Holding], rule: Rule, age_s: float | None, now_ns: int) -> int:
-    """The time before which a source's blocks go; they are given youngest first."""
-    ages_s = [age for age in (rule.max_age_s, age_s) if age is not None]
-    cutoff = max(_KEEP_ALL, now_ns - int(min(ages_s) * 1e9)) if ages_s else _KEEP_ALL
-    size_bytes = records = 0
-    for holding in own:
-        size_bytes += holding.size_bytes
-        records += holding.records
-        is_over = rule.max_bytes is not None and size_bytes > rule.max_bytes
-        # Of records so many are asked for: a block that has the last of them stays.
-        is_over |= rule.max_records is not None and records - holding.records >= rule.max_records
-        if is_over:
-            return max(cutoff, holding.last_ns + 1)
-    return cutoff
+def _oldest(rule: Rule, rules: Rules, now_ns: int) -> tuple[int, int]:
+    """The time before which records of a source go, and by how much they may be late."""
+    ages_s = [age for age in (rule.max_age_s, rules.max_age_s) if age is not None]
+    if not ages_s:
+        return _KEEP_ALL, 0
+    age_ns = int(min(ages_s) * 1e9)
+    return max(_KEEP_ALL, now_ns - age_ns), min(_MOST_SLACK_NS, age_ns // _SLACK_PART)
 
 
-def _keep_budget(by_source: Mapping[str, Sequence[Holding]], found: dict[str, int], max_bytes: int) -> None:
-    """Raise cut-offs until what is left of all fits: the oldest go first, whosesoever they are."""
-    left = [
-        holding for source, own in by_source.items() for holding in own if holding.last_ns >= found[source]
-    ]
-    left.sort(key=lambda holding: -holding.last_ns)
-    size_bytes = 0
-    for number, holding in enumerate(left):
-        size_bytes += holding.size_bytes
-        if size_bytes > max_bytes:
-            for gone in left[number:]:
-                found[gone.source] = max(found[gone.source], gone.last_ns + 1)
-            return
+class _Room:
+    """What bounds leave for the next holding, the youngest first."""
+
+    def __init__(self, max_bytes: int | None, max_records: int | None = None) -> None:
+        self._bytes: float | None = max_bytes
+        self._records = max_records
+
+    def taken(self, holding: Holding) -> int:
+        """How many records of it fit. Behind one that does not fit as a whole, nothing does."""
+        records = holding.records
+        if self._bytes is not None:
+            if holding.size_bytes > self._bytes:
+                records = int(records * self._bytes / holding.size_bytes)
+                self._bytes = 0
+            else:
+                self._bytes -= holding.size_bytes
+        if self._records is not None:
+            records = min(records, self._records)
+            self._records -= records
+        if records < holding.records:
+            self._bytes = self._records = 0
+        return records
 
 
-def drop_before(found: Mapping[str, int]) -> Drop:
-    """The test of cut-offs by source."""
-    return lambda source, last_ns: last_ns < found.get(source, _KEEP_ALL)
+def _keep_budget(held: Sequence[Holding], cuts: list[Cut], max_bytes: int) -> None:
+    """Lower what stays until it fits: the oldest go first, whosesoever they are."""
+    room = _Room(max_bytes)
+    for number in sorted(range(len(held)), key=lambda number: -held[number].last_ns):
+        cut, holding = cuts[number], held[number]
+        if cut.records:
+            size_bytes = holding.size_bytes * cut.records / holding.records
+            left = holding._replace(records=cut.records, size_bytes=size_bytes)
+            cuts[number] = cut._replace(records=room.taken(left))

@@ -12,16 +12,13 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
 from vcache.kit.fs_atomic import LockFile, sync_dir
-from vcache.logs.ids import next_stream, parse_id, parse_stream, stream_name
-from vcache.logs.record import Record
+from vcache.logs.ids import next_stream, parse_stream, stream_name
 from vcache.logs.sealed import SUFFIX, Sealed
 from vcache.logs.tail.reader import TailReader
 from vcache.logs.tail.writer import DAMAGED
@@ -30,7 +27,7 @@ from vcache.logs.tail.writer import SUFFIX as TAIL
 if TYPE_CHECKING:
     from vcache.logs.segment import Segment, SegmentInfo
 
-__all__ = ["SealReport", "Sealer", "merge_plan", "runs_of"]
+__all__ = ["SealReport", "Sealer", "merge_plan"]
 
 _MOST_RECORDS: Final = 1_000_000  # of tails that become one segment
 _MOST_TAILS: Final = 256  # descriptors held at once
@@ -222,43 +219,13 @@ def _written_anew(segments: Sequence[Segment], path: Path) -> SegmentInfo | None
     """One segment of few records, in windows as long as can be; None for many, which are copied."""
     if sum(segment.info.records for segment in segments) > _ANEW_RECORDS:
         return None
-    from vcache.logs.segment import SegmentWriter
+    from vcache.logs.segment import SegmentWriter, runs_of
 
     with SegmentWriter(path, replaces=[segment.info.digest for segment in segments]) as writer:
         for segment in segments:
             for stream, first_seq, records in runs_of(segment):
                 writer.add(stream, first_seq, records)
         return writer.finish()
-
-
-def runs_of(segment: Segment) -> Iterator[tuple[int, int, list[Record]]]:
-    """The records of a segment, window by window in the order of arrival: streams, first sequences, records.
-
-    Raises:
-        DecodeError: it is damaged.
-    """
-    import numpy as np
-
-    blocks = iter(segment.blocks)
-    for group in segment.groups:
-        records: list[tuple[int, int, Record]] = []
-        for block in islice(blocks, len(group.blocks)):
-            records += [(*parse_id(each.id), each) for each in block.records(np.arange(block.about.rows))]
-            block.forget()
-        # Streams in the order of their first time, as they were begun.
-        records.sort(key=itemgetter(0, 1))
-        yield from _in_rows(records)
-
-
-def _in_rows(records: Sequence[tuple[int, int, Record]]) -> Iterator[tuple[int, int, list[Record]]]:
-    at = 0
-    while at < len(records):
-        stream, first_seq, _ = records[at]
-        end = at + 1
-        while end < len(records) and records[end][:2] == (stream, first_seq + end - at):
-            end += 1
-        yield stream, first_seq, [record for _, _, record in records[at:end]]
-        at = end
 
 
 def _hold(path: Path, held: contextlib.ExitStack) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vcache.errors import DecodeError, StoreBusy, StoreError, UsageError
 from vcache.kit.clock import Clock
-from vcache.logs.dropping import Dropped, condition, purge, retain
+from vcache.logs.dropping import Dropped, purge, retain
 from vcache.logs.following import Background
 from vcache.logs.ids import MOST_SEQUENCES
 from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
@@ -86,7 +86,7 @@ class Upkeep:
             raise UsageError("a purge of everything: give a source, a time, or both")
         self.seal(timeout_s=timeout_s)
         with self._translating(), self._sealer.lock.held(timeout_s):
-            return purge(self._sealer, self._sealed, condition(source, before_ns))
+            return purge(self._sealer, self._sealed, source, before_ns)
 
     def verify(self, *, repair: bool) -> Iterator[tuple[str, str | None]]:
         """See `DiskLogs.verify`."""

@@ -60,14 +60,14 @@ def gc(
     setup: Setup, *, rules: tuple[str, ...], max_age: str | None, max_bytes: str | None, dry_run: bool,
     place: str | None,
 ) -> int:  # fmt: skip
-    """Drop records by age, size and number, per source: whole blocks, the oldest first.
+    """Drop records by age, size and number, per source, the oldest first.
 
     \b
     vcache logs gc --keep 'gcc=30d' --keep 'debug-*=1d,100MB' --max-bytes 10GB
 
     Without options the settings logs_keep, logs_max_age and logs_max_bytes hold. What is in the tail is
-    sealed before. Never more goes than was asked for: of a bound a block may
-    be left over.
+    sealed before. Never more goes than was asked for; a few records among younger ones may stay for an
+    eighth of the age longer, a day at most.
     """  # noqa: D301 - click keeps such lines as they are
     wanted = _rules(setup, rules, max_age, max_bytes)
     with opened(setup, place) as store:

@@ -4,8 +4,8 @@ It needs NumPy; it must not know queries, nor where segments come from.
 """
 
 from vcache.logs.segment.layout import Run, SegmentInfo
-from vcache.logs.segment.merging import merge
+from vcache.logs.segment.merging import merge, runs_of
 from vcache.logs.segment.reading import OpenBlock, Segment, open_segment
 from vcache.logs.segment.writing import SegmentWriter
 
-__all__ = ["OpenBlock", "Run", "Segment", "SegmentInfo", "SegmentWriter", "merge", "open_segment"]
+__all__ = ["OpenBlock", "Run", "Segment", "SegmentInfo", "SegmentWriter", "merge", "open_segment", "runs_of"]
