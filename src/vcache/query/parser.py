@@ -8,14 +8,19 @@ found: whoever asks again later parses again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from typing import Final
 
+from vcache.errors import QueryError
 from vcache.query.conditions import Conditions
-from vcache.query.lexer import Scanner
-from vcache.query.pipeline import Pipeline
+from vcache.query.lexer import Scanner, complain
+from vcache.query.pipeline import STAGES, Pipeline
 from vcache.query.syntax import Everything, Expression, Query
 
 __all__ = ["parse", "parse_condition"]
+
+_STEP: Final = re.compile(rf"(?:^|[\s)])({'|'.join(STAGES)})\s+(?:[\w@.]+\s*\(?\s*)?$", re.IGNORECASE)
 
 
 def parse(text: str, *, now_ns: int, fields: Collection[str] | None = None) -> Query:
@@ -32,9 +37,26 @@ def parse(text: str, *, now_ns: int, fields: Collection[str] | None = None) -> Q
     conditions = Conditions(scanner, now_ns=now_ns, fields=fields)
     where: Expression = Everything()
     if scanner.now.kind != "end" and scanner.now.text != "|":
-        where = conditions.either()
+        try:
+            where = conditions.either()
+            if scanner.now.kind != "end" and scanner.now.text != "|":
+                scanner.refuse("`and`, `or`, `|` or the end")
+        except QueryError as error:
+            _say_step(text, error)
+            raise
     stages = Pipeline(scanner, conditions, now_ns=now_ns).stages()
     return Query(where, stages)
+
+
+def _say_step(text: str, error: QueryError) -> None:
+    """Say what is wrong with `count by x`: it is a condition, and a wrong one, without a bar.
+
+    Raises:
+        QueryError: a step stands where the condition goes wrong.
+    """
+    step = _STEP.search(text, 0, error.position)
+    if step is not None:
+        complain(text, step.start(1), f"a step stands behind `|`: write `| {step[1]} …`")
 
 
 def parse_condition(text: str, *, now_ns: int = 0, fields: Collection[str] | None = None) -> Expression:

@@ -163,3 +163,24 @@ def test_fields_are_checked_in_steps_too():
     with pytest.raises(QueryError, match="no field 'fiel'; did you mean 'file'"):
         parse("| count by fiel", now_ns=0, fields=names)
     assert parse("| count by file | sort count", now_ns=0, fields=names).stages
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("count by x", 0), ("level = error count by x", 14), ("histogram 5m", 0), ("top 5 x", 0), ("limit 10", 0),
+        ("sort -count", 0), ("stats count() by x", 0), ("fields a, b", 0),
+    ],
+)  # fmt: skip
+def test_a_step_without_its_bar_is_told_so(text: str, place: int) -> None:
+    """Not what a condition would need there"""
+    with pytest.raises(QueryError, match=r"a step stands behind `\|`: write `\| ") as caught:
+        parse(text, now_ns=0)
+    assert caught.value.position == place
+
+
+def test_fields_may_be_called_as_steps_are() -> None:
+    """Only what is wrong is taken for a step"""
+    assert parse("count = 1 and limit and top in (1, 2)", now_ns=0).stages == ()
+    with pytest.raises(QueryError, match="a value is wanted"):
+        parse("count = =", now_ns=0)

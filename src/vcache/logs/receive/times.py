@@ -68,9 +68,10 @@ def _start_of(text: str) -> int | None:
         return None
     parts = (text[:4], text[5:7], text[8:10], text[11:13], text[14:16], text[17:])
     found = _ns_of(*parts)
-    if found is None or not -_BOUND <= found < _BOUND - _SECOND:
+    if found is None or not -_BOUND <= found < _BOUND:
         return None
-    _keep(_starts, text, found)
+    if found < _BOUND - _SECOND:  # what is remembered gets its fraction without a look at the bound
+        _keep(_starts, text, found)
     return found
 
 

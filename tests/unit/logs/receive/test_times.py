@@ -117,3 +117,11 @@ def test_a_time_without_a_year_is_in_the_nearest(
 def test_what_is_no_day_is_none(text: str) -> None:
     """No guess is made."""
     assert month_day_ns(text, AT) is None
+
+
+def test_the_last_times_of_64_bits_are_times() -> None:
+    """And what is behind them is none"""
+    assert iso_ns("2262-04-11T23:47:16Z") == 9_223_372_036 * 10**9
+    assert iso_ns("2262-04-11T23:47:16.854775807Z") == (1 << 63) - 1
+    assert iso_ns("2262-04-11T23:47:16.854775808Z") is None
+    assert iso_ns("2262-04-11T23:47:17Z") is None
