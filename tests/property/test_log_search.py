@@ -73,7 +73,7 @@ def records(draw: st.DrawFn) -> list[Record]:
                 draw(st.sampled_from((0, 0, 0, int(Mark.FUTURE), 3))),
                 draw(st.sampled_from((1, 1, 7))),
                 START_NS + at,
-            )  # fmt: skip
+            )
         )
     return made
 

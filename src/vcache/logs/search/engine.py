@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from vcache.errors import DecodeError
-from vcache.logs.base import Result, Seen
+from vcache.logs.base import Gap, Result, Seen
 from vcache.logs.fields import getter_of
 from vcache.logs.record import Record
 from vcache.logs.search.decided import decided, timed
@@ -37,6 +38,7 @@ U = TypeVar("U")
 _VERSION: Final = 1  # of what is kept
 _MOST_KEPT_ROWS: Final = 4_096
 _AHEAD: Final = 2  # blocks per thread that are looked at before somebody asks
+_FOREIGN: Final = (TypeError, ValueError, IndexError, KeyError, AttributeError, OverflowError)
 _WORTH: Final = 4  # blocks: for fewer no thread is started
 
 
@@ -76,8 +78,8 @@ class _Part:
 
     def __init__(self, segment: Segment, where: Expression) -> None:
         self.segment, self.where = segment, where
-        self.name = ""
-        self.known: dict[OpenBlock, NDArray[np.int64]] = {}
+        # A segment that is closed meanwhile has no blocks: then these are gaps, and nothing is kept.
+        self.blocks = tuple(segment.blocks)
 
 
 class _Search:
@@ -85,7 +87,9 @@ class _Search:
         self, where: Expression, segments: Sequence[Segment], tail: Sequence[Record], kept: Kept | None
     ) -> None:
         self._where, self._tail, self._kept = where, tail, kept
-        self.seen, self.gaps = Seen(), []
+        self.seen, self.gaps = Seen(), list[Gap]()
+        self._lost: set[OpenBlock] = set()
+        self._lock = threading.Lock()  # guards these
         self._parts: list[_Part] = []
         for segment in segments:
             self.gaps += segment.gaps
@@ -126,12 +130,13 @@ class _Search:
     def _totals_of(self, part: _Part, aggregate: Aggregate) -> Totals:
         name = f"{_VERSION}.{SHAPES} {unparse(Query(part.where, (aggregate,)))}"
         digest, known = part.segment.info.digest, None
-        if self._kept is not None:
-            known = self._kept.get(name, digest)
+        kept = self._kept if digest else None  # one without a name would share its answers
+        if kept is not None:
+            known = kept.get(name, digest)
         if known is not None:
             try:
                 found = Totals.of_plain(aggregate, known)
-            except (TypeError, ValueError, IndexError, KeyError):
+            except _FOREIGN:
                 pass  # of another program
             else:
                 self.seen.segments_kept += 1
@@ -142,28 +147,35 @@ class _Search:
                 return found
         except DecodeError:
             pass  # the blocks themselves may be sound
-        for block, mine in _ahead(part.segment.blocks, lambda block: self._summed(block, part, aggregate)):
+        for block, mine in _ahead(part.blocks, lambda block: self._summed(block, part, aggregate)):
             if mine is not None:
-                found.merge(mine)
+                found.merge(mine[0])
+                self.seen.blocks_read += mine[1]
             block.forget()
-        if self._kept is not None and len(self.gaps) == n_gaps and not part.segment.gaps:
-            self._kept.put(name, digest, found.plain())
+        if kept is not None and len(self.gaps) == n_gaps and not part.segment.gaps:
+            kept.put(name, digest, found.plain())
         return found
 
-    def _summed(self, block: OpenBlock, part: _Part, aggregate: Aggregate) -> Totals | None:
+    def _summed(self, block: OpenBlock, part: _Part, aggregate: Aggregate) -> tuple[Totals, bool] | None:
         mine = Totals(aggregate)
         try:
-            self.seen.blocks_read += add_block(mine, part.where, block)
+            return mine, add_block(mine, part.where, block)
         except DecodeError as error:
-            self.gaps.append(block.gap(error))
+            self._lose(block, error)
             return None
-        return mine
+
+    def _lose(self, block: OpenBlock, error: DecodeError) -> None:
+        """Tell of a block, once: it is fetched in batches."""
+        with self._lock:
+            if block not in self._lost:
+                self._lost.add(block)
+                self.gaps.append(block.gap(error))
 
     # -- records ---------------------------------------------------------------------------
 
     def records(self) -> Iterator[Record]:
         """All that are meant, the oldest first."""
-        blocks = [(block, part) for part in self._parts for block in part.segment.blocks]
+        blocks = [(block, part) for part in self._parts for block in part.blocks]
         blocks = [pair for pair in blocks if decided(pair[1].where, pair[0]) is not False]
         blocks.sort(key=lambda pair: pair[0].about.first_ns)
         following = [*(pair[0].about.first_ns for pair in blocks[1:]), 1 << 63][: len(blocks)]
@@ -172,7 +184,7 @@ class _Search:
 
     def last(self, count: int) -> Iterator[Record]:
         """The last so many, the oldest first."""
-        parts = {block: part for part in self._parts for block in part.segment.blocks}
+        parts = {block: part for part in self._parts for block in part.blocks}
         blocks = [block for block, part in parts.items() if decided(part.where, block) is not False]
         yield from last_of(
             blocks, lambda block: self._look(block, parts[block]), self._meant_of_tail(), self._fetch, count
@@ -180,13 +192,14 @@ class _Search:
 
     def _look(self, block: OpenBlock, part: _Part) -> NDArray[np.int64]:
         """The rows of a block that are meant."""
-        self.seen.blocks_read += 1
+        with self._lock:
+            self.seen.blocks_read += 1
         try:
             rows = rows_of(mask_of(part.where, block), block.about.rows)
             if len(rows):
                 block.core("@time"), block.core("@seq")  # what order needs, too
         except DecodeError as error:
-            self.gaps.append(block.gap(error))
+            self._lose(block, error)
             rows = rows_of(False, 0)
         if not len(rows):
             block.forget()
@@ -196,7 +209,7 @@ class _Search:
         try:
             return block.records(rows)
         except DecodeError as error:
-            self.gaps.append(block.gap(error))
+            self._lose(block, error)
             return ()
 
     def _meant_of_tail(self) -> list[Record]:

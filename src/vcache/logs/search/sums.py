@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.logs.search.decided import PAIRED, pair_getter
 from vcache.logs.search.masks import Mask, mask_of, rows_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["add_block", "add_counted"]
 
 _LEVELS: Final = 256
+_MOST_PRODUCT: Final = 1 << 62
 
 
 def add_counted(totals: Totals, where: Expression, segment: Segment) -> bool:
@@ -181,10 +182,14 @@ def _keys(
 
     numbers = np.zeros(n_rows, np.int64)
     size = 1
-    for own, values in parts:
-        if own is not None:
-            numbers = numbers * len(values) + own
-            size *= len(values)
+    for at, (own, values) in enumerate(parts):
+        if own is None:
+            continue
+        if size * len(values) > _MOST_PRODUCT:
+            # The numbers of what comes before stand for few: they are numbered anew.
+            return _keys_of_two(_keys(parts[:at], n_rows), _keys(parts[at:], n_rows), n_rows)
+        numbers = numbers * len(values) + own
+        size *= len(values)
     if size > 4 * n_rows + 64:
         # Most of the numbers stand for nobody.
         distinct, numbers = np.unique(numbers, return_inverse=True)
@@ -205,3 +210,16 @@ def _keys(
                 key.append(values[at])
         keys.append(key[::-1])
     return numbers, keys
+
+
+def _keys_of_two(
+    one: tuple[NDArray[np.int64], list[list[Value]]],
+    two: tuple[NDArray[np.int64], list[list[Value]]],
+    n_rows: int,
+) -> tuple[NDArray[np.int64], list[list[Value]]]:
+    """What `_keys` gives for both, whose numbers are less than there are rows."""
+    places = [list(range(len(one[1]))), list(range(len(two[1])))]
+    pairs: Any
+    numbers, pairs = _keys([(one[0], places[0]), (two[0], places[1])], n_rows)
+    # What stands for a pair are places in the two.
+    return numbers, [[*one[1][first], *two[1][second]] for first, second in pairs]

@@ -18,7 +18,7 @@ from vcache.logs.segment.ints import Ints
 from vcache.serialize.plain import compress, decompress, pack_plain, unpack_plain
 
 __all__ = [
-    "FOOTER_MARK", "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "Summary", "claimed_bytes", "file_head", "group_head", "pack_footer",
+    "GROUP", "MARK", "TRAILER", "Block", "Group", "Run", "SegmentInfo", "Summary", "claimed_bytes", "file_head", "group_head", "is_footer", "pack_footer",
     "read_file_head", "read_group_head", "read_trailer", "sources_of", "unpack_footer",
 ]  # fmt: skip
 
@@ -31,7 +31,6 @@ GROUP: Final = struct.Struct(
 )  # mark, rows, length of the description, raw length, of the chunks, xxh
 TRAILER: Final = struct.Struct("<QIIQ8s")  # where the footer begins, its length, raw length, xxh, mark
 _END: Final = b"vcacheLE"
-FOOTER_MARK: Final = b"\x28\xb5\x2f\xfd"  # of a zstd frame
 _MOST_ROWS: Final = 1 << 16  # of a window
 _MOST_RAW_BYTES: Final = 1 << 26  # of a description
 _MOST_ITEMS: Final = 1 << 17  # of a list in one
@@ -194,6 +193,21 @@ def read_trailer(data: memoryview) -> tuple[int, int, int] | None:
     if placement(data[offset : offset + stored_bytes]) != check:
         return None
     return offset, stored_bytes, packed_bytes
+
+
+def is_footer(data: memoryview, offset: int) -> bool:
+    """Whether a footer begins there, though it or the trailer is damaged: nothing is missing before it."""
+    if offset + TRAILER.size > len(data):
+        return False
+    end = len(data) - TRAILER.size
+    begin, stored_bytes, packed_bytes, _, mark = TRAILER.unpack_from(data, end)
+    if (begin, begin + stored_bytes, mark) == (offset, end, _END):
+        return True
+    try:
+        unpack_footer(data[offset:end], min(packed_bytes, _MOST_RAW_BYTES), offset)
+    except DecodeError:
+        return False
+    return True
 
 
 def unpack_footer(data: memoryview, packed_bytes: int, end: int) -> tuple[list[Group], list[bytes]]:

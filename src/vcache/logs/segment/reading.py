@@ -17,13 +17,13 @@ from vcache.logs.ids import id_of
 from vcache.logs.record import Record
 from vcache.logs.segment.columns import Chunk
 from vcache.logs.segment.layout import (
-    FOOTER_MARK,
     MARK,
     Block,
     Group,
     SegmentInfo,
     Summary,
     claimed_bytes,
+    is_footer,
     read_file_head,
     read_group_head,
     read_trailer,
@@ -96,7 +96,7 @@ class OpenBlock:
         """Whether the filter has what stands for a token or a pair; true where the filter is damaged."""
         if self._filter is None:
             try:
-                self._filter = self._reader(self.about.filter)
+                self._filter = self._reader(self.about.filter) or memoryview(b"\xff")
             except DecodeError:
                 self._filter = memoryview(b"\xff")
         return may_have(self._filter, value)
@@ -319,11 +319,10 @@ def _walked(path: Path, data: memoryview, begin: int, gaps: list[Gap]) -> Iterat
             following = raw.find(MARK, following + 1)
         if following < 0 or left <= 0:
             break
-        if at > begin or begin:
-            gaps.append(Gap(f"{path}: {at} to {following}", "no group of blocks begins here"))
+        gaps.append(Gap(f"{path}: {at} to {following}", "no group of blocks begins here"))
         at = following
-    if bytes(data[at : at + len(FOOTER_MARK)]) != FOOTER_MARK:
-        # No footer begins where groups end: what was in between, nobody knows.
+    if not is_footer(data, at):
+        # What was between the last group and the footer, nobody knows.
         gaps.append(Gap(f"{path}: from {at} on", "neither a group of blocks nor the footer begins here"))
 
 
