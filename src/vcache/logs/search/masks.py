@@ -8,7 +8,8 @@ from vcache.logs.search.decided import decided
 from vcache.logs.search.named import column_of
 from vcache.logs.search.texts import text_mask
 from vcache.logs.segment.reading import OpenBlock
-from vcache.logs.segment.values import Numbers, Texts, Values
+from vcache.logs.segment.values import Coded, Numbers, Texts, Values
+from vcache.query.literals import number_of
 from vcache.query.rows import Leaf, test_of
 from vcache.query.syntax import And, Compare, Contains, Everything, Expression, Not, Or, Words
 
@@ -128,7 +129,27 @@ def _leaf(leaf: Leaf, column: Values) -> Mask:
         found = _compared(leaf, column)
         if found is not None:
             return found
+    if isinstance(leaf, Compare) and leaf.operator == "=" and isinstance(column, Coded):
+        found = _coded(leaf, column)
+        if found is not None:
+            return found
     return column.mask(test_of(leaf))
+
+
+def _coded(leaf: Compare, column: Coded) -> Mask | None:
+    """Which rows of a dictionary have a text that is nothing but a text; None for what may be of several kinds."""
+    import numpy as np
+
+    wanted = leaf.value
+    if not isinstance(wanted, str) or leaf.field == "level" or wanted.lower() in ("true", "false"):
+        return None
+    if number_of(wanted) is not None:
+        return None
+    try:
+        code = column.values.index(wanted)
+    except ValueError:
+        return False
+    return np.equal(column.codes, code)
 
 
 def _compared(leaf: Compare, column: Numbers) -> Mask | None:

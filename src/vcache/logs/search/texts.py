@@ -5,6 +5,7 @@ What is found may lie across two rows, or be no whole word: such rows are looked
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from vcache.logs.segment.values import Texts
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["text_mask"]
 
 _FEW: Final = 48
+_LEAST_PAIRED: Final = 3
+_SAMPLE: Final = 1024
+_SMALL: Final = 0x20  # what sets small letters apart
 _WORDS: Final = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
 
@@ -32,7 +36,10 @@ def text_mask(leaf: Contains | Words, column: Texts) -> NDArray[np.bool_]:
         return column.mask(test_of(leaf))
     needle = (leaf.text.lower() if is_words else leaf.text).encode("utf-8", "surrogatepass")
     text = column.text
-    at = _places_in_any_case(text, needle) if is_words else _places(text, needle)
+    at = _places_in_any_case(text, needle) if is_words else None
+    is_sure = at is not None or not _repeats_itself(needle)
+    if at is None:
+        at = _places(text.lower() if is_words else text, needle)
     found = np.zeros(len(column.ends), np.bool_)
     if not len(at):
         return found
@@ -41,7 +48,7 @@ def text_mask(leaf: Contains | Words, column: Texts) -> NDArray[np.bool_]:
     if is_words:
         is_within &= _is_whole(text, needle, at, rows, column.ends)
     found[rows[is_within]] = True
-    if _repeats_itself(needle):
+    if not is_sure:
         # One that does not count may hide another that begins within it.
         last = np.searchsorted(column.ends, np.minimum(at + len(needle), len(text) - 1), side="right")
         unsure = np.unique(np.concatenate((rows[~is_within], last[~is_within])))
@@ -69,20 +76,38 @@ def _places(text: bytes, needle: bytes) -> NDArray[np.int64]:
     return ends + np.arange(len(ends)) * len(needle)
 
 
-def _places_in_any_case(text: bytes, needle: bytes) -> NDArray[np.int64]:
-    """Where an ASCII text has another that is in lower case."""
+def _places_in_any_case(text: bytes, needle: bytes) -> NDArray[np.int64] | None:
+    """All places where an ASCII text has another that is in lower case; None where that has to be found out otherwise.
+
+    Wherever it is, one of two pairs of its bytes that overlap is at an even place of the text: the two that are
+    rarest are looked for there, which leaves the interpreter to others, and the rest of it where they are. Setting one bit makes letters small and leaves digits: a tenth of the time of `lower`.
+    """
     import numpy as np
 
-    # Setting one bit makes letters small and leaves digits: a tenth of the time of `lower`. What else it makes
-    # equal is told apart below.
-    data = np.frombuffer(text, np.uint8)
-    wanted = np.frombuffer(needle, np.uint8)
-    if ((wanted | 0x20) != wanted).any() or _repeats_itself(needle):
-        return _places(text.lower(), needle)
-    at = _places((data | 0x20).tobytes(), needle)
-    for place in np.flatnonzero((wanted < 0x61) | (wanted > 0x7A)).tolist():
-        at = at[data[at + place] == wanted[place]]
+    data, wanted = np.frombuffer(text, np.uint8), np.frombuffer(needle, np.uint8)
+    if len(needle) < _LEAST_PAIRED or ((wanted | _SMALL) != wanted).any():
+        return None
+    words = data[: len(text) & ~1].view(np.uint16) | np.uint16(_SMALL << 8 | _SMALL)
+    pairs = np.frombuffer(b"".join(needle[at : at + 2] for at in range(len(needle) - 1)), np.uint16)
+    seen = np.count_nonzero(words[:_SAMPLE, None] == pairs, axis=0)
+    first = int(np.argmin(seen[1:] + seen[:-1]))
+    found = [np.flatnonzero(words == pairs[at]) * 2 - at for at in (first, first + 1)]
+    at: NDArray[np.int64] = np.concatenate(found)
+    at = at[(at >= 0) & (at + len(needle) <= len(text))]
+    for place, byte in enumerate(wanted.tolist()):
+        own = data[at + place]
+        at = at[(own | _SMALL if 0x61 <= byte <= 0x7A else own) == byte]
+    at.sort()
     return at
+
+
+@cache
+def _letters() -> NDArray[np.bool_]:
+    import numpy as np
+
+    letters = np.zeros(256, np.bool_)
+    letters[list(_WORDS)] = True
+    return letters
 
 
 def _is_whole(
@@ -90,8 +115,7 @@ def _is_whole(
 ) -> NDArray[np.bool_]:
     import numpy as np
 
-    letters = np.zeros(256, np.bool_)
-    letters[list(_WORDS)] = True
+    letters = _letters()
     data = np.frombuffer(text, np.uint8)
     begins = np.concatenate((np.zeros(1, np.int64), ends))[rows]
     is_whole = np.ones(len(at), np.bool_)
