@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["ingest"]
 
 _STDIN: Final = "-"
-# Those of `vcache.logs.receive.formats` that have streams; loading them all would take 20 ms.
-_FORMATS: Final = ("auto", "json", "lines", "logfmt", "syslog", "journal")
+# Those of `vcache.logs.receive.formats`; loading them all would take 20 ms.
+_FORMATS: Final = ("auto", "json", "lines", "logfmt", "syslog", "journal", "otlp", "loki", "elastic")
 
 
 class _WithCommand(click.Command):

@@ -33,12 +33,11 @@ def format_of(head: bytes, *, is_whole: bool = False) -> str:
     """
     text = head.lstrip(b"\r\n\t ")
     if text[:1] == b"{":
-        if is_whole:
-            if _BULK.match(head):
-                return "elastic"
-            for mark, name in _BODIES:
-                if mark in text[:64]:
-                    return name
+        if _BULK.match(head):
+            return "elastic"
+        for mark, name in _BODIES if is_whole or _is_line(text) else ():
+            if mark in text[:64]:
+                return name
         return "journal" if b'"__REALTIME_TIMESTAMP"' in text.partition(b"\n")[0] else "json"
     if text[:1] == b"[" and is_whole and text[1:].lstrip()[:1] == b"{":
         return "json"
@@ -47,6 +46,11 @@ def format_of(head: bytes, *, is_whole: bool = False) -> str:
     if _JOURNAL.match(text):
         return "journal"
     return "logfmt" if is_logfmt(text[:200].decode("utf-8", "replace")) else "lines"
+
+
+def _is_line(text: bytes) -> bool:
+    """Whether the first line may be a body: of JSON that is laid out over many, nothing else is known."""
+    return text.partition(b"\n")[0].rstrip().endswith(b"}")
 
 
 class Auto:

@@ -68,11 +68,7 @@ class Format(Protocol):
         """
 
     def stream(self, *, source: str = "") -> Stream:
-        """A parser of a stream.
-
-        Raises:
-            UsageError: the format has bodies only.
-        """
+        """A parser of a stream. Of formats that have bodies only, it waits for the end, or takes one a line."""
 
 
 def as_text(data: bytes) -> str:

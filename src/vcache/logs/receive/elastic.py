@@ -13,6 +13,7 @@ from typing import Final
 from vcache.errors import UsageError
 from vcache.kit.data import NamedTuple
 from vcache.logs.receive.base import Parsed, Rejection, Stream, as_text, unparsed
+from vcache.logs.receive.bodies import BodyStream
 from vcache.logs.receive.guess import level_in
 from vcache.logs.receive.jsonlines import lenient_object
 from vcache.logs.receive.mapping import record_of
@@ -142,4 +143,4 @@ class Elastic:
         return Parsed(found.records, bad)
 
     def stream(self, *, source: str = "") -> Stream:
-        raise UsageError("a bulk request comes as a body, not as a stream")
+        return BodyStream(self, source, has_lines=False)

@@ -11,6 +11,7 @@ from typing import Final
 
 from vcache.errors import ConfigError, UsageError
 from vcache.logs.receive.base import Parsed, Stream, as_text
+from vcache.logs.receive.bodies import BodyStream
 from vcache.logs.receive.guess import level_in
 from vcache.logs.receive.jsonlines import lenient_object
 from vcache.logs.receive.mapping import fields_of
@@ -41,7 +42,7 @@ class Loki:
         return of_protobuf(unsnapped(data), now_ns=now_ns, source=source)
 
     def stream(self, *, source: str = "") -> Stream:
-        raise UsageError("Loki's push comes in bodies, not as a stream")
+        return BodyStream(self, source)
 
 
 def unsnapped(data: bytes, most_bytes: int = BODY_BYTES) -> bytes:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from vcache.errors import ConfigError, UsageError
 from vcache.logs.receive.base import Parsed, Stream, as_text
+from vcache.logs.receive.bodies import BodyStream
 from vcache.logs.receive.jsonlines import lenient_object
 from vcache.logs.receive.mapping import fields_of
 from vcache.logs.record import Mark, Record
@@ -42,7 +43,7 @@ class Otlp:
             raise
 
     def stream(self, *, source: str = "") -> Stream:
-        raise UsageError("OTLP comes in bodies, not as a stream")
+        return BodyStream(self, source)
 
 
 def wire() -> ModuleType:

@@ -215,8 +215,48 @@ def test_what_is_no_bulk_is_refused(data: bytes) -> None:
         by_name("elastic").parse(data, now_ns=NOW)
 
 
-@pytest.mark.parametrize("name", ["otlp", "loki", "elastic"])
-def test_bodies_are_no_streams(name: str) -> None:
-    """Said at once."""
-    with pytest.raises(UsageError, match="stream"):
-        by_name(name).stream()
+PAIRS = b'{"index":{"_index":"i"}}\n{"message":"x"}\n{"create":{}}\n{"message":"y"}\n'
+PUSH = {"streams": [{"stream": {"app": "a"}, "values": [[str(AT_NS), "x"]]}]}
+
+
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [("otlp", json.dumps(REQUEST)), ("otlp", _as_protobuf()), ("loki", json.dumps(PUSH)), ("elastic", PAIRS),
+     ("otlp", json.dumps(REQUEST, indent=1)), ("loki", json.dumps(PUSH, indent=1))],
+)  # fmt: skip
+@pytest.mark.parametrize("piece", [1, 50, 1 << 20])
+def test_a_file_of_a_body_is_read(name: str, body: bytes | str, piece: int) -> None:
+    """However it comes in pieces, it is what the body is"""
+    data = body.encode() if isinstance(body, str) else body
+    stream = by_name(name).stream(source="s")
+    found = [
+        record
+        for at in range(0, len(data), piece)
+        for record in stream.feed(data[at : at + piece], now_ns=NOW)
+    ]
+    assert stream.flush(now_ns=NOW) == []
+    found += stream.end(now_ns=NOW)
+    assert found == by_name(name).parse(data, now_ns=NOW, source="s").records
+
+
+@pytest.mark.parametrize(("name", "body"), [("otlp", REQUEST), ("loki", PUSH)])
+def test_bodies_come_one_a_line(name: str, body: object) -> None:
+    """Each is records as its line ends; what is none is kept as a line; `auto` knows them by the first one"""
+    line = json.dumps(body).encode() + b"\n"
+    once = by_name(name).parse(line, now_ns=NOW).records
+    for stream in (by_name(name).stream(), by_name("auto").stream()):
+        assert stream.feed(line + line[:9], now_ns=NOW) == once
+        assert stream.feed(line[9:] + b"no body\n", now_ns=NOW)[:-1] == once
+        assert stream.end(now_ns=NOW) == []
+
+
+def test_what_only_claims_to_be_a_body_is_kept() -> None:
+    """As records of JSON or lines"""
+    assert [r.message for r in by_name("otlp").stream().feed(b'{"message":"x"}\n', now_ns=NOW)] == ["x"]
+    stream = by_name("loki").stream()
+    assert stream.feed(b"a\nb", now_ns=NOW) == []
+    found = stream.end(now_ns=NOW)
+    assert [(r.message, r.marks & Mark.UNPARSED > 0) for r in found] == [("a", True), ("b", True)]
+    elastic_file = by_name("auto").stream()
+    assert elastic_file.feed(PAIRS, now_ns=NOW) == []
+    assert [r.message for r in elastic_file.end(now_ns=NOW)] == ["x", "y"]

@@ -31,7 +31,7 @@ def test_json_is_read_back():
     assert one.fields["file"] == "a.c"
     assert one.fields["line"] == 3
     assert (two.at_ns, two.source, two.message) == (HOSTILE.at_ns, HOSTILE.source, HOSTILE.message)
-    assert two.fields["fields.message"] == "m"
+    assert two.fields["message"] == "m"
     assert not acts(text.decode())
 
 
