@@ -12,21 +12,24 @@
     field     = word | "`" name "`"
     value     = text | whatever has no space, quote, bracket, comma, bar or comparison in it
 
-A text in quotes on its own is looked for in `message`, as with ":".
+Words such as `and` are that in any case of letters. A text in quotes on its own is looked for in `message`, as with ":".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import re
+from collections.abc import Callable, Collection
 from typing import Final, NoReturn, cast
 
 from vcache.errors import UsageError
 from vcache.kit.names import did_you_mean
-from vcache.query.levels import LEVELS
+from vcache.query.levels import LEVELS, word_of
 from vcache.query.lexer import Scanner, Token, complain, unquoted
 from vcache.query.literals import TIMES, day_of, is_measure, levels_of, measured, number_in, time_of
+from vcache.query.logic import all_of, any_of, none_of
 from vcache.query.patterns import regex_fault
 from vcache.query.syntax import (
+    KNOWN,
     And,
     Compare,
     Contains,
@@ -34,17 +37,16 @@ from vcache.query.syntax import (
     Expression,
     Has,
     In,
-    Not,
     Operator,
-    Or,
     Regex,
     Words,
 )
 
-__all__ = ["RESERVED", "Conditions"]
+__all__ = ["RESERVED", "Conditions", "is_reserved"]
 
 RESERVED: Final = frozenset(("and", "or", "not", "in", "by", "as"))
-"""Words that are no names and no values unless quoted."""
+"""Words, in any case of letters, that are no names and no values unless quoted."""
+
 
 _Literal = str | int | float | bool
 _DEPTH_MAX: Final = 100
@@ -83,18 +85,18 @@ class Conditions:
         found = [self._both(depth)]
         while self.scanner.takes("word", "or"):
             found.append(self._both(depth))
-        return _or(found)
+        return any_of(found)
 
     def _both(self, depth: int) -> Expression:
         found = [self._no(depth)]
         while self.scanner.takes("word", "and") or self._begins():
             found.append(self._no(depth))
-        return _and(found)
+        return all_of(found)
 
     def _begins(self) -> bool:
         token = self.scanner.now
         if token.kind == "word":
-            return token.text == "not" or token.text not in RESERVED
+            return token.text.lower() == "not" or not is_reserved(token)
         return token.kind in ("text", "name") or (token.kind == "sign" and token.text in ("(", "*"))
 
     def _no(self, depth: int) -> Expression:
@@ -102,7 +104,7 @@ class Conditions:
         if depth > _DEPTH_MAX:
             complain(scanner.text, scanner.now.at, "nested too deep")
         if scanner.takes("word", "not"):
-            return _not(self._no(depth + 1))
+            return none_of(self._no(depth + 1))
         if scanner.takes("sign", "("):
             found = self.either(depth + 1)
             if not scanner.takes("sign", ")"):
@@ -131,9 +133,9 @@ class Conditions:
         token = self.scanner.now
         if token.kind == "sign" and token.text in _OTHERWISE:
             self._complain(token, f"{token.text!r} means nothing here; {_OTHERWISE[token.text]}")
-        if token.kind == "word" and token.text == "by":
+        if token.kind == "word" and token.text.lower() == "by":
             complain(self.scanner.text, token.at, "`by` belongs to a step, and steps stand behind `|`")
-        if token.kind not in ("word", "name") or (token.kind == "word" and token.text in RESERVED):
+        if token.kind not in ("word", "name") or is_reserved(token):
             self.scanner.refuse(wanted)
         return self.scanner.go_on()
 
@@ -160,6 +162,9 @@ class Conditions:
         Raises:
             QueryError: it is not.
         """
+        if self.fields is None and token.kind == "word" and name[0] == "@" and name not in KNOWN:
+            what = f"no {name:.80}{did_you_mean(name, KNOWN)}; a field of that name stands in backquotes"
+            complain(self.scanner.text, token.at, what)
         if self.fields is not None and name not in self.fields:
             noun = "column" if self.is_of_columns else "field"
             complain(self.scanner.text, token.at, f"no {noun} {name!r:.80}{did_you_mean(name, self.fields)}")
@@ -173,19 +178,21 @@ class Conditions:
             if sign.text in _ORDERS:
                 scanner.go_on()
                 return self._order(field, cast("Operator", _ORDERS[sign.text]))
-            if sign.text in ("~", "!~"):
+            if sign.text in ("~", "!~", ":"):
+                self._check_is_searched(field, sign)
                 scanner.go_on()
-                return self._is(self._regex(field), is_not=sign.text == "!~")
-            if sign.text == ":":
-                scanner.go_on()
-                return Words(field, self._filled(self._value()))
-            if sign.text in _OTHERWISE and sign.text != "||":
+                found = self._phrase(field) if sign.text == ":" else self._regex(field)
+                return self._is(found, is_not=sign.text == "!~")
+            if sign.text in _OTHERWISE:
                 complain(scanner.text, sign.at, f"{sign.text!r} means nothing here; {_OTHERWISE[sign.text]}")
-        is_not = sign == ("word", "not", sign.at) and scanner.ahead().text in ("in", "contains")
+        is_not = sign.kind == "word" and sign.text.lower() == "not"
+        is_not = is_not and scanner.ahead().text.lower() in ("in", "contains")
         if is_not:
             scanner.go_on()
+        word = scanner.now
         if scanner.takes("word", "contains"):
-            return self._is(Contains(field, self._filled(self._value())), is_not=is_not)
+            self._check_is_searched(field, word)
+            return self._is(self._part(field), is_not=is_not)
         if scanner.takes("word", "in"):
             return self._is(self._member(field), is_not=is_not)
         return Has(field)
@@ -195,19 +202,20 @@ class Conditions:
         return f"a field ({', '.join(names)})" if len(names) <= 20 else "a field, or a text in quotes,"
 
     def _is(self, found: Expression, *, is_not: bool) -> Expression:
-        return _not(found) if is_not else found
+        return none_of(found) if is_not else found
 
     def _value(self, wanted: str = "a value") -> Token:
         now = self.scanner.now
-        if now.kind == "word" and now.text in RESERVED:
+        if is_reserved(now):
             self.scanner.refuse(f"{wanted} (in quotes where it is such a word)")
         token = self.scanner.value()
         if token is None:
             self.scanner.refuse(wanted)
         # "http://host?a=b" without its quotes would otherwise be cut in two.
         after = self.scanner.now
-        if after.kind == "sign" and after.at == self.scanner.end and after.text not in (")", ",", "|"):
-            self._complain(after, f"{after.text!r} means nothing here; put the value in quotes")
+        is_stuck = after.at == self.scanner.end and after.kind != "end" and after.text not in (")", ",", "|")
+        if is_stuck:
+            self._complain(after, f"{after.text!r:.80} means nothing here; put the whole value in quotes")
         return token
 
     def _filled(self, token: Token) -> str:
@@ -226,7 +234,44 @@ class Conditions:
         if fault is not None:
             at = token.at + (token.kind == "text") + min(fault.at, len(token.text))
             complain(self.scanner.text, at, fault.reason)
-        return Regex(field, text)
+        return self._of_words(field, token, re.compile(text).search) or Regex(field, text)
+
+    def _phrase(self, field: str) -> Expression:
+        token = self._value()
+        text = self._filled(token)
+        if field == "level":
+            return In(field, tuple(self._levels(token, text)))
+        self._check_no_wildcard(field, token)
+        return Words(field, text)
+
+    def _part(self, field: str) -> Expression:
+        token = self._value()
+        text = self._filled(token)
+        return self._of_words(field, token, lambda word: text in word) or Contains(field, text)
+
+    def _of_words(self, field: str, token: Token, matches: Callable[[str], object]) -> Expression | None:
+        """The levels of whose words that holds: records have numbers. None for other fields."""
+        if field != "level":
+            return None
+        numbers = tuple(number for number in range(25) if matches(word_of(number)))
+        if not numbers:
+            self._complain(token, f"no level ({', '.join(LEVELS)}) has that in it")
+        return In(field, numbers)
+
+    def _check_is_searched(self, field: str, sign: Token) -> None:
+        if field in TIMES:
+            self._complain(sign, f"{field} is a time, no text: compare it with =, <, <=, > or >=")
+
+    def _check_no_wildcard(self, field: str, token: Token) -> None:
+        if token.kind == "text" or "*" not in token.text:
+            return
+        if not token.text.strip("*"):
+            self._complain(
+                token, f"* means nothing here; write {field:.80} on its own, or quotes around a text"
+            )
+        pattern = ".*".join(map(re.escape, token.text.split("*")))
+        what = f'* means nothing in a value; write {field:.80} ~ "^{pattern:.80}$", or quotes around a text'
+        self._complain(token, what)
 
     # --- values of a field -------------------------------------------------------------------
 
@@ -282,7 +327,7 @@ class Conditions:
         if not self.scanner.takes("sign", ")"):
             self.scanner.refuse("`,` or `)`")
         plain = [In(field, tuple(value for _, value in values))] if values else []
-        return _or([*plain, *others])
+        return any_of([*plain, *others])
 
     def _levels(self, token: Token, text: str) -> range:
         found = levels_of(text)
@@ -304,6 +349,7 @@ class Conditions:
     def _plain(self, field: str, token: Token, text: str) -> _Literal:
         if token.kind == "text":
             return text
+        self._check_no_wildcard(field, token)
         if text in ("true", "false"):
             return text == "true"
         number = number_in(text)
@@ -317,6 +363,11 @@ class Conditions:
 
     def _complain(self, token: Token, what: str) -> NoReturn:
         complain(self.scanner.text, token.at, what)
+
+
+def is_reserved(token: Token) -> bool:
+    """Whether it is one of the words that are no names."""
+    return token.kind == "word" and token.text.lower() in RESERVED
 
 
 def _wanted_for(field: str) -> str:
@@ -338,25 +389,3 @@ def _quotes_freed(text: str) -> str:
             found.append(pair[0])
             at += 1
     return "".join(found)
-
-
-def _joined(items: Sequence[Expression], kind: type[And | Or], make: Callable[..., Expression]) -> Expression:
-    flat: list[Expression] = []
-    for item in items:
-        flat.extend(item.items if isinstance(item, kind) else (item,))
-    return flat[0] if len(flat) == 1 else make(tuple(flat))
-
-
-def _and(items: list[Expression]) -> Expression:
-    said = [item for item in items if not isinstance(item, Everything)]
-    return _joined(said, And, And) if said else Everything()
-
-
-def _or(items: list[Expression]) -> Expression:
-    if any(isinstance(item, Everything) for item in items):
-        return Everything()
-    return _joined(items, Or, Or)
-
-
-def _not(item: Expression) -> Expression:
-    return item.item if isinstance(item, Not) else Not(item)

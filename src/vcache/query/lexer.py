@@ -83,9 +83,9 @@ class Scanner:
         return Token(kind, match[0], at)
 
     def takes(self, kind: str, text: str) -> bool:
-        """Whether this stands here; if so, go on."""
+        """Whether this stands here, a word in any case of letters; if so, go on."""
         token = self.now
-        if token.kind == kind and token.text == text:
+        if token.kind == kind and token.text.lower() == text:
             self.go_on()
             return True
         return False

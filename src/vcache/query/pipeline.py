@@ -25,7 +25,7 @@ from typing import Final, Literal, cast
 from vcache.errors import UsageError
 from vcache.kit.names import did_you_mean
 from vcache.kit.units import nanoseconds
-from vcache.query.conditions import RESERVED, Conditions
+from vcache.query.conditions import Conditions, is_reserved
 from vcache.query.lexer import Scanner, Token, complain, unquoted
 from vcache.query.literals import TIMES
 from vcache.query.syntax import Aggregate, Call, Dedup, Fields, Group, Last, Limit, Query, Sort, Stage, Where
@@ -94,7 +94,7 @@ class Pipeline:
 
     def _stage(self) -> list[Stage]:
         token = self._scanner.now
-        word = _SAME.get(token.text, token.text)
+        word = _SAME.get(token.text.lower(), token.text.lower())
         if token.kind != "word":
             self._scanner.refuse(f"a step ({', '.join(STAGES)})")
         if word not in STAGES:
@@ -159,7 +159,7 @@ class Pipeline:
     def _call(self) -> Call:
         scanner = self._scanner
         token = scanner.now
-        if token.kind != "word" or token.text in RESERVED:
+        if token.kind != "word" or is_reserved(token):
             scanner.refuse(f"a function ({', '.join(FUNCTIONS)}, p95)")
         scanner.go_on()
         function, percent = self._function(token)
@@ -255,8 +255,8 @@ class Pipeline:
         is_down = self._scanner.takes("sign", "-")
         is_signed = is_down or self._scanner.takes("sign", "+")
         name = self._conditions.field()
-        if not is_signed and (self._scanner.takes("word", "desc") or self._scanner.takes("word", "asc")):
-            is_down = self._scanner.text[: self._scanner.end].endswith("desc")
+        if not is_signed and not self._scanner.takes("word", "asc"):
+            is_down = self._scanner.takes("word", "desc")
         return name, is_down
 
     def _number(self) -> int:

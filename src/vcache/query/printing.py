@@ -14,6 +14,7 @@ from vcache.query.lexer import quoted
 from vcache.query.literals import TIMES, time_text
 from vcache.query.pipeline import call_name
 from vcache.query.syntax import (
+    KNOWN,
     Aggregate,
     And,
     Call,
@@ -110,7 +111,8 @@ def _value(field: str, value: str | float | bool) -> str:
 
 
 def _name(name: str) -> str:
-    if _PLAIN.fullmatch(name) and name not in _OPERATORS:
+    is_plain = _PLAIN.fullmatch(name) is not None and name.lower() not in _OPERATORS
+    if is_plain and (name[0] != "@" or name in KNOWN):
         return name
     return "`" + name.replace("`", "``") + "`"
 

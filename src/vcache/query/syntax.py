@@ -1,23 +1,26 @@
 """The tree of a query. Frozen data; what it means is said where it is evaluated, in `vcache.query.rows`.
 
 Names of fields: `level`, `source` and `message` are every record's own; `@time`, `@seen`, `@id`,
-`@marks` and `@template` are what is known of it; all others are its fields.
+`@marks`, `@template` and `@repeats` are what is known of it; all others are its fields.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from vcache.kit.data import NamedTuple, dataclass
 
 __all__ = [
-    "Aggregate", "And", "Call", "Compare", "Contains", "Dedup", "Everything", "Expression", "Fields", "Group",
+    "KNOWN", "Aggregate", "And", "Call", "Compare", "Contains", "Dedup", "Everything", "Expression", "Fields", "Group",
     "Has", "In", "Last", "Limit", "Not", "Operator", "Or", "Query", "Regex", "Sort", "Stage", "Value", "Where",
     "Words",
 ]  # fmt: skip
 
 Value: TypeAlias = str | int | float | bool | None
 """What a field of a record holds; None where it has no such field."""
+
+KNOWN: Final = ("@time", "@seen", "@id", "@marks", "@template", "@repeats")
+"""What is known of every record. Another name with an @ is a field's, and stands in backquotes."""
 
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
 

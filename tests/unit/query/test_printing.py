@@ -10,7 +10,8 @@ from vcache.query.syntax import And, Has, Not, Or
 
 CANONICAL = {
     "": "*",
-    "a AND b": "a and AND and b",
+    "a AND NOT b OR c In (1) | COUNT BY a | sort a DESC": "a and not b or c in (1) | stats count() by a | sort -a",
+    "`AND` and `@version`": "`AND` and `@version`",
     "level>=WARN 'x'": 'level >= warning and "x"',
     "level > warning": "level > 16",
     "level = 13": "level = 13",
