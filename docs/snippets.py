@@ -6,6 +6,8 @@
     ```c file=hello.c    is written to a file, whatever the language
     ```console run       each line that begins with "$ " runs in bash; what it prints has to be the lines below
 
+`python docs/snippets.py PAGE…` runs those of some pages.
+
 What is printed is compared with times, sizes and digests set aside; "…" stands for anything in a
 line and, alone, for any number of lines. A page that speaks of docs/examples/calc finds a copy there.
 
@@ -34,6 +36,7 @@ __all__ = ["failure", "has_snippets"]
 
 _EXAMPLE: Final = "docs/examples/calc"
 _TIMEOUT_S: Final = 120
+_HERE: Final = "--here"  # the directory is a new one, made for this
 # What a command exports, and where it goes, holds for the commands after it.
 _IN_ONE_SHELL: Final = """\
 [ -e ../shell ] && . ../shell
@@ -64,7 +67,7 @@ def failure(page: Path) -> str | None:
         if _EXAMPLE in page.read_text("utf-8"):
             skip = shutil.ignore_patterns("target", ".vcache", "__pycache__")
             shutil.copytree(ROOT / _EXAMPLE, directory / _EXAMPLE, ignore=skip)
-        command = [sys.executable, "-W", "error", __file__, str(page)]
+        command = [sys.executable, "-W", "error", __file__, _HERE, str(page.resolve())]
         try:
             done = subprocess.run(
                 command, cwd=directory, env=_environment(directory.parent), stdin=subprocess.DEVNULL,
@@ -177,4 +180,7 @@ def _steady(line: str) -> str:
 
 
 if __name__ == "__main__":
-    _run_page(Path(sys.argv[1]))
+    if sys.argv[1] == _HERE:
+        _run_page(Path(sys.argv[2]))
+    else:  # somebody tries a page: not in their directory, where it would leave its files
+        sys.exit("\n".join(filter(None, (failure(Path(page)) for page in sys.argv[1:]))) or None)

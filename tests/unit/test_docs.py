@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,3 +109,16 @@ def test_settings_are_all_on_their_page(tools: dict[str, ModuleType]) -> None:
 
     text = tools["gen_settings"].settings()
     assert all(f"| `{key}` | `VCACHE_{key.upper()}` |" in text for key in KEYS)
+
+
+def test_a_page_that_is_tried_by_hand_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Its snippets run in a directory of their own, not where somebody stands"""
+    text = PYTHON + "```console run\n$ echo x > left\n```\n```text output\n43\n```\n"
+    wrong = page(tmp_path, text)
+    here = tmp_path / "here"
+    here.mkdir()
+    command = [sys.executable, str(DOCS / "snippets.py"), str(wrong)]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "it printed\n42" in done.stderr
+    assert not list(here.iterdir())
