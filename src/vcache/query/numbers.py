@@ -15,6 +15,7 @@ from vcache.query.syntax import Call, Value
 __all__ = ["State", "number", "state_of", "state_of_plain"]
 
 _INT_BOUND: Final = 1 << 63
+_MOST_SHIFT: Final = 1_074  # of the least float
 
 
 class State(Protocol):
@@ -52,6 +53,13 @@ def _is_rather(value: Value, *, is_equal: bool) -> bool:
     return is_equal and type(value) is int
 
 
+def _whole(plain: object) -> int:
+    """A number of a kept answer, which may be of another program."""
+    if type(plain) is int and 0 <= plain < _INT_BOUND:
+        return plain
+    raise ValueError(f"no number of rows: {plain!r:.40}")
+
+
 class _Count:
     __slots__ = ("_count", "_is_of_all")
 
@@ -74,7 +82,7 @@ class _Count:
     @classmethod
     def of_plain(cls, plain: Any, call: Call) -> Self:
         made = cls(call)
-        made._count = plain
+        made._count = _whole(plain)
         return made
 
 
@@ -122,7 +130,9 @@ class _Sum:
     @classmethod
     def of_plain(cls, plain: Any, call: Call) -> Self:
         made = cls(call)
-        made._total, made._shift, made._count = int(plain[0], 16), plain[1], plain[2]
+        made._total, made._shift, made._count = int(plain[0], 16), _whole(plain[1]), _whole(plain[2])
+        if made._shift > _MOST_SHIFT:
+            raise ValueError(f"a sum of 2**-{made._shift}")
         made._is_float = bool(plain[3])
         return made
 
@@ -218,7 +228,10 @@ class _First:
     def of_plain(cls, plain: Any, call: Call) -> Self:
         made = cls(call)
         if plain:
-            made.add(plain[1], 1, plain[0])
+            at_ns, value = plain
+            if type(at_ns) is not int:
+                raise TypeError(f"no time: {at_ns!r:.40}")
+            made.add(value, 1, at_ns)
         return made
 
     _IS_FIRST = True

@@ -7,6 +7,7 @@ were divided: small sets are kept as they are, larger ones as counters.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Hashable, Iterable
 from typing import Final, cast
 
@@ -107,7 +108,14 @@ class Percentiles:
         is_estimate, pairs = cast("tuple[int, list[int]]", plain)
         made = cls()
         known = dict(zip(pairs[::2], pairs[1::2], strict=True))
-        made._count = sum(known.values())
+        counts = known.values()
+        if not {int}.issuperset(map(type, counts)) or min(counts, default=1) < 1:
+            raise ValueError("no numbers of rows")
+        kinds = {int} if is_estimate else {int, float}
+        most = abs(_bucket(-sys.float_info.max)) if is_estimate else sys.float_info.max
+        if not kinds.issuperset(map(type, known)) or not all(-most <= each <= most for each in known):
+            raise ValueError("no numbers")
+        made._count = sum(counts)
         if is_estimate:
             made._values, made._buckets = None, known
         else:
@@ -206,7 +214,11 @@ class Unique:
         is_estimate, content = cast("tuple[int, bytes]", plain)
         made = cls()
         if is_estimate:
+            if type(content) is not bytes or len(content) != _REGISTERS or max(content) > 65 - _BITS:
+                raise ValueError("no registers")
             made._known, made._registers = None, bytearray(content)
+        elif not {str, int, float, bool}.issuperset(map(type, content)):
+            raise ValueError("no values")
         else:
             made._known = {keyed(cast("Value", value)) for value in content}
         return made

@@ -26,6 +26,7 @@ R = TypeVar("R")
 
 _PLAIN: Final = frozenset((str, int, type(None)))
 
+_VALUES: Final = frozenset((str, int, float, bool, type(None)))
 MOST_GROUPS: Final = 200_000
 """More groups than this are an error: they would take all memory."""
 
@@ -187,7 +188,10 @@ class Totals:
     def of_plain(cls, aggregate: Aggregate, plain: object) -> Totals:
         """What `plain` gave, for the same aggregate."""
         made = cls(aggregate)
+        # What was kept may be of another program, or of another machine.
         for key, states in cast("list[tuple[list[Value], list[object]]]", plain):
+            if len(key) != len(aggregate.by) or not _VALUES.issuperset(map(type, key)):
+                raise ValueError(f"no group of rows: {key!r:.80}")
             made._groups[tuple(map(keyed, key))] = [
                 state_of_plain(call, state) for call, state in zip(aggregate.calls, states, strict=True)
             ]

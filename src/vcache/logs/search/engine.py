@@ -133,7 +133,7 @@ class _Search:
         kept = self._kept if digest else None  # one without a name would share its answers
         if kept is not None:
             known = kept.get(name, digest)
-        if known is not None:
+        if isinstance(known, list):
             try:
                 found = Totals.of_plain(aggregate, known)
             except _FOREIGN:
