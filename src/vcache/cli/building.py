@@ -85,7 +85,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
         with stopping(work):
             try:
-                ended = _carry_out(work, place, words)
+                ended = _carry_out(setup, work, place, words)
             except GraphError:
                 if setup.is_quiet or setup.is_json:
                     raise
@@ -97,12 +97,24 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
     return ended.status
 
 
-def _carry_out(work: Build, place: Place, words: Words) -> RunEnded:
+def _carry_out(setup: Setup, work: Build, place: Place, words: Words) -> RunEnded:
     if place.is_ninja:
         if words.defines:
             raise UsageError(f"-D sets options of a {VCACHEFILE}: {place.file} has none")
         return work.ninja(place.file, words.targets)
-    return work.vcachefile(place.file, words.targets, defines=words.defines)
+    return work.vcachefile(
+        place.file, words.targets, defines=words.defines, log_words=lambda: _log_words(setup)
+    )
+
+
+def _log_words(setup: Setup) -> tuple[str, ...]:
+    """What leads `vcache logs` to the log store of this build, and to its cache, wherever it is run."""
+    settings = setup.settings()
+    words = ["--dir", os.path.abspath(settings.dir)]
+    if settings.namespace:
+        words += ["--namespace", settings.namespace]
+    # Where builds write nothing down there may be logs all the same: it knows where.
+    return (*words, "--logs", settings.logs_place) if settings.logs_place else tuple(words)
 
 
 def _as_json(run: str, ended: RunEnded, listeners: Iterable[Listener]) -> dict[str, object]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
@@ -95,14 +95,16 @@ def _seen(spec: Spec, observer: Observer) -> Sequence[Dep]:
 
 
 def load(
-    file: str | os.PathLike[str], *, cache: Keeper | None = None, defines: Mapping[str, str] | None = None
-) -> Loaded:
+    file: str | os.PathLike[str], *, cache: Keeper | None = None, defines: Mapping[str, str] | None = None,
+    log_words: Callable[[], Sequence[str]] = tuple,
+) -> Loaded:  # fmt: skip
     """Read a build file. Its directory is the current one meanwhile, and the first to import from.
 
     Args:
         file: the file.
         cache: where its values are kept; its root should be the file's directory.
         defines: what `-D name=value` said.
+        log_words: as `PyGraph` has them.
 
     Raises:
         GraphError: it is not there, it raised (with the user's own lines), or what it says is wrong.
@@ -113,7 +115,7 @@ def load(
     directory = getattr(cache, "directory", None)
     if directory is not None:
         ignore.append(os.fspath(directory))
-    graph = PyGraph(base, keeper=cache, options=defines)
+    graph = PyGraph(base, keeper=cache, options=defines, log_words=log_words)
     watch = _Imports(base)
     with inside(base), watch, traced.record(ignore=ignore) as seen, graph.writing():
         graph.seen = seen

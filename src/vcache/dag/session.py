@@ -135,16 +135,20 @@ class Build:
         )
 
     def vcachefile(
-        self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None
-    ) -> events.RunEnded:
+        self, file: str, targets: Sequence[str] = (), *, defines: Mapping[str, str] | None = None,
+        log_words: Callable[[], Sequence[str]] = tuple,
+    ) -> events.RunEnded:  # fmt: skip
         """Build targets of a vcachefile.
+
+        Args:
+            log_words: lead a `vcache logs` command to the log store of this build.
 
         Raises:
             GraphError: the file is wrong, a target is unknown, or a source is missing.
         """
         return self._whole(
             targets,
-            lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}),
+            lambda tree: self._vcachefile(tree, file, tuple(targets), defines or {}, log_words),
             file=file,
             words=_words(defines or {}),
         )
@@ -324,10 +328,13 @@ class Build:
 
     # -- vcachefile ------------------------------------------------------------------------------
 
-    def _vcachefile(self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str]) -> int:
+    def _vcachefile(
+        self, tree: Tree, file: str, targets: tuple[str, ...], defines: Mapping[str, str],
+        log_words: Callable[[], Sequence[str]],
+    ) -> int:  # fmt: skip
         from vcache.dag.loading import inside, load
 
-        loaded = load(self._full(file), cache=self._cache, defines=defines)
+        loaded = load(self._full(file), cache=self._cache, defines=defines, log_words=log_words)
         files = self._files()
         with inside(self._base):
             status, runner = self._make(loaded.graph, tree, files, self._goals(loaded, targets))

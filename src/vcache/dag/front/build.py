@@ -156,6 +156,42 @@ class Build:
         place = caller(graph.base)
         return LogReport(graph, os.fspath(path), place, of=of, query=query, form=format, tags=tags).target
 
+    def logs_seal(self, *, name: str = "logs-seal", tags: Iterable[str] = ()) -> Target:
+        """A node that seals the log store of this build, as `vcache logs seal` does.
+
+        It is made only where it is asked for, and then always.
+
+        Raises:
+            GraphError: there is something of that name.
+        """
+        from vcache.dag.front.upkeep import logs_node  # for who has a use for it
+
+        graph = self._graph()
+        return logs_node(graph, "seal", (), name=name, place=caller(graph.base), tags=tags)
+
+    def logs_gc(
+        self, *, max_age: str | None = None, max_bytes: str | None = None,
+        keep: Mapping[str, str] | None = None, name: str = "logs-gc", tags: Iterable[str] = (),
+    ) -> Target:  # fmt: skip
+        """A node that seals the log store of this build and drops what is due, as `vcache logs gc` does.
+
+        It is made only where it is asked for, and then always. Without bounds, the settings say them.
+
+        Args:
+            max_age: of all records, such as "30d".
+            max_bytes: of all sources together, such as "2GB".
+            keep: by pattern of sources, bounds such as "7d", "100MB", "1000000", or several with commas between.
+
+        Raises:
+            GraphError: a bound that is none, or there is something of that name.
+        """
+        from vcache.dag.front.upkeep import bounds_of, logs_node  # as above
+
+        graph = self._graph()
+        place = caller(graph.base)
+        bounds = tuple(bounds_of(place, max_age, max_bytes, keep or {}))
+        return logs_node(graph, "gc", bounds, name=name, place=place, tags=tags)
+
     def phony(self, name: str, *targets: object) -> Target:
         """A name for others: paths, patterns, targets, steps that need no arguments.
 

@@ -70,6 +70,7 @@ class PyGraph:
         base: the absolute directory of the build file.
         keeper: the cache that values are kept in.
         options: what `-D name=value` said.
+        log_words: asked for what leads a `vcache logs` command to the log store of this build.
 
     Attributes:
         functions: steps, values and log queries by name.
@@ -84,11 +85,13 @@ class PyGraph:
     """
 
     def __init__(
-        self, base: str, *, keeper: Keeper | None = None, options: Mapping[str, str] | None = None
-    ) -> None:
+        self, base: str, *, keeper: Keeper | None = None, options: Mapping[str, str] | None = None,
+        log_words: Callable[[], Sequence[str]] = tuple,
+    ) -> None:  # fmt: skip
         self._base = base
         self._prefix = os.path.join(base, "")
         self.keeper = keeper
+        self.log_words = log_words
         self.options = dict(options or {})
         self.asked_options: dict[str, str | None] = {}
         self.functions: dict[str, Function] = {}
@@ -105,6 +108,7 @@ class PyGraph:
         self._by_directory: dict[str, list[Node]] = {}
         self._trees: list[str] = []
         self._tags: dict[str, list[Node]] = {}
+        self._on_demand: set[Node] = set()
         self._directories = Directories()
         self._specs: dict[str, Spec] = {}
 
@@ -141,8 +145,8 @@ class PyGraph:
 
     # -- what the front end tells -----------------------------------------------------------------
 
-    def add(self, node: Node, *, tags: Sequence[str] = ()) -> None:
-        """Take a node in.
+    def add(self, node: Node, *, tags: Sequence[str] = (), is_default: bool = True) -> None:
+        """Take a node in; one that is no default only by its name, or for others.
 
         Raises:
             GraphError: its name or one of its outputs is another node's, or its pool is unknown.
@@ -161,6 +165,8 @@ class PyGraph:
             while above:
                 self._by_directory.setdefault(f"{above}/", []).append(node)
                 above = posixpath.dirname(above)
+        if not is_default:
+            self._on_demand.add(node)
         for tag in tags:
             self._tags.setdefault(tag, []).append(node)
 
@@ -280,7 +286,7 @@ class PyGraph:
         if self.wanted:
             found = [node for want in self.wanted for node in want()]
         else:
-            found = [*self._nodes.values()]
+            found = [node for node in self._nodes.values() if node not in self._on_demand]
             for function in list(self.functions.values()):
                 if function.is_goal and (node := function.bare()) is not None:
                     found.append(node)
