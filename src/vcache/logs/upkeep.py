@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from operator import itemgetter
 from pathlib import Path
 
 from vcache.errors import DecodeError, StoreBusy, StoreError, UsageError
@@ -15,7 +14,7 @@ from vcache.kit.clock import Clock
 from vcache.logs.dropping import Dropped, purge, retain
 from vcache.logs.following import Background
 from vcache.logs.ids import MOST_SEQUENCES
-from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
+from vcache.logs.record import Record
 from vcache.logs.retention import Rules
 from vcache.logs.sealed import SUFFIX, Sealed
 from vcache.logs.sealing import Sealer, SealReport
@@ -58,10 +57,7 @@ class Upkeep:
         count, temporary = 0, self._sealer.temporary()
         with self._translating(), SegmentWriter(temporary) as writer:
             for piece in pieces:
-                now_ns = self._clock()
-                if not _is_plain(piece, now_ns):
-                    piece = [_seen(record, now_ns) for record in piece]
-                writer.add(stream, count, piece, seen_ns=now_ns)
+                writer.add(stream, count, piece, seen_ns=self._clock())
                 count += len(piece)
                 if count > MOST_SEQUENCES:
                     raise UsageError(f"more than {MOST_SEQUENCES} records in one append")
@@ -137,18 +133,3 @@ def translated(error: OSError, path: Path) -> StoreError:
     from vcache.store.disk.trouble import translate  # what goes well has no need of a store's engine
 
     return translate(error, path)
-
-
-def _is_plain(records: Sequence[Record], now_ns: int) -> bool:
-    """Whether none of them earns a mark: to make new ones takes as long as to write them."""
-    messages = list(map(itemgetter(3), records))
-    return (
-        max(map(itemgetter(0), records), default=0) <= now_ns + FUTURE_NS
-        and max(map(len, messages), default=0) <= LONG_BYTES // 4
-        and all(map(str.isascii, messages))
-    )
-
-
-def _seen(record: Record, now_ns: int) -> Record:
-    """A record as a store takes it."""
-    return marked(record._replace(seen_ns=now_ns, id=""), now_ns=now_ns)

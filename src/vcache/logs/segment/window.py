@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
-from vcache.logs.record import Record
+from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
 from vcache.logs.segment.columns import Builder, Chunks, encode_numbers, encode_text
 from vcache.logs.segment.layout import Block, Run, Summary
 from vcache.logs.segment.tokens import make_filter, word_hashes
@@ -49,17 +49,21 @@ class Window:
         """Take records, one or more, of a stream, the next ones behind each other.
 
         Args:
-            seen_ns: when they were seen, if not when they say.
+            seen_ns: when a store takes them, which has not seen them before: they are marked as they are due.
         """
         import numpy as np
 
         count = len(records)
         times, levels, sources, messages, fields, marks, repeats, seen, _ = zip(*records, strict=True)
+        text = "".join(messages)
         for name, values in zip(_NUMBERS, (times, levels, marks, repeats, seen), strict=True):
             self._numbers[name].append(np.array(values, np.int64))
         np.clip(self._numbers["@level"][-1], 0, MOST_LEVELS - 1, out=self._numbers["@level"][-1])
         if seen_ns is not None:
             self._numbers["@seen"][-1][:] = seen_ns
+            latest_ns = int(self._numbers["@time"][-1].max())
+            if latest_ns > seen_ns + FUTURE_NS or not text.isascii() or len(text) > LONG_BYTES // 4:
+                self._numbers["@marks"][-1] = np.array(_marks(records, seen_ns), np.int64)
         self._sources.add(sources)
         self._messages += messages
         for name, column in _transposed(fields):
@@ -71,7 +75,7 @@ class Window:
         number = self._streams.setdefault(stream, len(self._streams))
         self._which.append(np.full(count, number))
         self.n_rows += count
-        self.n_chars += sum(map(len, messages))
+        self.n_chars += len(text)
         for builder in self._fields.values():
             if builder.n_rows < self.n_rows:
                 builder.skip(count)
@@ -107,6 +111,17 @@ class Window:
             ))  # fmt: skip
         summary = _summary(numbers["@time"], codes, [str(name) for name in names], numbers["@level"], chunks)
         return blocks, summary, chunks.parts
+
+
+def _marks(records: Sequence[Record], seen_ns: int) -> list[int]:
+    """The marks of records that a store takes at that time."""
+    later_ns, most = seen_ns + FUTURE_NS, LONG_BYTES // 4
+    return [
+        record[5]
+        if record[0] <= later_ns and len(record[3]) <= most and record[3].isascii()
+        else marked(record, now_ns=seen_ns).marks
+        for record in records
+    ]
 
 
 def _transposed(fields: Sequence[Mapping[str, Value]]) -> Iterator[tuple[str, Sequence[Value]]]:

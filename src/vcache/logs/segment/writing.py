@@ -77,7 +77,7 @@ class SegmentWriter:
         """Take records of a stream, the next ones behind each other, in the order of arrival.
 
         Args:
-            seen_ns: when they were seen, if not when they say.
+            seen_ns: when a store takes them, which has not seen them before: they are marked as they are due.
         """
         at = 0
         while at < len(records):
