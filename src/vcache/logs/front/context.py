@@ -9,8 +9,9 @@ import sys
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Final
 
+from vcache.errors import UsageError
+from vcache.logs.front.given import given
 from vcache.logs.front.process import redactor
-from vcache.logs.record import flat
 from vcache.serialize.plain import pack_plain
 
 if TYPE_CHECKING:
@@ -64,11 +65,18 @@ def context(span: SpanContext | None = None, /, **fields: object) -> Context:
     Args:
         span: a span of `vcache.tracing`: fields `trace_id` and `span_id`.
 
+    Raises:
+        UsageError: something else that is no span.
+
     A new thread starts without them; `contextvars.copy_context().run` hands them on.
     """
-    known, _ = flat(fields)
+    known, _ = given(fields)
     if span is not None:
-        known |= {"trace_id": span.trace_id, "span_id": span.span_id}
+        if not hasattr(span, "trace_id"):
+            raise UsageError(
+                f"context({span!r:.80}): give a span of vcache.tracing, or fields by their names"
+            )
+        known = {**known, "trace_id": span.trace_id, "span_id": span.span_id}
     return Context(redactor().fields(known))
 
 

@@ -23,15 +23,18 @@ def _is_again(record: Record, before: Record) -> bool:
         and record.source == before.source
         and record.marks == before.marks
         and record.fields == before.fields
+        # To a dict, 1, 1.0 and True are equal.
+        and all(type(value) is type(before.fields[name]) for name, value in record.fields.items())
     )
 
 
 def folded(records: Iterable[Record]) -> list[Record]:
-    """Runs of records that say the same as one each, with the time of the first."""
+    """Runs of records that say the same within a second as one each, with the time of the first."""
     made: list[Record] = []
     repeats = 0
     for record in records:
-        if made and _is_again(record, made[-1]):
+        # What comes late comes at once: what was said every minute, and found in a ring that somebody left.
+        if made and abs(record.at_ns - made[-1].at_ns) < HELD_NS and _is_again(record, made[-1]):
             repeats += record.repeats
             continue
         if repeats:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.logs.front.context import CURRENT, otel_fields
+from vcache.logs.front.given import given
 from vcache.logs.front.lanes import Lane, Sink
 from vcache.logs.front.process import PROCESS
 from vcache.logs.front.raised import error_fields, raised_by
 from vcache.logs.front.setup import lanes_of, process_lanes
-from vcache.logs.record import Mark, Record, flat
+from vcache.logs.record import Mark, Record
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, NOTE, TRACE, WARNING
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Handler(logging.Handler):
         super().__init__()
         self._source = source
         self._lanes = None if sinks is None else lanes_of(sinks)
-        self._bound: Mapping[str, Value] = PROCESS.redactor.fields(flat(context)[0])
+        self._bound: Mapping[str, Value] = PROCESS.redactor.fields(given(context)[0])
 
     def createLock(self) -> None:  # noqa: N802 - as logging has it
         """None: sinks have their own, and a signal handler may log."""
@@ -84,9 +85,9 @@ class Handler(logging.Handler):
             "code.line": said.lineno,
             "code.function": said.funcName,
         }
-        is_cut, given = False, vars(said)
-        if not given.keys() <= _OWN:
-            own, is_cut = flat({name: value for name, value in given.items() if name not in _OWN})
+        is_cut, known = False, vars(said)
+        if not known.keys() <= _OWN:
+            own, is_cut = given({name: value for name, value in known.items() if name not in _OWN})
             fields |= own
         if wrong:
             fields["vcache.odd"] = wrong

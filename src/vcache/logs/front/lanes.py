@@ -95,9 +95,16 @@ class Lane:
         for each in folder.add(record):
             self._hand_on(each)
         if folder.is_holding and self._timer is None:
-            self._timer = threading.Timer(HELD_NS / _S, self._is_time)
-            self._timer.daemon = True
-            self._timer.start()
+            timer = threading.Timer(HELD_NS / _S, self._is_time)
+            timer.daemon = True
+            try:
+                timer.start()
+            except (
+                RuntimeError
+            ):  # no more threads, or the interpreter ends: nothing waits for who may not come
+                self.flush()
+            else:
+                self._timer = timer
 
     def _is_time(self) -> None:
         with self._lock:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from vcache.errors import UsageError
 from vcache.logs.front.context import CURRENT, otel_fields
 from vcache.logs.front.fast import ring_call
+from vcache.logs.front.given import given, text_of
 from vcache.logs.front.lanes import Lane, Sink
 from vcache.logs.front.leveling import number_of
 from vcache.logs.front.limits import Limits
@@ -23,7 +24,7 @@ from vcache.logs.front.raised import error_fields, raised_by
 from vcache.logs.front.ring import IS_LOCKED
 from vcache.logs.front.setup import lanes_of, process_lanes
 from vcache.logs.front.storing import StoreSink
-from vcache.logs.record import Mark, Record, flat
+from vcache.logs.record import Mark, Record
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, NOTE, WARNING
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ __all__ = ["Logger", "Say"]
 _METHODS: Final = {
     "debug": DEBUG, "info": INFO, "note": NOTE, "warning": WARNING, "error": ERROR, "critical": CRITICAL,
 }  # fmt: skip
-_FLAT: Final = frozenset((str, bool, float))  # an int may have more than 64 bits, and None is no field
 _HERE: Final = os.path.dirname(__file__)
 
 
@@ -60,7 +60,7 @@ class Logger:
     Threads: all operations.
 
     Raises:
-        UsageError: a level that is none.
+        UsageError: a source that is no text, or a level that is none.
     """
 
     __slots__ = (
@@ -95,10 +95,12 @@ class Logger:
         level: int | str | None = None,
         **context: object,
     ) -> None:
+        if not isinstance(source, str):
+            raise UsageError(f"source={source!r}: say who logs, as text")
         self.source: Final = source
         self._lanes = None if sinks is None else lanes_of(sinks)
         self._level = None if level is None else number_of(level)
-        self._bound: Mapping[str, Value] = PROCESS.redactor.fields(flat(context)[0])
+        self._bound: Mapping[str, Value] = PROCESS.redactor.fields(given(context)[0])
         self._limits: Limits | None = None
         self._has_place = False
         self._calls: dict[int, Callable[..., None]] = {}
@@ -119,7 +121,7 @@ class Logger:
 
     def bind(self, **fields: object) -> Logger:
         """A logger that says these fields as well."""
-        return self._with(bound={**self._bound, **PROCESS.redactor.fields(flat(fields)[0])})
+        return self._with(bound={**self._bound, **PROCESS.redactor.fields(given(fields)[0])})
 
     def limited(self, per_s: float, burst: float | None = None) -> Logger:
         """A logger whose every call site says so much per second at most.
@@ -233,7 +235,7 @@ class Logger:
             own, is_cut = _own(fields)
             around = CURRENT.get()
             whole = {**bound, **(around.fields if around is not None else {}), **more, **own}
-            text = message if type(message) is str else str(message)
+            text = message if type(message) is str else text_of(message)
             record = Record(at_ns, level, source, text, whole, int(Mark.CUT) if is_cut else 0)
             record = redactor.record(record)
             for each in lanes:
@@ -247,35 +249,11 @@ def _silent(message: str, /, **fields: object) -> None:
 
 
 def _own(fields: Mapping[str, Any]) -> tuple[Mapping[str, Value], bool]:
-    error = raised_by(fields["exc_info"]) if "exc_info" in fields else None
-    if "exc_info" in fields:
-        fields = {name: value for name, value in fields.items() if name != "exc_info"}
-    kinds = {value.__class__ for value in fields.values()}
-    if kinds <= _FLAT and error is None and len(fields) <= 64:
-        return fields, False
-    try:
-        own, is_cut = flat({name: _plain(value) for name, value in fields.items()})
-    except Exception as odd:  # somebody's __str__, or a list that holds itself
-        own, is_cut = flat({name: _shown(value) for name, value in fields.items()})
-        own["vcache.odd"] = repr(odd)
-    return (own | error_fields(error) if error is not None else own), is_cut
-
-
-def _plain(value: object) -> object:
-    """A path, a number of another kind, a text of a subclass: as it is shown."""
-    kind = type(value)
-    if value is None or kind is str or kind is int or kind is float or kind is bool:
-        return value
-    return value if isinstance(value, (Mapping, list, tuple, set, frozenset)) else str(value)
-
-
-def _shown(value: object) -> object:
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    try:
-        return repr(value)
-    except Exception:  # as above
-        return f"<{type(value).__name__} that cannot be shown>"
+    if "exc_info" not in fields:
+        return given(fields)
+    error = raised_by(fields["exc_info"])
+    own, is_cut = given({name: value for name, value in fields.items() if name != "exc_info"})
+    return ({**own, **error_fields(error)} if error is not None else own), is_cut
 
 
 def _caller() -> FrameType:

@@ -34,21 +34,30 @@ _OTHERWISE_WORDS: Final = re.compile(r"[._-]|(?=[A-Z])")
 _WORD: Final = (
     r"passw(?:or)?d|passphrase|secret|token|api[_-]?key|apikey|access[_-]?key|credential|authorization"
 )
+# A text may be long and be somebody else's: nothing repeats without a bound but where a match begins at few places,
+# or what was read belongs to it. So the time is proportional to the length.
 _PATTERNS: Final = re.compile(
     # a password in an address
-    r"(?P<url>://[^\s/:@]*:)[^\s/@]+(?=@)"
+    r"(?P<url>://[^\s/:@]*:)[^\s/]+(?=@)"
+    # "name": "value"
+    rf"|(?P<quoted>(?i:(?:{_WORD})[\"']\s?:\s?[\"']))(?:[^\"'\\\n]|\\.)+"
+    # --name value, where the value is no word of a sentence
+    r"|(?P<option>(?i:--[\w-]{0,64}(?:passw(?:or)?d|passphrase|secret|token|key)\s{1,16}))"
+    r"(?=[^\s\"']{0,128}[^\sA-Za-z\"'.,:;)/])(?!-)[^\s\"']+"
+    # a password is one also where it has digits only
+    r"|(?P<only>(?i:passw(?:or)?d[\"']?=[\"']?))[^\s\"'&,;)\]}]+"
     # NAME=value, also in the query of an address and in quotes
-    rf"|(?P<pair>(?i:[\w.-]*(?:{_WORD})[\w-]*[\"']?=[\"']?))(?!\d{{1,9}}\b)[^\s\"'&,;)\]}}]+"
+    rf"|(?P<pair>(?i:(?:{_WORD})[\w-]{{0,64}}[\"']?=[\"']?(?:(?:bearer|basic)\s{{1,16}})?))(?!\d{{1,9}}\b)[^\s\"'&,;)\]}}]+"
     # NAME: value, where the value is no word of a sentence
-    r"|(?P<said>(?i:\b[\w.-]*(?:passw(?:or)?d|passphrase|secret|api[_-]?key)[\"']?:\s*[\"']?))"
-    r"(?=[^\s\"']*[^\sA-Za-z\"'.,:;)/])[^\s\"']{6,}"
-    r"|(?P<header>(?i:\bauthorization[\"']?:\s*[\"']?(?:\w+\s+)?))[^\s\"',]{6,}"
-    r"|(?P<bearer>\b(?:[Bb]earer|BEARER)\s+)(?=[^\s]*[\d._~+/=-])[A-Za-z0-9._~+/=-]{8,}"
+    r"|(?P<said>(?i:(?:passw(?:or)?d|passphrase|secret|api[_-]?key)[\"']?:\s{0,16}[\"']?))"
+    r"(?=[^\s\"']{0,128}[^\sA-Za-z\"'.,:;)/])[^\s\"']{6,}"
+    r"|(?P<header>(?i:\bauthorization[\"']?:\s{0,16}[\"']?(?:\w{1,64}\s{1,16})?))[^\s\"',]{6,}"
+    r"|(?P<bearer>\b(?:[Bb]earer|BEARER)\s{1,16})(?=[^\s]{0,128}[\d._~+/=-])[A-Za-z0-9._~+/=-]{8,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
     r"|\bgh[pousr]_[A-Za-z0-9]{36,}|\bgithub_pat_\w{22,}|\bglpat-[\w-]{20,}"
     r"|\bxox[abeprs]-[A-Za-z0-9-]{10,}"
-    r"|\beyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]*"
+    r"|\beyJ[\w-]{8,2000}\.eyJ[\w-]{4,}\.[\w-]*"
     r"|\bAIza[\w-]{35}|\b[sr]k_live_\w{16,}"
 )
 
@@ -66,7 +75,7 @@ def is_suspicious(text: str) -> bool:
     """
     if len(text) < _SHORT_CHARS:
         return False
-    if ("=" in text or ":" in text) and ("@" in text or _is_announced(text.lower())):
+    if ("=" in text or ":" in text or "--" in text) and ("@" in text or _is_announced(text.lower())):
         return True
     if len(text) < _FORM_CHARS:  # all that is known by its form alone is longer
         return False
@@ -104,7 +113,7 @@ class Redactor:
     Patterns and functions of one's own are asked every time: they have no letters to look for first.
 
     Raises:
-        UsageError: a pattern that is none.
+        UsageError: a pattern that is none, or one text instead of several.
     """
 
     def __init__(
@@ -113,6 +122,10 @@ class Redactor:
         patterns: Iterable[str] = (),
         also: Callable[[str], str] | None = None,
     ) -> None:
+        if isinstance(names, str) or isinstance(patterns, str):
+            raise UsageError(
+                f"one text, {names or patterns!r:.80}: give a list of names, and one of patterns"
+            )
         self._names = frozenset(name.lower() for name in names)
         self._patterns = tuple(map(_compiled, patterns))
         self._also = also

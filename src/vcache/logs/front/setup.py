@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 from weakref import WeakKeyDictionary, WeakSet
 
+from vcache.errors import UsageError
 from vcache.logs.front.lanes import Lane, Sink
 from vcache.logs.front.leveling import number_of
 from vcache.logs.front.process import PROCESS
@@ -40,9 +41,11 @@ def configure(
         redactor: what takes secrets out; the usual ones, when never said.
 
     Raises:
-        UsageError: a level that is none.
+        UsageError: a level, a sink or a redactor that is none.
     """
     number = None if level is None else number_of(level)
+    if redactor is not None and not isinstance(redactor, Redactor):
+        raise UsageError(f"redactor={redactor!r:.80}: give a vcache.logs.Redactor")
     with PROCESS.lock:
         before = PROCESS.lanes or ()
         if number is not None:
@@ -83,10 +86,16 @@ def close() -> None:
 
 
 def lanes_of(sinks: Sequence[Sink]) -> tuple[Lane, ...]:
-    """The sinks as loggers use them."""
+    """The sinks as loggers use them.
+
+    Raises:
+        UsageError: one that is none.
+    """
     with PROCESS.lock:
         found = []
         for sink in sinks:
+            if isinstance(sink, type) or not hasattr(sink, "write") or not hasattr(sink, "folds"):
+                raise UsageError(f"sink {sink!r:.80}: give one, such as TextSink() or StoreSink(store)")
             lane = _lanes.get(sink)
             if lane is None:
                 lane = _lanes[sink] = Lane(sink)

@@ -25,9 +25,14 @@ def made(steps: list[tuple[str, int, int]]) -> list[Record]:
 
 @given(STEPS)
 def test_runs(steps):
-    """A run becomes its first with the count of all."""
+    """A run becomes its first with the count of all; a second later it is another one."""
     records = made(steps)
-    runs = [list(run) for _, run in groupby(records, lambda each: each.message)]
+    runs: list[list[Record]] = []
+    for record in records:
+        if runs and runs[-1][0].message == record.message and record.at_ns - runs[-1][0].at_ns < HELD_NS:
+            runs[-1].append(record)
+        else:
+            runs.append([record])
     assert folded(records) == [run[0]._replace(repeats=sum(each.repeats for each in run)) for run in runs]
 
 
@@ -79,3 +84,11 @@ def test_what_differs_is_not_folded():
     for other in others:
         assert folded([base, other]) == [base, other]
         assert Folder().add(base) + Folder().add(other) == (base, other)
+
+
+def test_values_that_python_finds_equal():
+    """1, 1.0 and true are three values."""
+    records = [Record(1, 9, "s", "m", {"n": value}) for value in (1, 1.0, True)]
+    assert folded(records) == records
+    folder = Folder()
+    assert [folder.add(each) for each in records] == [(each,) for each in records]

@@ -103,6 +103,69 @@ def test_values_of_any_kind(both):
     assert records[4].message == "17"
 
 
+class Odd:
+    """What cannot be shown in any way."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+    __repr__ = __str__
+
+    def __eq__(self, other: object) -> bool:
+        raise ValueError("no equal")
+
+    __hash__ = None
+
+
+def test_nothing_that_is_said_raises(both):
+    """A program does not fail for what it logs."""
+    sink, where = both
+    log = Logger("app", sinks=[sink])
+    log.info(Odd())
+    log.info("field", odd=Odd(), within=[Odd()])
+    log.info("long", n=10**5000)
+    with context(odd=Odd()):
+        log.bind(odd=Odd()).info("around")
+    log.error("cause", exc_info=ValueError(Odd()))
+    assert arrived(sink, where).messages == ["<Odd that cannot be shown>", "field", "long", "around", "cause"]
+    assert where.records[1].fields["odd"] == "<Odd that cannot be shown>"
+
+
+@pytest.mark.parametrize("source", [None, 5, b"app"])
+def test_a_source_that_is_none(source):
+    """It is said where the logger is made, not by a store later."""
+    with pytest.raises(UsageError, match="source="):
+        Logger(source)
+
+
+def test_a_value_is_the_same_wherever_it_is_said(both):
+    """A path bound to a logger, said in a context, and given to a call."""
+    sink, where = both
+    log = Logger("app", sinks=[sink], one=Path("/a"))
+    with context(two=Path("/a")):
+        log.bind(three=Path("/a")).info("m", four=Path("/a"))
+    fields = arrived(sink, where).records[0].fields
+    assert [fields[name] for name in ("one", "two", "three", "four")] == ["/a"] * 4
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: configure(sinks=[5]),
+        lambda: configure(sinks=[Kept]),
+        lambda: configure(redactor=5),
+        lambda: Logger("app", sinks=[5]),
+        lambda: Redactor(names="pin"),
+        lambda: Redactor(patterns="x+"),
+        lambda: context({"a": 1}),
+    ],
+)
+def test_misuse_is_said(misuse):
+    """With the value, and what to give."""
+    with pytest.raises(UsageError, match="give"):
+        misuse()
+
+
 def test_levels(both):
     """A logger's own level comes before the process's, and a change of that holds at once."""
     sink, where = both

@@ -26,6 +26,12 @@ KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEpAIBAAKCAQEA\n-----END RSA PRIVATE K
         ("DB_PASSWORD=hunter2 make", "DB_PASSWORD=[REDACTED] make"),
         ('--password="a b" x', '--password="[REDACTED] b" x'),
         ("aws_secret_access_key=abc/def+1", "aws_secret_access_key=[REDACTED]"),
+        ("https://bob:p@ss@host/x", "https://bob:[REDACTED]@host/x"),
+        ("MYSQL_PASSWORD=123456 make", "MYSQL_PASSWORD=[REDACTED] make"),
+        ("authorization=Bearer abcdef", "authorization=Bearer [REDACTED]"),
+        ('{"token":"abc", "n": 1}', '{"token":"[REDACTED]", "n": 1}'),
+        ('{"password": "correct \\"horse", "n": 1}', '{"password": "[REDACTED]", "n": 1}'),
+        ("login --password hunter2 -v", "login --password [REDACTED] -v"),
         ("API-KEY='xyz'", "API-KEY='[REDACTED]'"),
         ("password: hunter2", "password: [REDACTED]"),
         ('{"secret": "abc123x"}', '{"secret": "[REDACTED]"}'),
@@ -62,6 +68,8 @@ def test_texts_with_secrets(text, shown):
         "gcc -DMAX_TOKENS=512 -Isecret/include",
         "max_tokens=512 tokens_used=17 token_count=3",
         "wrong password: try again",
+        "give --password or --token on the command line",
+        "--token --level=5",
         "bearer of bad news",
         "Bearer authentication failed",
         "mail bob@example.org about http://host:80/x",
@@ -164,3 +172,16 @@ def test_odd_texts_take_no_time():
         REDACTOR.text("password=" + piece * (100_000 // len(piece)))
     REDACTOR.text("".join(draw.choices(pieces, k=20_000)))
     REDACTOR.text("".join(draw.choices(string.printable, k=100_000)) + "token=")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "a", ".", "key ", "password", "://", "://a:", "secret:", "authorization: ", "eyJ-", "ghp_", "bearer ", "--key ",
+        "--", '"token', "api_", "-----BEGIN A",
+    ],
+)  # fmt: skip
+def test_a_long_text_takes_time_in_proportion(part):
+    """A long line stops no program, whatever it repeats."""
+    text = part * ((1 << 17) // len(part)) + " key=: bearer"
+    assert REDACTOR.text(text) is not None

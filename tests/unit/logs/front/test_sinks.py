@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import threading
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.patience import until
 from tests.unit.logs.front.keeping import Kept
 from vcache.errors import UsageError
 from vcache.logs import CallSink, JsonSink, Logger, Record, TextSink, configure, flush
+from vcache.logs.front.lanes import Lane
 from vcache.logs.front.process import PROCESS
 from vcache.logs.front.sinks import json_line, text_line
 
@@ -150,3 +152,17 @@ def test_the_default_is_stderr(capsys):
     finally:
         PROCESS.lanes = before
         configure()
+
+
+def test_no_thread_can_be_started(monkeypatch):
+    """At the end of the interpreter, or beyond the limit of threads: lines come one by one, and nothing raises."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    kept = Kept(folds=True)
+    lane = Lane(kept)
+    for _ in range(3):
+        lane.write(record())
+    assert [each.repeats for each in kept.records] == [1, 1, 1]
