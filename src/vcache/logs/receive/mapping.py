@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
 
 from vcache.logs.receive.own import is_own, own_record
-from vcache.logs.receive.times import iso_ns, time_ns
+from vcache.logs.receive.times import iso_ns, number_ns, time_ns
 from vcache.logs.record import MOST_FIELDS, NAME_CHARS, Mark, Record, flat
 from vcache.query.levels import CRITICAL, DEBUG, ERROR, INFO, TRACE, WARNING, level_of
 from vcache.query.syntax import Value
@@ -66,7 +66,11 @@ def records_of(
         level = pop(level_name, "")  # type: ignore[arg-type]
         message = pop(message_name, "")  # type: ignore[arg-type]
         said_by = pop(source_name, source)  # type: ignore[arg-type]
-        at_ns = iso_ns(at) if type(at) is str else None
+        if type(at) is str:
+            at_ns = iso_ns(at)
+        else:
+            is_number = (type(at) is int or type(at) is float) and time_name != "at_ns"
+            at_ns = number_ns(at) if is_number else None  # type: ignore[arg-type]
         number = levels.get(level)
         if at_ns is None or number is None or type(message) is not str or type(said_by) is not str:
             _put_back(each, plan, (at, message, level, said_by))
