@@ -76,9 +76,11 @@ class Drain:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Empty it from now on, every few milliseconds."""
-        self._thread = threading.Thread(target=self._run, name="vcache-log-drain", daemon=True)
-        self._thread.start()
+        """Empty it from now on, every few milliseconds. Without another thread, when it is full and at the end."""
+        thread = threading.Thread(target=self._run, name="vcache-log-drain", daemon=True)
+        with suppress(RuntimeError):  # no more threads, or the interpreter ends
+            thread.start()
+            self._thread = thread
 
     @property
     def is_self(self) -> bool:
@@ -87,6 +89,8 @@ class Drain:
 
     def wake(self) -> None:
         """Empty it now."""
+        if self._thread is None:
+            self.run_once()
         self._wake.set()
 
     def run_once(self, *, is_last: bool = False) -> int:

@@ -412,3 +412,19 @@ def test_after_the_end(tmp_path):
     logger.info("after", n=1)
     assert store.messages == ["before", "after"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_thread_can_be_started(monkeypatch, tmp_path):
+    """Nothing raises, and who says something empties the ring when that is full."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    store = Store()
+    sink = StoreSink(store, rings=tmp_path, ring_bytes=1 << 16, keep_from=0)
+    log = Logger("app", sinks=[sink])
+    for n in range(2_000):
+        log.info("m", n=n)
+    sink.close()
+    assert [each.fields["n"] for each in store.records] == list(range(2_000))
