@@ -248,6 +248,12 @@ def dictionary(values: object, size: int = 0) -> Change:
     return each_block(change)
 
 
+def more(block: list[Any], group: list[Any], flat: list[Any]) -> None:
+    packed = msgpack.packb(flat)
+    stored = zstandard.ZstdCompressor().compress(packed)
+    block[7].append(["@more", "n", None, [chunk_of(group, stored, len(packed))], None])
+
+
 def zeros(size: int) -> bytes:
     """A frame of so many zeros, which is short."""
     made = zstandard.ZstdCompressor().compressobj(size=size)
@@ -356,6 +362,14 @@ BOMBS: dict[str, Change] = {
     "a summary of no columns": lambda parsed: parsed.groups[0].__setitem__(1, [["gcc"], []]),
     "sources of numbers": lambda parsed: parsed.groups[0][1].__setitem__(0, [1, 2, 3]),
     "10**6 blocks": lambda parsed: parsed.groups[0].__setitem__(0, parsed.groups[0][0] * 10_000),
+    "more of numbers": each_block(lambda block, group: more(block, group, [1, 2, 3])),
+    "more of less": each_block(lambda block, group: more(block, group, [0])),
+    "more than there is": each_block(lambda block, group: more(block, group, [1 << 62, "a", 1])),
+    "more below": each_block(lambda block, group: more(block, group, [-1] * block[0])),
+    "more of none": each_block(lambda block, group: more(block, group, [1, "a", None] * block[0])),
+    "more of lists": each_block(lambda block, group: more(block, group, [[1, "a", 1]] * block[0])),
+    "more that is constant": each_block(lambda block, group: block[7].append(["@more", "c", None, [], 5])),
+    "a field of more": each_block(lambda block, group: column(block, "mixed").__setitem__(1, "n")),
     "blocks of a number": lambda parsed: parsed.groups[0].__setitem__(0, [1, 2]),
     "blocks in blocks": lambda parsed: parsed.groups[0].__setitem__(0, [parsed.groups[0][0]]),
     "replaces a number": lambda parsed: parsed.replaces.__setitem__(slice(0), [b"x" * 32]),

@@ -159,6 +159,7 @@ def small_windows() -> Iterator[None]:
         patch.setattr(writing, "_PART_ROWS", 5)
         patch.setattr(window, "BLOCK_ROWS", 7)
         patch.setattr(window, "_OWN_ROWS", 5)
+        patch.setattr(window, "MOST_NAMES", 3)
         yield
 
 

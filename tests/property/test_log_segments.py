@@ -18,7 +18,7 @@ from vcache.query.parser import parse
 from vcache.query.rows import compiled
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(given_=records(), where=st.lists(conditions, min_size=1, max_size=4))
 def test_what_is_decided_holds(given_: list[Record], where: list[str]) -> None:
     """True is so for all rows, false for none; masks have exactly the rows that pass; times decide no otherwise."""

@@ -175,6 +175,8 @@ def _inner_words(text: str) -> list[bytes]:
 def _of_field(leaf: Expression, block: OpenBlock) -> Answer:
     assert not isinstance(leaf, Everything | Not | And | Or)
     column = block.about.fields.get(leaf.field)
+    if column is None and block.has_more:
+        return None
     if column is None or column.kind == "c":
         return test_of(leaf)(None if column is None else column.value)
     is_text = column.kind in "sh" or (column.kind == "d" and column.value is True)

@@ -16,7 +16,7 @@ It must not know what columns mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from vcache.hash import placement
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Builder", "Chunk", "Chunks", "Column", "Prepared", "encode_numbers", "encode_text"]
+__all__ = ["Builder", "Chunk", "Chunks", "Column", "Prepared", "encode_more", "encode_numbers", "encode_text"]
 
 _TEXT: Final = frozenset((str, type(None)))
 _FEW: Final = 256  # different numbers: a dictionary of more is no shorter
@@ -59,7 +59,7 @@ class Column(NamedTuple):
     """How one column is stored.
 
     Attributes:
-        kind: c(onstant), d(ictionary), i(nts), f(loats), s(trings), h(ex), m(ixed).
+        kind: c(onstant), d(ictionary), i(nts), f(loats), s(trings), h(ex), m(ixed), n(ames).
         how: of the numbers in it.
         chunks: in the order that the kind has.
         value: of a constant; of a dictionary whether all values are texts; of decimals the digits behind the point; of hex how many digits each has.
@@ -93,6 +93,17 @@ def encode_numbers(name: str, values: NDArray[np.int64], chunks: Chunks) -> Colu
     return Column(name, "i", how, (chunks.add(data),), None)
 
 
+def encode_more(rows: Sequence[Mapping[str, Value]], chunks: Chunks) -> Column:
+    """What rows have of names that are no columns."""
+    flat: list[Value] = []
+    for row in rows:
+        flat.append(len(row))
+        for name, value in row.items():
+            flat += name, value
+    packed = pack_plain(flat)
+    return Column("@more", "n", None, (chunks.add(compress(packed), len(packed)),), None)
+
+
 def encode_text(name: str, values: Sequence[str], chunks: Chunks) -> Column:
     """A column of texts, all present and mostly different."""
     text, lengths = _joined(values)
@@ -108,10 +119,14 @@ class Prepared(Protocol):
 
 
 class _Numbering(dict[Any, int]):
-    """Gives whoever asks for the first time the next number."""
+    """Gives a text, or none, that is asked for the first time the next number."""
 
-    def __missing__(self, value: object) -> int:
+    n_chars = 0
+
+    def __missing__(self, value: str | None) -> int:
         found = self[value] = len(self)
+        if value is not None:
+            self.n_chars += len(value)
         return found
 
 
@@ -124,9 +139,10 @@ class Builder:
 
     def __init__(self, name: str, n_rows: int = 0) -> None:
         self.name, self.n_rows = name, 0
-        self._numbers: dict[Any, int] = _Numbering()
+        self._numbers = _Numbering()
         self._parts: list[Any] = []  # of texts the numbers of theirs, else the values
         self._kinds: set[type] = set()
+        self._chars = 0  # of texts in `_parts`
         if n_rows:
             self.skip(n_rows)
 
@@ -139,8 +155,15 @@ class Builder:
         self.n_rows += len(values)
         if not kinds <= _TEXT:
             self._parts.append(values)
+            if str in kinds:
+                self._chars += sum(len(value) for value in values if type(value) is str)
             return
         self._parts.append(np.fromiter(map(self._numbers.__getitem__, values), np.int64, len(values)))
+
+    @property
+    def n_chars(self) -> int:
+        """How long its texts are; equal ones count once."""
+        return self._chars + self._numbers.n_chars
 
     def skip(self, count: int) -> None:
         """So many rows have none."""

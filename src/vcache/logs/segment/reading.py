@@ -31,9 +31,10 @@ from vcache.logs.segment.layout import (
 )
 from vcache.logs.segment.tokens import may_have
 from vcache.logs.segment.trust import check_within, checked_core, numbers_of
-from vcache.logs.segment.values import Constant, Values, decode_column
+from vcache.logs.segment.values import Constant, Mixed, Values, decode_column, decode_more
 from vcache.logs.segment.window import MINUTE_NS, MOST_LEVELS, MOST_MINUTES
 from vcache.logs.segment.writing import info_of
+from vcache.query.syntax import Value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,12 +55,13 @@ class OpenBlock:
         about: what is known of it without reading.
     """
 
-    __slots__ = ("_columns", "_filter", "_reader", "about")
+    __slots__ = ("_columns", "_filter", "_more", "_reader", "about")
 
     def __init__(self, reader: _Reader, about: Block) -> None:
         self._reader, self.about = reader, about
         self._columns: dict[str, Values] = {}
         self._filter: memoryview | None = None
+        self._more: list[dict[str, Value]] | None = None
 
     def core(self, name: str) -> Values:
         """A column that all records have: "@time", "@level", "@source", "@message", "@seq" and so on.
@@ -85,11 +87,24 @@ class OpenBlock:
         """
         column = self.about.fields.get(name)
         if column is None:
-            return Constant(None)
+            if not self.has_more:
+                return Constant(None)
+            return Mixed([row.get(name) for row in self._rows_of_more()])
         key = f"field {name}"
         found = self._columns.get(key)
         if found is None:
             found = self._columns[key] = decode_column(column, self.about.rows, self._reader)
+        return found
+
+    @property
+    def has_more(self) -> bool:
+        """Whether rows may have fields that `about` does not name."""
+        return "@more" in self.about.core
+
+    def _rows_of_more(self) -> list[dict[str, Value]]:
+        found = self._more
+        if found is None:
+            found = self._more = decode_more(self.about.core["@more"], self.about.rows, self._reader)
         return found
 
     def may_have(self, value: int) -> bool:
@@ -107,6 +122,16 @@ class OpenBlock:
         Raises:
             DecodeError: something of them is damaged.
         """
+        if not self.has_more:
+            return self._records(rows)
+        more = self._rows_of_more()
+        return [
+            record._replace(fields={**record.fields, **more[row]})
+            for record, row in zip(self._records(rows), rows.tolist(), strict=True)
+        ]
+
+    def _records(self, rows: NDArray[np.int64]) -> list[Record]:
+        """Those rows, with the fields that are columns."""
         core: Any = [self.core(name).take(rows) for name in _RECORD]
         made: Callable[..., Record] = Record
         names = list(self.about.fields)
@@ -139,6 +164,7 @@ class OpenBlock:
     def forget(self) -> None:
         """Give decoded columns up."""
         self._columns.clear()
+        self._more = None
 
     def gap(self, error: Exception) -> Gap:
         """What this block is when it cannot be read."""

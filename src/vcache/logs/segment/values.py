@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
@@ -31,9 +32,11 @@ __all__ = [
     "Texts",
     "Values",
     "decode_column",
+    "decode_more",
 ]
 
-MOST_CHUNK_BYTES: Final = 1 << 28
+MOST_CHUNK_BYTES: Final = 1 << 29
+_MOST_PAIRS: Final = 1 << 24  # names and values: a window has no more characters, but for its last part
 _MOST_DISTINCT: Final = 1 << 16  # a window has no more rows
 _TEXT: Final = frozenset((str, type(None)))
 _NARROW: Final = 1_024
@@ -278,6 +281,28 @@ def _mixed(column: Column, rows: int, read: Read) -> Values:
     if len(values) != rows:
         raise DecodeError(f"column {column.name!r:.80}: {len(values)} values for {rows} rows")
     return Mixed(values)
+
+
+def decode_more(column: Column, rows: int, read: Read) -> list[dict[str, Value]]:
+    """What rows have of names that are no columns.
+
+    Raises:
+        DecodeError: the bytes are not what the description says.
+    """
+    if column.kind != "n" or len(column.chunks) != 1:
+        raise DecodeError("no names and values")
+    flat = iter(_unpacked(column.chunks[0], read, 2 * _MOST_PAIRS + rows))
+    found: list[dict[str, Value]] = []
+    for count in flat:
+        if type(count) is not int or not 0 <= count <= _MOST_PAIRS:
+            raise DecodeError(f"{count!r:.20} names of a row")
+        pairs: list[Any] = list(islice(flat, 2 * count))
+        if len(pairs) != 2 * count or not {str}.issuperset(map(type, pairs[::2])) or None in pairs:
+            raise DecodeError("names that are none")
+        found.append(dict(zip(pairs[::2], pairs[1::2], strict=True)))
+    if len(found) != rows:
+        raise DecodeError(f"names of {len(found)} rows, not {rows}")
+    return found
 
 
 _READERS = {

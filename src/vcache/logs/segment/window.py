@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 from vcache.logs.record import FUTURE_NS, LONG_BYTES, Record, marked
-from vcache.logs.segment.columns import Builder, Chunks, encode_numbers, encode_text
+from vcache.logs.segment.columns import Builder, Chunks, encode_more, encode_numbers, encode_text
 from vcache.logs.segment.layout import Block, Run, Summary
 from vcache.logs.segment.tokens import make_filter, word_hashes
 from vcache.query.syntax import Value
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["BLOCK_ROWS", "MINUTE_NS", "MOST_LEVELS", "MOST_MINUTES", "Window"]
+__all__ = ["BLOCK_ROWS", "MINUTE_NS", "MOST_LEVELS", "MOST_MINUTES", "MOST_NAMES", "Window"]
 
 BLOCK_ROWS: Final = 8_192
 _OWN_ROWS: Final = 2_048  # a source with so many rows in a window has blocks of its own
@@ -24,17 +26,19 @@ _NUMBERS: Final = ("@time", "@level", "@marks", "@repeats", "@seen")
 MOST_LEVELS: Final = 256
 MINUTE_NS: Final = 60 * 10**9
 MOST_MINUTES: Final = 1 << 20
+MOST_NAMES: Final = 512  # columns of fields; who sends others each time makes no more of them
 
 
 class Window:
     """Columns of records, in the order of arrival.
 
     Attributes:
-        n_rows, n_chars: what it holds; characters are those of messages.
+        n_rows, n_chars, n_cells: what it holds; of equal texts of a field one is counted.
     """
 
     def __init__(self) -> None:
-        self.n_rows = self.n_chars = 0
+        self.n_rows = self.n_chars = self.n_cells = self._message_chars = 0
+        self._more: list[Mapping[str, Value]] = []
         self._numbers: dict[str, list[NDArray[np.int64]]] = {name: [] for name in _NUMBERS}
         self._sources = Builder("@source")
         self._messages: list[str] = []
@@ -66,7 +70,11 @@ class Window:
                 self._numbers["@marks"][-1] = np.array(_marks(records, seen_ns), np.int64)
         self._sources.add(sources)
         self._messages += messages
-        for name, column in _transposed(fields):
+        columns, more = _transposed(fields, self._fields.keys())
+        if more or self._more:
+            self._more += [*[{}] * (self.n_rows - len(self._more)), *(more or [{}] * count)]
+            self._message_chars += _chars_of(more or ())
+        for name, column in columns:
             builder = self._fields.get(name)
             if builder is None:
                 builder = self._fields[name] = Builder(name, self.n_rows)
@@ -75,10 +83,12 @@ class Window:
         number = self._streams.setdefault(stream, len(self._streams))
         self._which.append(np.full(count, number))
         self.n_rows += count
-        self.n_chars += len(text)
+        self._message_chars += len(text)
         for builder in self._fields.values():
             if builder.n_rows < self.n_rows:
                 builder.skip(count)
+        self.n_chars = self._message_chars + sum(builder.n_chars for builder in self._fields.values())
+        self.n_cells = self.n_rows * len(self._fields)
 
     def encode(self) -> tuple[list[Block], Summary | None, list[bytes]]:
         """The blocks, what they hold by the minute, and the chunks that both point into."""
@@ -99,6 +109,8 @@ class Window:
             core["@source"], _ = source.encode(rows, chunks)
             messages = list(map(self._messages.__getitem__, rows.tolist()))
             core["@message"] = encode_text("@message", messages, chunks)
+            if self._more:
+                core["@more"] = encode_more([self._more[row] for row in rows.tolist()], chunks)
             known, fields = [word_hashes(messages)], {}
             for name, column in columns.items():
                 fields[name], more = column.encode(rows, chunks)
@@ -124,19 +136,43 @@ def _marks(records: Sequence[Record], seen_ns: int) -> list[int]:
     ]
 
 
-def _transposed(fields: Sequence[Mapping[str, Value]]) -> Iterator[tuple[str, Sequence[Value]]]:
-    """The columns of fields."""
+def _transposed(
+    fields: Sequence[Mapping[str, Value]], known: AbstractSet[str]
+) -> tuple[Iterable[tuple[str, Sequence[Value]]], list[dict[str, Value]] | None]:
+    """The columns of fields, and what rows have beyond them where there are more than `MOST_NAMES`.
+
+    Args:
+        known: columns that are there.
+    """
     names = tuple(fields[0])
-    if set(map(len, fields)) == {len(names)}:
+    if len(names) + len(known) <= MOST_NAMES and set(map(len, fields)) == {len(names)}:
         try:
             columns = [list(map(itemgetter(name), fields)) for name in names]
         except KeyError:
             pass  # equally many, and not the same
         else:
-            yield from zip(names, columns, strict=True)
-            return
-    for name in dict.fromkeys(name for shape in dict.fromkeys(map(tuple, fields)) for name in shape):
-        yield name, [row.get(name) for row in fields]
+            return zip(names, columns, strict=True), None
+    found = dict.fromkeys(name for shape in dict.fromkeys(map(tuple, fields)) for name in shape)
+    more = None
+    if len(found) + len(known) > MOST_NAMES and len(found.keys() | known) > MOST_NAMES:
+        found, more = _parted_names(fields, known)
+    return ((name, [row.get(name) for row in fields]) for name in found), more
+
+
+def _chars_of(rows: Iterable[Mapping[str, Value]]) -> int:
+    return sum(
+        len(name) + (len(value) if type(value) is str else 0) for row in rows for name, value in row.items()
+    )
+
+
+def _parted_names(
+    fields: Sequence[Mapping[str, Value]], known: AbstractSet[str]
+) -> tuple[dict[str, None], list[dict[str, Value]]]:
+    """The names that are columns, which are the most frequent ones, and what rows have of the others."""
+    counts = Counter(name for row in fields for name in row)
+    new = [name for name, _ in counts.most_common() if name not in known]
+    found = dict.fromkeys([*(name for name in counts if name in known), *new[: MOST_NAMES - len(known)]])
+    return found, [{name: value for name, value in row.items() if name not in found} for row in fields]
 
 
 def _parted(codes: NDArray[np.int64], n_sources: int) -> Iterator[NDArray[np.int64]]:

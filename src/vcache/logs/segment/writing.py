@@ -26,6 +26,7 @@ __all__ = ["WINDOW_ROWS", "SegmentWriter", "info_of"]
 
 WINDOW_ROWS: Final = 65_536
 _WINDOW_CHARS: Final = 16 << 20  # of messages: a window of long ones is shorter
+_WINDOW_CELLS: Final = 1 << 24  # rows times names of fields
 _PART_ROWS: Final = 4_096
 
 
@@ -83,8 +84,15 @@ class SegmentWriter:
         while at < len(records):
             # A part is taken apart while the processor has it at hand; more at once takes twice as long.
             end = min(len(records), at + _PART_ROWS, at + WINDOW_ROWS - self._window.n_rows)
+            while end > at + 1 and sum(len(record.message) for record in records[at:end]) > _WINDOW_CHARS:
+                end = at + (end - at) // 2
             self._window.add(stream, first_seq + at, records[at:end], seen_ns=seen_ns)
-            if self._window.n_rows >= WINDOW_ROWS or self._window.n_chars >= _WINDOW_CHARS:
+            window = self._window
+            if (
+                window.n_rows >= WINDOW_ROWS
+                or window.n_chars >= _WINDOW_CHARS
+                or window.n_cells >= _WINDOW_CELLS
+            ):
                 self._flush()
             at = end
 
