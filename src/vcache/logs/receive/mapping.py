@@ -21,7 +21,8 @@ __all__ = ["ALIASES", "fields_of", "record_of", "records_of"]
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "time": ("@timestamp", "_time", "@time", "at_ns", "time", "timestamp", "ts", "at", "datetime", "asctime",
              "record.time.timestamp"),
-    "message": ("message", "msg", "_msg", "MESSAGE", "body", "log", "event", "record.message"),
+    "message": ("message", "msg", "_msg", "MESSAGE", "body", "log", "event", "record.message",
+                "fields.message"),
     "level": ("level", "severity_text", "severity", "log.level", "levelname", "lvl", "loglevel", "log_level",
               "severity_number", "levelno", "record.level.name"),
     "source": ("source", "service.name", "logger", "log.logger", "app", "service", "record.name"),

@@ -125,3 +125,11 @@ def test_values_within_values_beyond_all_reason_are_left_out() -> None:
     """What is beside them is kept."""
     found = by_name("json").parse(b'{"msg":"a","x":' + b"[" * 1000 + b"]" * 1000 + b"}", now_ns=NOW).records
     assert (found[0].message, found[0].marks & Mark.CUT) == ("a", Mark.CUT)
+
+
+def test_tracing_of_rust():
+    """Its message stands among its fields."""
+    line = b'{"timestamp":"2026-11-21T10:00:00Z","level":"WARN","fields":{"message":"slow","ms":7},"target":"app::db"}'
+    (found,) = by_name("json").parse(line, now_ns=NOW).records
+    assert (found.level, found.message) == (WARNING, "slow")
+    assert found.fields == {"fields.ms": 7, "target": "app::db"}
