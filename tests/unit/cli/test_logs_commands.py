@@ -138,6 +138,19 @@ def test_show_of_a_node(vcache, builds):
     assert vcache("logs", "show", "nine").exit_code == 2
 
 
+def test_a_query_over_a_run(vcache, builds):
+    """Without a journal of a build here it is about what the store has of that run"""
+    counted = vcache("logs", "query", "--run", "r1", "| count by source", "-F", "csv")
+    assert counted.stdout == "source,count\ngcc,2\n"
+    last = vcache("logs", "query", "--run", "last", "level >= error", "--json")
+    assert [json.loads(line)["run"] for line in last.stdout.splitlines()] == ["r2"]
+    either = vcache(
+        "logs", "query", "--run", "-2", "level >= warning or level < warning | count", "-F", "csv"
+    )
+    assert either.stdout == "count\n2\n"
+    assert vcache("logs", "query", "--run", "nine").exit_code == 2
+
+
 def test_no_run_is_known(vcache, store):
     """A store without builds says so"""
     result = vcache("logs", "show", "last")

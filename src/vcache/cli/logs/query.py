@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from vcache.cli.logs.asking import question_of, when_options, words_argument
+from vcache.cli.logs.runs import complete_run
 from vcache.cli.logs.showing import (
     Wanted,
     look_of,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import BinaryIO
 
+    from vcache.logs.base import LogStore, Result
     from vcache.logs.show.base import Look
     from vcache.query.syntax import Query
 
@@ -39,6 +41,12 @@ __all__ = ["export", "query"]
 @click.option(
     "--limit", "-l", metavar="N", type=click.IntRange(min=0), help="The first N rows of the answer."
 )
+@click.option(
+    "--run",
+    metavar="RUN",
+    shell_complete=complete_run,
+    help="What that run says, also of what was up to date: an id, its beginning or end, last, or -2.",
+)
 @click.option("--explain", is_flag=True, help="Say on standard error what was meant, and what it took.")
 @show_options
 @logs_option
@@ -46,7 +54,7 @@ __all__ = ["export", "query"]
 @click.pass_obj
 def query(
     setup: Setup, words: tuple[str, ...], *, since: str | None, until: str | None, limit: int | None,
-    explain: bool, wanted: Wanted, place: str | None,
+    run: str | None, explain: bool, wanted: Wanted, place: str | None,
 ) -> int:  # fmt: skip
     """Print what QUERY asks for: all records without one.
 
@@ -58,14 +66,17 @@ def query(
     colours as NO_COLOR and FORCE_COLOR say; what a message would do to a terminal is shown instead. Of the
     fields `action` and `text`, which builds write, are left out there unless --fields names them. Times are the reader's, or UTC with --utc; formats for programs always have UTC, to the nanosecond. --json is
     --format json: one object a line. Records that cannot be read any more are told on standard error, and
-    with --with-gaps in the output. The exit code is 0, also when nothing was found; 2 for a query that is
-    none.
+    with --with-gaps in the output.
+
+    With --run the question is about all that a run of the build in this directory says, as `vcache logs
+    show` prints it, also of what was up to date; `run = ID` in QUERY is about what was told while it ran.
+    The exit code is 0, also when nothing was found; 2 for a query that is none.
     """  # noqa: D301 - click keeps such lines as they are
     asked = _limited(question_of(words, since=since, until=until), limit)
     if explain:
         _explain(asked)
     with opened(setup, place) as store:
-        result = store.search(asked)
+        result = store.search(asked) if run is None else _of_run(setup, store, run, asked)
         with output(wanted) as sink:
             count = show_result(result, asked, sink, wanted)
         say_gaps(setup, result.gaps)
@@ -120,6 +131,12 @@ def export(
         say_gaps(setup, result.gaps)
     setup.note(f"{count:,} rows written" + ("" if path == "-" else f" to {path}"))
     return 1 if result.gaps else 0
+
+
+def _of_run(setup: Setup, store: LogStore, run: str, asked: Query) -> Result:
+    from vcache.cli.logs.view import search_run  # with the journals of builds
+
+    return search_run(setup, store, run, asked)[1]
 
 
 def _format_of(path: str) -> str:
