@@ -80,7 +80,25 @@ class _Out:
         return self._stream or (sys.stdout if self._is_stdout else sys.stderr)
 
 
-class TextSink:
+class _LineSink:
+    """Lines on a stream or in a file; how a record is one is for who is made of this."""
+
+    def __init__(
+        self,
+        target: TextIO | str | os.PathLike[str] | None = None,
+        *,
+        level: int | str = 0,
+        folds: bool = True,
+    ) -> None:
+        self.level: Final = number_of(level)
+        self.folds: Final = folds
+        self._out = _Out(target)
+
+    def close(self) -> None:
+        self._out.close()
+
+
+class TextSink(_LineSink):
     """Lines for people: time, level, source, message, fields.
 
     Colours are for terminals, unless NO_COLOR is set; a file has none. Control characters are shown as
@@ -89,56 +107,32 @@ class TextSink:
     Args:
         target: a stream, which stays open, or the path of a file that is appended to; None for stderr.
         level: what is below is left out.
+        folds: whether repeated lines come as one with a count.
 
     Raises:
         OSError: the file cannot be opened.
+        UsageError: a level that is none.
     """
-
-    def __init__(
-        self,
-        target: TextIO | str | os.PathLike[str] | None = None,
-        *,
-        level: int | str = 0,
-        folds: bool = True,
-    ) -> None:
-        self.level: Final = number_of(level)
-        self.folds: Final = folds
-        self._out = _Out(target)
 
     def write(self, record: Record) -> None:
         self._out.write(text_line(record, has_colours=self._out.has_colours()))
 
-    def close(self) -> None:
-        self._out.close()
 
-
-class JsonSink:
+class JsonSink(_LineSink):
     """One JSON object a line: `time` (RFC 3339, UTC, nanoseconds), `level`, `source`, `message`, and fields.
 
     Args:
         target: a stream, which stays open, or the path of a file that is appended to; None for stderr.
         level: what is below is left out.
+        folds: whether repeated lines come as one with a count.
 
     Raises:
         OSError: the file cannot be opened.
+        UsageError: a level that is none.
     """
-
-    def __init__(
-        self,
-        target: TextIO | str | os.PathLike[str] | None = None,
-        *,
-        level: int | str = 0,
-        folds: bool = True,
-    ) -> None:
-        self.level: Final = number_of(level)
-        self.folds: Final = folds
-        self._out = _Out(target)
 
     def write(self, record: Record) -> None:
         self._out.write(json_line(record))
-
-    def close(self) -> None:
-        self._out.close()
 
 
 class CallSink:
