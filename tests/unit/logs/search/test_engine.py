@@ -93,7 +93,11 @@ def test_groups_of_many_columns_are_told_apart(tmp_path: Path) -> None:
     """More combinations than 64 bits have numbers for do not fall together."""
     names = ("a", "b", "c", "d", "e", "f")
     records = [
-        at(row, **{name: (row * (3 + 2 * place)) % 4_099 * 1_000_003 for place, name in enumerate(names)})
+        at(
+            row,
+            "x",
+            **{name: (row * (3 + 2 * place)) % 4_099 * 1_000_003 for place, name in enumerate(names)},
+        )
         for row in range(4_099)
     ]
     records += records[:50]
@@ -159,6 +163,9 @@ def test_foreign_answers_are_ignored(query: str, foreign: object, tmp_path: Path
     assert found == wanted or foreign == []  # nothing at all is an answer, too
 
 
+ODD: tuple[Any, ...] = (None, "x", -1, [], {}, b"x", [1], 0.5, True, 1 << 70)
+
+
 def leaves(plain: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     if isinstance(plain, list | dict):
@@ -173,7 +180,7 @@ def test_a_kept_answer_with_a_wound_raises_nothing(query: str, tmp_path: Path) -
     rows_of(query, segments, kept)
     for key, sound in list(kept.answers.items()):
         for path in leaves(sound):
-            for odd in (None, "x", -1, [], {}, b"x", [1], 0.5, True, 1 << 70):
+            for odd in ODD:
                 wounded: Any = [deepcopy(sound)]
                 place = wounded
                 for step in (0, *path)[:-1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from vcache.query.syntax import Value
 
 HEX = tuple(f"{at * 0x9E3779B97F4A7C15F39CC0605CEDC834:064x}"[-64:] for at in range(1, 90))
 
-COLUMNS: dict[str, tuple[list[Value], str]] = {
+COLUMNS: dict[str, tuple[Sequence[Value], str]] = {
     "one value": (["a"] * 9, "c"),
     "none but one": ([None] * 8 + [5], "d"),
     "few texts": (["a", "b", None] * 5, "d"),

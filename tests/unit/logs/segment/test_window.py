@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,13 +12,15 @@ from vcache.logs.record import Record
 from vcache.logs.segment import merge, open_segment, window, writing
 
 
-def at(row: int, message: str = "x", **fields: str | int) -> Record:
+def at(row: int, message: str = "x", /, **fields: Any) -> Record:
     return Record(START_NS + row, 9, "s", message, fields, seen_ns=1)
 
 
 def test_names_without_end(tmp_path: Path) -> None:
     """100,000 names are no 100,000 columns: those that most records have are, the others stand by the record."""
-    records = [at(row, common=row, **{f"n{row}.{step}": step for step in range(50)}) for row in range(2_000)]
+    records = [
+        at(row, "x", common=row, **{f"n{row}.{step}": step for step in range(50)}) for row in range(2_000)
+    ]
     segment = sealed(tmp_path / "a", records)
     ((blocks, _, _),) = parse((tmp_path / "a").read_bytes()).groups
     assert [len(block[8]) for block in blocks] == [window.MOST_NAMES]
@@ -39,16 +42,16 @@ def test_names_without_end(tmp_path: Path) -> None:
 def test_a_record_of_many_fields(tmp_path: Path) -> None:
     """One with 256 fields is a record as others; so is one with 5,000."""
     records = [
-        at(0, **{f"f{step}": step for step in range(256)}),
+        at(0, "x", **{f"f{step}": step for step in range(256)}),
         at(1),
-        at(2, **{f"g{step}": "" for step in range(5_000)}),
+        at(2, "x", **{f"g{step}": "" for step in range(5_000)}),
     ]
     assert ask("*", [sealed(tmp_path / "a", records)])[0] == named(records)
 
 
 def test_a_long_message(tmp_path: Path) -> None:
     """One of 10 MB, and one that is no ASCII, come back, and are found."""
-    records = [at(0), at(1, "é" + "word " * 2_000_000 + "needle"), at(2, "y" * 10_000_000), at(3)]
+    records = [at(0), at(1, "é" + "word " * 500_000 + "needle"), at(2, "y" * 10_000_000), at(3)]
     segment = sealed(tmp_path / "a", records)
     assert ask("*", [segment])[0] == named(records)
     assert ask("message : needle", [segment])[0] == named(records)[1:2]
@@ -80,7 +83,7 @@ def test_many_cells_are_many_windows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """Rows times names are bounded: a row that has none of a name takes its place, too."""
     monkeypatch.setattr(writing, "_WINDOW_CELLS", 2_000)
     monkeypatch.setattr(writing, "_PART_ROWS", 10)
-    records = [at(row, **{f"n{row % 50}": row}) for row in range(300)]
+    records = [at(row, "x", **{f"n{row % 50}": row}) for row in range(300)]
     segment = sealed(tmp_path / "a", records)
     assert len(segment.groups) == 6
     assert ask("*", [segment])[0] == named(records)

@@ -21,6 +21,12 @@ from vcache.query.parser import parse as parse_query
 START_NS = 1_760_000_000 * 10**9
 STREAM = new_stream(lambda: START_NS, lambda bits: 5)
 
+QUERIES = (
+    "* | count", "* | count by source", "* | count by @time(1m), level", 'message contains "under"', "* | last 3", "message : step",
+    'target = "all" | count', "* | stats max(pid), first(message), uniq(path) by target", "* | sort -pid", "* | count by mixed, @template",
+)  # fmt: skip
+"""Each way to answer."""
+
 
 def make_records(count: int, *, sources: Sequence[str] = ("gcc", "ld", "make")) -> list[Record]:
     """Records with columns of each kind."""
