@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -42,21 +42,36 @@ class Dropped(NamedTuple):
     size_bytes: int
 
 
-def retain(sealer: Sealer, sealed: Sealed, rules: Rules, *, now_ns: int) -> Dropped:
+def retain(
+    sealer: Sealer, sealed: Sealed, rules: Rules, *, now_ns: int, mend: Callable[[bytes], bool]
+) -> Dropped:
     """Drop what the rules ask for. The lock of `sealer` is held.
 
     Of what is damaged nothing goes before all of its block may, or of its segment where that is not known.
 
+    Args:
+        mend: asked for a segment that is damaged, by its digest; whether the file is sound now.
+
     Raises:
         OSError: no space, no permission.
     """
-    gone = Dropped(0, 0)
+    gone, is_mended = Dropped(0, 0), False
     segments = sealed.current()
     cuts = _cuts(segments, rules, now_ns)
     for segment in segments:
         going = _going(segment, cuts, passes_damage=True)
-        if not segment.gaps or _count(going) == segment.info.records:
-            gone = _sum(gone, _drop(sealer, segment, going, keeps_damage=True))
+        if segment.gaps and _count(going) < segment.info.records:
+            continue
+        try:
+            gone = _sum(gone, _drop(sealer, segment, going))
+        except DecodeError:
+            # A copy is another file, which nobody elsewhere has: what can be had again is fetched before.
+            if mend(segment.info.digest):
+                is_mended = True
+            else:
+                gone = _sum(gone, _drop(sealer, segment, going, keeps_damage=True))
+    if is_mended:
+        return _sum(gone, retain(sealer, sealed, rules, now_ns=now_ns, mend=_never))
     _forget_gaps(sealer.directory / "tail", sealed)
     return gone
 
@@ -87,6 +102,10 @@ def purge(sealer: Sealer, sealed: Sealed, source: str | None, before_ns: int | N
             raise DecodeError(f"{segment.path} is damaged: {segment.gaps[0].reason}")
         gone = _sum(gone, _drop(sealer, segment, going))
     return gone
+
+
+def _never(_digest: bytes) -> bool:
+    return False
 
 
 def _cuts(segments: Sequence[Segment], rules: Rules, now_ns: int) -> Cuts:

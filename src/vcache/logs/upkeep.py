@@ -74,7 +74,7 @@ class Upkeep:
         """See `DiskLogs.retain`."""
         self.seal(timeout_s=timeout_s)
         with self._translating(), self._sealer.lock.held(timeout_s):
-            return retain(self._sealer, self._sealed, rules, now_ns=self._clock())
+            return retain(self._sealer, self._sealed, rules, now_ns=self._clock(), mend=self.mend)
 
     def purge(self, source: str | None, before_ns: int | None, *, timeout_s: float | None) -> Dropped:
         """See `DiskLogs.purge`."""

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from vcache import Cache
 from vcache.logs.disk import DiskLogs
 from vcache.logs.dropping import planned
 from vcache.logs.record import Record
 from vcache.logs.retention import Rule, Rules
 from vcache.query.syntax import Everything, Query
+from vcache.store.memory import MemoryStore
 from vcache.testing import FakeClock
 from vcache.testing.logs import searched
 
@@ -119,6 +121,23 @@ def test_what_is_damaged_does_not_stop_the_others(tmp_path: Path) -> None:
             3_000
         ]
         assert logs.contents()[1][0].path != segment.path
+
+
+def test_what_can_be_had_again_is_fetched_before(tmp_path: Path) -> None:
+    """A copy of damage is another file, which no tier has: so it is mended first, and nothing is lost."""
+    far = MemoryStore()
+    far.info = far.info._replace(is_trusted=False)
+    with Cache(far) as cache, DiskLogs(tmp_path, clock=FakeClock(NOW_NS), cache=cache) as logs:
+        logs.append(said("gcc", range(10)) + said("make", range(10)))
+        logs.seal()
+        (segment,) = logs.contents()[1]
+        flip(
+            segment.path,
+            segment.groups[0].offset + segment.blocks[0].about.core["@message"].chunks[-1].offset,
+        )
+        assert logs.retain(Rules((Rule("gcc", max_age_s=2.5 * 86_400),))).records == 7
+        assert days_of(logs, "gcc") == [2, 1, 0]
+        assert len(days_of(logs, "make")) == 10
 
 
 def test_a_damaged_block_stays_until_all_of_it_goes(tmp_path: Path) -> None:
