@@ -69,6 +69,14 @@ def test_a_run_is_shown_as_it_is_asked_about(place: Path) -> None:
     assert not [line for line in shown if "first" in line]
 
 
+def test_what_is_up_to_date_is_not_gone(place: Path) -> None:
+    """Runs are compared by all that they say."""
+    found = csv.DictReader(
+        vcache(place, "logs", "diff", "-2", "last", "--level", "warning", "-F", "csv").splitlines()
+    )
+    assert {(row["change"], row["node"]) for row in found} == {("new", "b.o"), ("gone", "b.o")}
+
+
 def test_it_is_the_same_when_the_store_has_lost_it(place: Path) -> None:
     """What retention took, and what was never kept, is found with the results in the cache."""
     counted = "level = warning | count by node"

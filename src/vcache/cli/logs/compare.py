@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from vcache.cli.journals import RunCommand
-from vcache.cli.logs.runs import complete_run, of_run, run_of
+from vcache.cli.logs.runs import complete_run
 from vcache.cli.logs.showing import Wanted, look_of, output, say_gaps, show_options
+from vcache.cli.logs.view import search_run
 from vcache.cli.logs.where import logs_option, opened
 from vcache.cli.setup import Setup, shared_options
 from vcache.kit.ansi import Paint, safe_string
@@ -50,7 +51,7 @@ def diff(
     """Compare what two runs said: what is new in the second, what is said more or less often, what is gone.
 
     Messages are the same when their templates are: numbers, hashes and paths are taken out. They are told
-    by level, source and node. RUN as in `vcache logs show`: `vcache logs diff -2 last`. Formats other than
+    by level, source and node. RUN as in `vcache logs show`, and what it says as there: `vcache logs diff -2 last`. Formats other than
     text have the columns `change`, `level`, `source`, `node`, `template`, `before`, `after`, `example`.
     """
     from vcache.logs.diff import compared
@@ -66,8 +67,10 @@ def diff(
 
 def _said(setup: Setup, store: LogStore, word: str, least: int) -> list[Said]:
     from vcache.logs.diff import question, said_of
+    from vcache.query.syntax import Everything
 
-    result = store.search(question(of_run(run_of(store, word)).where, least_level=least))
+    # Of what was up to date nothing is gone.
+    _, result = search_run(setup, store, word, question(Everything(), least_level=least))
     said = said_of(cast("Iterator[tuple[Value, ...]]", result.rows))
     say_gaps(setup, result.gaps)
     return said
