@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "default_dir",
     "load",
+    "source_bounds",
     "state_dir",
 ]
 
@@ -332,7 +333,15 @@ def _logs(value: object, place: _Place) -> str:
 
 
 def _keep(value: object, _place: _Place) -> Mapping[str, str]:
-    """From a table of bounds by pattern, or from `PATTERN=BOUNDS` with blanks between."""
+    return source_bounds(value)
+
+
+def source_bounds(value: object) -> Mapping[str, str]:
+    """Bounds by patterns of sources: of a table, or of `PATTERN=BOUNDS` with blanks between.
+
+    Raises:
+        UsageError: it is neither.
+    """
     if isinstance(value, str):
         pairs = [word.rpartition("=") for word in value.split()]
         value = {pattern: bounds for pattern, _, bounds in pairs}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -326,9 +327,81 @@ def test_namespaces_do_not_see_each_other(tmp_path: Path) -> None:
         assert ask("stranger", "GET", f"{LOGS}/records/{record_id}").status_code == 404
         for who, status in (("", 401), ("writer", 403), ("admin", 200)):
             assert ask(who, "POST", f"{LOGS}/seal").status_code == status
-        assert (server.directory / "logs" / "main" / "format").exists()
+        assert (server.directory / "logs" / "@main" / "format").exists()
         metrics = ask("reader", "GET", "/metrics").text
         assert 'vcache_server_requests_total{dialect="logs",outcome="put"} 2.0' in metrics
     audit = (server.directory / "server" / "audit.jsonl").read_text()
     assert '"action":"seal"' in audit
     assert '"action":"logs"' in audit
+
+
+def test_a_namespace_named_as_the_open_one_has_logs_of_its_own(tmp_path: Path) -> None:
+    """Tokens for `default` do not lead to what an open server took, nor to the logs of this machine's builds."""
+    with vcache_serve(tmp_path / "store") as server:
+        assert httpx.post(server.url + LOGS, content='{"message":"open"}').status_code == 200
+    file = TokenFile(tmp_path / "tokens.json")
+    headers = {"authorization": f"Bearer {file.add(Role.WRITER, 'default')[1]}"}
+    with vcache_serve(tmp_path / "store", "--tokens", tmp_path / "tokens.json") as server:
+        asked = httpx.get(f"{server.url}{LOGS}/query", headers=headers)
+        assert json.loads(asked.text.splitlines()[-1])["@end"]["rows"] == 0
+
+
+def test_answers_about_the_past_are_kept_and_cannot_be_planted(tmp_path: Path) -> None:
+    """Asking again reads what was kept; a client may not write where that is."""
+    from vcache.entry import Entry, Record, make_key
+    from vcache.hash import digest
+    from vcache.server.logs.shelf import RESERVED
+    from vcache.store.objects import name_of, pack
+
+    with vcache_serve(tmp_path / "store") as server:
+        lines = "".join(json.dumps({"message": f"{n} x{n % 7}y"}) + "\n" for n in range(500))
+        assert httpx.post(server.url + LOGS, content=lines).status_code == 200
+        assert httpx.post(f"{server.url}{LOGS}/seal").status_code == 200
+        kept = []
+        for _ in range(2):
+            asked = httpx.get(f"{server.url}{LOGS}/query", params={"q": 'message ~ "x3y" | count'})
+            kept.append(json.loads(asked.text.splitlines()[-1])["@end"]["seen"]["segments_kept"])
+        assert kept == [0, 1]
+        key = make_key(b"x", namespace=f"{RESERVED.decode()}/.log-answers")
+        front, body = pack(Record(Entry(key, digest(b"\x01"), 1, created_ns=1).encode(), b"\x01"))
+        got = httpx.put(f"{server.url}/vcache/{name_of(key)}", content=bytes(front) + bytes(body))
+        assert got.status_code == 403, got.text
+
+
+def test_retention_is_run_by_the_server_and_changes_while_it_runs(tmp_path: Path) -> None:
+    """What the settings do not keep goes, also in a namespace that nobody asks for; SIGHUP changes it."""
+    with DiskLogs(tmp_path / "store/logs/@idle") as store:
+        store.append([Record(1, 9, "old", "of 1970")])
+    settings = tmp_path / "serve.toml"
+    settings.write_text("")
+    with vcache_serve(tmp_path / "store", "--config", settings) as server:
+        lines = (
+            '{"message":"old","source":"a","time":"2020-01-01T00:00:00Z"}\n{"message":"young","source":"b"}\n'
+        )
+        assert httpx.post(server.url + LOGS, content=lines).status_code == 200
+        assert len(httpx.get(f"{server.url}{LOGS}/query").text.splitlines()) == 3
+        settings.write_text('[logs_keep]\n"a" = "30d"\n"*" = "1d"\n')
+        server.process.send_signal(signal.SIGHUP)
+
+        def is_thin() -> bool:
+            return '"old"' not in httpx.get(f"{server.url}{LOGS}/query").text
+
+        until(is_thin)
+        assert "young" in httpx.get(f"{server.url}{LOGS}/query").text
+
+        def is_empty() -> bool:
+            with DiskLogs(tmp_path / "store/logs/@idle") as store:
+                return store.stats().records == 0
+
+        until(is_empty)
+
+
+def test_logs_count_for_the_quota_at_once(tmp_path: Path) -> None:
+    """What was sent since the last count is counted as well."""
+    settings = tmp_path / "serve.toml"
+    settings.write_text('quota = "100kB"\n')
+    with vcache_serve(tmp_path / "store", "--config", settings) as server:
+        line = json.dumps({"message": "x" * 1000}) + "\n"
+        statuses = [httpx.post(server.url + LOGS, content=line * 20).status_code for _ in range(10)]
+        assert statuses[0] == 200
+        assert statuses[-1] == 507

@@ -31,7 +31,7 @@ from vcache.logs.retention import Rules
 from vcache.logs.scan import scan
 from vcache.logs.sealed import Sealed
 from vcache.logs.sealing import SealReport
-from vcache.logs.shipping import Answers, Shipping
+from vcache.logs.shipping import Answers, Shelf, Shipping
 from vcache.logs.tail.files import KEPT_RECORDS, Tail, Tails
 from vcache.logs.tail.follower import Followers
 from vcache.logs.tail.writer import TAIL_BYTES, TailWriter
@@ -39,7 +39,6 @@ from vcache.logs.upkeep import Upkeep, translated
 from vcache.query.syntax import Query
 
 if TYPE_CHECKING:
-    from vcache.keyed import KeyedCache
     from vcache.logs.segment import Segment
 
 __all__ = ["BULK_RECORDS", "DiskLogs"]
@@ -72,7 +71,7 @@ class DiskLogs:
         self,
         directory: str | os.PathLike[str],
         *,
-        cache: KeyedCache | None = None,
+        cache: Shelf | None = None,
         clock: Clock = time.time_ns,
         kept_records: int = KEPT_RECORDS,
         seals: bool = True,
@@ -93,17 +92,6 @@ class DiskLogs:
         self._begin()
         _stores.add(self)
         self.adopt_rings()
-        self._drain_rings()
-
-    def _drain_rings(self) -> None:
-        """Take what programs that are gone logged, and nobody drained yet."""
-        rings = self.directory / "rings"
-        if os.listdir(rings):
-            from vcache.logs.front.drain import drain_abandoned  # rarely there
-
-            # Where it cannot be kept it stays where it is.
-            with contextlib.suppress(StoreError):
-                drain_abandoned(rings, lambda records, sync: self.append(records, sync=sync))
 
     def _begin(self) -> None:
         self._looking = threading.Lock()  # guards what was told
@@ -131,6 +119,10 @@ class DiskLogs:
             StoreError: the sync failed.
         """
         self._writer.sync()
+
+    def rotate(self) -> None:
+        """Leave what was appended to whoever seals: of a tail that is being written nothing is dropped."""
+        self._writer.rotate()
 
     def adopt_rings(self) -> int:
         """Keep what the loggers of programs that are gone left behind; how many records. Done when it is opened, too.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vcache.entry import Key, make_key
 from vcache.errors import StoreError
@@ -16,18 +16,35 @@ from vcache.hash import digest, file_digest
 from vcache.kit.fs_atomic import sync_dir
 
 if TYPE_CHECKING:
-    from vcache.keyed import KeyedCache
+    from vcache.store.base import Store
 
-__all__ = ["ANSWERS", "SEGMENTS", "Answers", "Shipping"]
+__all__ = ["ANSWERS", "SEGMENTS", "Answers", "Shelf", "Shipping"]
 
 ANSWERS: Final = ".log-answers"
 SEGMENTS: Final = ".log-segments"
 
 
+class Shelf(Protocol):
+    """What is asked of a cache. Threads: any."""
+
+    @property
+    def store(self) -> Store:
+        """The store, or its tiers."""
+
+    def get_key(self, key: Key, /) -> object:
+        """The value of a key, else None."""
+
+    def put_key(self, key: Key, value: object, /) -> bool:
+        """Keep a value; whether it was kept."""
+
+    def put_file_key(self, key: Key, source: Path, /) -> bool:
+        """Keep a file's content as bytes; whether it was kept."""
+
+
 class Answers:
     """Answers of segments, as entries of a cache. Threads: any. It is a `vcache.logs.search.Kept`."""
 
-    def __init__(self, cache: KeyedCache) -> None:
+    def __init__(self, cache: Shelf) -> None:
         self._cache = cache
 
     def get(self, query: str, digest: bytes) -> object | None:
@@ -42,7 +59,7 @@ class Answers:
 class Shipping:
     """Segments as entries of a cache, so that its network tiers have them. Threads: any."""
 
-    def __init__(self, cache: KeyedCache) -> None:
+    def __init__(self, cache: Shelf) -> None:
         self._cache = cache
 
     def keep(self, name: bytes, path: Path) -> bool:

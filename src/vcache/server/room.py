@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from vcache.kit.deadlines import Within
+from vcache.logs.retention import Rules
+from vcache.logs.settings import rules_of
 from vcache.server.audit import AuditLog
 from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.exchange import Desk
 from vcache.server.logs.desk import LogDesk
+from vcache.server.logs.shelf import Shelf
 from vcache.server.office import audit_in, uploads_in
 from vcache.server.quotas import Quotas
 from vcache.server.settings import ServeSettings
@@ -35,7 +38,7 @@ from vcache.store.url import open_store
 from vcache.upkeep import Counts as CacheCounts
 from vcache.upkeep import Upkeep
 
-__all__ = ["Room", "builders_only", "quotas"]
+__all__ = ["Room", "builders_only", "log_rules", "quotas"]
 
 _log: Final = logging.getLogger("vcache.server")
 
@@ -77,7 +80,13 @@ class Room:
             stack.callback(self.audit.close)
         self.deadline_s = settings.deadline_s
         self.logs = LogDesk(
-            self.directory, stack, note=self._note_logs, is_read_only=self.store.info.is_read_only
+            self.directory,
+            stack,
+            shelf=partial(Shelf, near=disk or self.store, store=self.store, admit=self.quotas.admit),
+            rules=log_rules(settings),
+            note=self._note_logs,
+            grown=self.quotas.add,
+            is_read_only=self.store.info.is_read_only,
         )
         self.quotas.also(self.logs.stores.size_bytes)
         self._count_namespaces()
@@ -143,6 +152,11 @@ class Room:
 def builders_only(settings: ServeSettings) -> frozenset[str]:
     """The namespaces whose results only builders write."""
     return frozenset(name for name, rule in settings.namespaces.items() if rule.results_by_builders)
+
+
+def log_rules(settings: ServeSettings) -> Rules:
+    """What is dropped of the logs of each namespace."""
+    return rules_of(settings.logs_keep, max_bytes=settings.logs_max_bytes, max_age_s=settings.logs_max_age_s)
 
 
 def quotas(settings: ServeSettings) -> Mapping[str, int]:

@@ -38,7 +38,7 @@ from vcache.server.logs.description import LOGS
 from vcache.server.logs.dialects import log_dialects
 from vcache.server.office import audit_in
 from vcache.server.operations import Operations
-from vcache.server.room import Room, builders_only, quotas
+from vcache.server.room import Room, builders_only, log_rules, quotas
 from vcache.server.settings import Address, ServeSettings, without_live
 from vcache.server.tokens import TokenFile
 
@@ -256,6 +256,7 @@ class _House:
         room.tokens = tokens
         room.authenticator.reload(rows, builders_only=builders_only(settings))
         room.quotas.reload(quotas(settings))
+        room.logs.stores.keep(log_rules(settings))
         room.desk.limit_bytes = settings.limit_bytes
         room.deadline_s = settings.deadline_s
         self._gate.limits = _limits(settings)

@@ -8,17 +8,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from vcache.config import default_dir
 from vcache.errors import ConfigError, UsageError
-from vcache.kit.data import NamedTuple, dataclass, field
+from vcache.kit.data import dataclass, field
 from vcache.kit.tables import parse_table
-from vcache.kit.units import seconds, size_bytes, yes_or_no
-from vcache.server.callers import NAMESPACE
+from vcache.server.given import (
+    Address,
+    NamespaceRule,
+    Place,
+    as_address,
+    as_bounds,
+    as_bytes,
+    as_count,
+    as_duration,
+    as_flag,
+    as_namespaces,
+    as_path,
+    as_text,
+    one_of,
+    optional,
+)
 from vcache.server.office import tokens_in
 
 __all__ = [
@@ -34,39 +47,6 @@ __all__ = [
 _PREFIX: Final = "VCACHE_SERVE_"
 _LEVELS: Final = ("debug", "info", "warning", "error")
 AccessLog = Literal["off", "sampled", "all"]
-
-
-class Address(NamedTuple):
-    """Where to listen."""
-
-    host: str
-    port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False  # a name: whoever answers for it may say anything
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class NamespaceRule:
-    """What holds in one namespace.
-
-    Attributes:
-        quota_bytes: what it may hold; None for no limit.
-        results_by_builders: only builders say what an action's result is.
-    """
-
-    quota_bytes: int | None = None
-    results_by_builders: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +68,9 @@ class ServeSettings:
     limit_bytes: int = 2_000_000_000
     quota_bytes: int | None = None
     namespaces: Mapping[str, NamespaceRule] = field(default_factory=dict)
+    logs_max_bytes: int | None = None
+    logs_max_age_s: float | None = None
+    logs_keep: Mapping[str, str] = field(default_factory=dict)
     lease_s: float = 600.0
     threads: int = 8
     deadline_s: float = 10.0
@@ -136,16 +119,9 @@ class ServeSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    origin: str
-    base: Path
-    text: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class _Spec:
     attribute: str
-    read: Callable[[object, _Place], object]
+    read: Callable[[object, Place], object]
     meaning: str
     is_live: bool = False
 
@@ -171,12 +147,12 @@ def load_serve(
     variables = os.environ if environ is None else environ
     if path is None and (named := variables.get(_PREFIX + "CONFIG")):
         path = here / named
-    layers: list[tuple[_Place, Mapping[str, object]]] = []
+    layers: list[tuple[Place, Mapping[str, object]]] = []
     if path is not None:
         layers.append(_file_layer(here / path))
-    layers.append((_Place("environment", here), _variables(variables)))
+    layers.append((Place("environment", here), _variables(variables)))
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
-    layers.append((_Place("command line", here), given))
+    layers.append((Place("command line", here), given))
     values: dict[str, Any] = {}
     for place, raw in layers:
         for key, value in raw.items():
@@ -212,7 +188,7 @@ def without_live(settings: ServeSettings) -> ServeSettings:
 # --- where layers come from ------------------------------------------------------------------
 
 
-def _file_layer(path: Path) -> tuple[_Place, Mapping[str, object]]:
+def _file_layer(path: Path) -> tuple[Place, Mapping[str, object]]:
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -223,7 +199,7 @@ def _file_layer(path: Path) -> tuple[_Place, Mapping[str, object]]:
         raise ConfigError(f"{path}: {error}") from error
     if path.suffix == ".ini":
         table = _of_ini(table)
-    return _Place(str(path), path.parent, text), table
+    return Place(str(path), path.parent, text), table
 
 
 def _of_ini(table: Mapping[str, object]) -> Mapping[str, object]:
@@ -248,140 +224,72 @@ def _variables(variables: Mapping[str, str]) -> Mapping[str, object]:
     }
 
 
-# --- what a value may be ---------------------------------------------------------------------
-
-
-def _address(value: object, _place: _Place) -> Address:
-    text = str(value)
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not port.isdecimal() or int(port) > 65535 or not host:
-        raise UsageError('give HOST:PORT, such as "127.0.0.1:8080" or "[::]:8080"; port 0 for a free one')
-    return Address(host, int(port))
-
-
-def _bool(value: object, _place: _Place) -> bool:
-    if isinstance(value, bool):
-        return value
-    is_set = yes_or_no(str(value))
-    if is_set is None:
-        raise UsageError("give true or false")
-    return is_set
-
-
-def _text(value: object, _place: _Place) -> str:
-    if not isinstance(value, str) or not value:
-        raise UsageError("give text")
-    return value
-
-
-def _path(value: object, place: _Place) -> Path:
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise UsageError("give a path")
-    return Path(os.path.normpath(place.base / Path(value).expanduser()))
-
-
-def _bytes(value: object, _place: _Place) -> int:
-    return size_bytes(value)  # type: ignore[arg-type]  # it refuses what it does not take
-
-
-def _duration(value: object, _place: _Place) -> float:
-    return seconds(value)  # type: ignore[arg-type]  # it refuses what it does not take
-
-
-def _count(value: object, _place: _Place) -> int:
-    text = str(value).strip()
-    if isinstance(value, bool) or not text.isdecimal() or not int(text):
-        raise UsageError("give a whole number above 0")
-    return int(text)
-
-
-def _optional(read: Callable[[object, _Place], object]) -> Callable[[object, _Place], object]:
-    return lambda value, place: None if str(value).strip().lower() == "none" else read(value, place)
-
-
-def _one_of(*words: str) -> Callable[[object, _Place], str]:
-    def read(value: object, _place: _Place) -> str:
-        if value not in words:
-            raise UsageError(f"give one of {', '.join(words)}")
-        return str(value)
-
-    return read
-
-
-def _namespaces(value: object, place: _Place) -> Mapping[str, NamespaceRule]:
-    if not isinstance(value, Mapping):
-        raise UsageError('give a table by name: [namespaces.ci] with quota = "5GB", results = "builder"')
-    return MappingProxyType({str(name): _rule(str(name), rule, place) for name, rule in value.items()})
-
-
-def _rule(name: str, rule: object, place: _Place) -> NamespaceRule:
-    if not NAMESPACE.fullmatch(name):
-        raise UsageError(f"{name!r} is no namespace: give [a-z0-9][a-z0-9._-]*, at most 64 characters")
-    if not isinstance(rule, Mapping):
-        raise UsageError(f'namespace {name!r}: give a table, such as {{ quota = "5GB" }}')
-    unknown = rule.keys() - {"quota", "results"}
-    if unknown:
-        raise UsageError(f"namespace {name!r}: unknown key {min(unknown)!r} (known: quota, results)")
-    if rule.get("results", "writer") not in ("writer", "builder"):
-        raise UsageError(f'namespace {name!r}: results is "writer" or "builder"')
-    quota = None if rule.get("quota") is None else _optional(_bytes)(rule["quota"], place)
-    return NamespaceRule(quota, rule.get("results") == "builder")  # type: ignore[arg-type]
-
-
 KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
     {
-        "listen": _Spec("listen", _address, "HOST:PORT of all HTTP dialects; port 0 for a free one"),
-        "grpc": _Spec("grpc", _optional(_address), "HOST:PORT of Bazel's remote execution cache"),
-        "dir": _Spec("dir", _path, "the directory of the store"),
-        "store": _Spec("store", _text, "addresses of the tiers, fastest first, in place of `dir`"),
-        "max": _Spec("max_bytes", _optional(_bytes), "what the directory may take"),
-        "max_age": _Spec("max_age_s", _optional(_duration), "what was not used for so long goes"),
-        "max_entries": _Spec("max_entries", _optional(_count), "how many entries may be kept"),
+        "listen": _Spec("listen", as_address, "HOST:PORT of all HTTP dialects; port 0 for a free one"),
+        "grpc": _Spec("grpc", optional(as_address), "HOST:PORT of Bazel's remote execution cache"),
+        "dir": _Spec("dir", as_path, "the directory of the store"),
+        "store": _Spec("store", as_text, "addresses of the tiers, fastest first, in place of `dir`"),
+        "max": _Spec("max_bytes", optional(as_bytes), "what the directory may take"),
+        "max_age": _Spec("max_age_s", optional(as_duration), "what was not used for so long goes"),
+        "max_entries": _Spec("max_entries", optional(as_count), "how many entries may be kept"),
         "tokens": _Spec(
             "tokens",
-            _path,
+            as_path,
             "file of the tokens; else `server/tokens.json` in `dir`, if it is there",
             is_live=True,
         ),
-        "open": _Spec("is_open", _bool, "nobody needs a token, also beyond loopback"),
-        "insecure": _Spec("is_insecure", _bool, "without TLS, also beyond loopback"),
-        "tls_cert": _Spec("tls_cert", _path, "PEM file of the certificate chain", is_live=True),
-        "tls_key": _Spec("tls_key", _path, "PEM file of the private key", is_live=True),
-        "limit": _Spec("limit_bytes", _bytes, "the longest body that is taken", is_live=True),
+        "open": _Spec("is_open", as_flag, "nobody needs a token, also beyond loopback"),
+        "insecure": _Spec("is_insecure", as_flag, "without TLS, also beyond loopback"),
+        "tls_cert": _Spec("tls_cert", as_path, "PEM file of the certificate chain", is_live=True),
+        "tls_key": _Spec("tls_key", as_path, "PEM file of the private key", is_live=True),
+        "limit": _Spec("limit_bytes", as_bytes, "the longest body that is taken", is_live=True),
         "quota": _Spec(
-            "quota_bytes", _optional(_bytes), "what a namespace may hold, without its own", is_live=True
+            "quota_bytes", optional(as_bytes), "what a namespace may hold, without its own", is_live=True
         ),
         "namespaces": _Spec(
-            "namespaces", _namespaces, "by namespace: `quota`, `results` (writer or builder)", is_live=True
+            "namespaces", as_namespaces, "by namespace: `quota`, `results` (writer or builder)", is_live=True
         ),
-        "lease": _Spec("lease_s", _duration, "what was used so recently is not collected"),
-        "threads": _Spec("threads", _count, "how many store operations run at once"),
+        "logs_max_bytes": _Spec(
+            "logs_max_bytes", optional(as_bytes), "what the logs of a namespace may take", is_live=True
+        ),
+        "logs_max_age": _Spec(
+            "logs_max_age_s", optional(as_duration), "records older than this go", is_live=True
+        ),
+        "logs_keep": _Spec(
+            "logs_keep", as_bounds, "bounds by patterns of sources: `gcc=30d debug-*=1d,100MB`", is_live=True
+        ),
+        "lease": _Spec("lease_s", as_duration, "what was used so recently is not collected"),
+        "threads": _Spec("threads", as_count, "how many store operations run at once"),
         "deadline": _Spec(
-            "deadline_s", _duration, "the longest that a tier may take to answer", is_live=True
+            "deadline_s", as_duration, "the longest that a tier may take to answer", is_live=True
         ),
-        "grace": _Spec("grace_s", _duration, "how long stopping waits for requests under way", is_live=True),
+        "grace": _Spec(
+            "grace_s", as_duration, "how long stopping waits for requests under way", is_live=True
+        ),
         "connections": _Spec(
-            "connections", _count, "the most connections; the longest idle go", is_live=True
+            "connections", as_count, "the most connections; the longest idle go", is_live=True
         ),
-        "idle": _Spec("idle_s", _duration, "a connection without a request is closed then", is_live=True),
-        "head": _Spec("head_s", _duration, "how long a request's head may take to come", is_live=True),
-        "rate": _Spec("rate_bytes", _bytes, "the slowest body that is waited for, per second", is_live=True),
-        "stall": _Spec("stall_s", _duration, "over how long that rate is measured", is_live=True),
+        "idle": _Spec("idle_s", as_duration, "a connection without a request is closed then", is_live=True),
+        "head": _Spec("head_s", as_duration, "how long a request's head may take to come", is_live=True),
+        "rate": _Spec(
+            "rate_bytes", as_bytes, "the slowest body that is waited for, per second", is_live=True
+        ),
+        "stall": _Spec("stall_s", as_duration, "over how long that rate is measured", is_live=True),
         "access_log": _Spec(
-            "access_log", _one_of("off", "sampled", "all"), "JSON lines of requests on stderr", is_live=True
+            "access_log", one_of("off", "sampled", "all"), "JSON lines of requests on stderr", is_live=True
         ),
-        "log_level": _Spec("log_level", _one_of(*_LEVELS), "what is worth a line on stderr", is_live=True),
-        "audit": _Spec("is_audited", _bool, "keep the log of changes, `server/audit.jsonl` in `dir`"),
+        "log_level": _Spec("log_level", one_of(*_LEVELS), "what is worth a line on stderr", is_live=True),
+        "audit": _Spec("is_audited", as_flag, "keep the log of changes, `server/audit.jsonl` in `dir`"),
         "turbo_key": _Spec(
-            "turbo_key", _path, "file of the key with which Turborepo's artifacts have to be signed"
+            "turbo_key", as_path, "file of the key with which Turborepo's artifacts have to be signed"
         ),
     }
 )
 """Every setting by its name in files and flags; VCACHE_SERVE_ and upper case in the environment."""
 
 
-def _where(place: _Place, key: str) -> str:
+def _where(place: Place, key: str) -> str:
     if place.origin == "environment":
         return _PREFIX + key.upper()
     for number, line in enumerate(place.text.splitlines(), 1):

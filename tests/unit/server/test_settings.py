@@ -161,3 +161,18 @@ def test_the_tokens_of_the_directory_hold_unless_it_is_open(tmp_path):
     assert ServeSettings(dir=tmp_path, is_open=True).token_file() is None
     assert ServeSettings(dir=tmp_path, tokens=tmp_path / "t").token_file() == tmp_path / "t"
     ServeSettings(dir=tmp_path, listen=FAR, is_insecure=True).check()
+
+
+def test_what_is_kept_of_logs(tmp_path):
+    """By source, age and size; what is no bound is refused where it was written."""
+    path = tmp_path / "s.toml"
+    path.write_text('logs_max_bytes = "1GB"\nlogs_max_age = "30d"\n[logs_keep]\n"gcc*" = "7d,1MB"\n')
+    found = load_serve(path, environ={"VCACHE_SERVE_LOGS_MAX_AGE": "1d"})
+    assert (found.logs_max_bytes, found.logs_max_age_s, dict(found.logs_keep)) == (
+        10**9,
+        86400.0,
+        {"gcc*": "7d,1MB"},
+    )
+    path.write_text('logs_keep = "gcc=7x"\n')
+    with pytest.raises(ConfigError, match="no bound"):
+        load_serve(path, environ={})

@@ -118,7 +118,9 @@ def answer(items: Sequence[Item], *, ids: Sequence[str] = (), took_ms: int = 0) 
     known = iter(ids)
     rows = [_row(item, next(known, "") if not item.reason else "", at) for at, item in enumerate(items)]
     is_bad = any(item.reason for item in items)
-    return json.dumps({"took": took_ms, "errors": is_bad, "items": rows}).encode()
+    # Without blanks: Vector looks for `"errors":true` as text (its src/sinks/elasticsearch/service.rs).
+    said = {"took": took_ms, "errors": is_bad, "items": rows}
+    return json.dumps(said, separators=(",", ":")).encode()
 
 
 def _row(item: Item, record_id: str, at: int) -> dict[str, object]:

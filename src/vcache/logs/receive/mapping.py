@@ -20,7 +20,7 @@ __all__ = ["ALIASES", "fields_of", "record_of", "records_of"]
 
 ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
     "time": ("@timestamp", "_time", "@time", "at_ns", "time", "timestamp", "ts", "at", "datetime", "asctime",
-             "record.time.timestamp"),
+             "record.time.timestamp", "date"),  # `date` is what Fluent Bit calls it
     "message": ("message", "msg", "_msg", "MESSAGE", "body", "log", "event", "record.message",
                 "fields.message"),
     "level": ("level", "severity_text", "severity", "log.level", "levelname", "lvl", "loglevel", "log_level",

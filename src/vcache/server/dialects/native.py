@@ -18,6 +18,7 @@ from vcache.server.arrivals import Mapped, checked, pieces
 from vcache.server.callers import Caller
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Desk, Exchange, Scope
+from vcache.server.logs.shelf import RESERVED
 from vcache.server.longkeys import LongKeys
 from vcache.server.phrases import BEARER, READS, plain
 from vcache.server.ranges import part_of
@@ -163,6 +164,8 @@ class Native:
         prefix = own_prefix(exchange.caller.namespace)
         entry = record.entry()
         key, head = prefix + entry.key, record.head
+        if key.startswith(RESERVED):
+            raise Refused(Refusal.FORBIDDEN, f"{name} is the server's own")
         if prefix:
             head = rekeyed(head, key)
         vault = self._desk.vault

@@ -17,15 +17,15 @@ from vcache.server.logs.tails import Tails
 from vcache.server.logs.taking import Taking
 
 if TYPE_CHECKING:
-    from vcache.logs.base import LogStore
+    from vcache.logs.retention import Rules
     from vcache.server.callers import Caller
+    from vcache.server.logs.shelf import Shelf
 
 __all__ = ["LogDesk"]
 
 _RUNNING: Final = 4  # queries at once: numpy gives the interpreter up, and two cores are usual
 _WAITING: Final = 64
 _SEAL_S: Final = 20.0  # for another who seals
-_KEPT_RECORDS: Final = 16_384  # 1 KB each: a server has many tails to keep, and little memory for each
 
 Note = Callable[["Caller", str, str], object]
 """Told of a change: the caller, the action, the name."""
@@ -36,8 +36,11 @@ class LogDesk:
 
     Args:
         directory: of the served store; None where it has none.
+        shelf: of a namespace: see `Stores`.
+        rules: what is dropped of logs.
         stack: closes what is opened.
         note: told of changes; on any thread.
+        grown: told by how many bytes a namespace grew.
     """
 
     def __init__(
@@ -45,14 +48,17 @@ class LogDesk:
         directory: Path | None,
         stack: contextlib.ExitStack,
         *,
+        shelf: Callable[[str], Shelf],
+        rules: Rules,
         note: Note,
+        grown: Callable[[str, int], object],
         is_read_only: bool = False,
     ) -> None:
-        self._note = note
+        self._note, self._grown = note, grown
         self._lock = threading.Lock()  # guards what was taken and not noted yet
         self._taken: dict[tuple[Caller, str], int] = {}
         stack.callback(self.flush)
-        self.stores = Stores(directory, _opened, is_read_only=is_read_only)
+        self.stores = Stores(directory, shelf, rules=rules, is_read_only=is_read_only)
         executor = ThreadPoolExecutor(_RUNNING, "vcache-query")
         stack.callback(executor.shutdown)
         stack.callback(self.stores.close)
@@ -60,7 +66,8 @@ class LogDesk:
         self.tails = Tails(self.queue)
         self.taking = Taking(self.stores, self._count)
 
-    def _count(self, caller: Caller, dialect: str, count: int) -> None:
+    def _count(self, caller: Caller, dialect: str, count: int, size_bytes: int) -> None:
+        self._grown(caller.namespace, size_bytes)
         with self._lock:
             key = caller, dialect
             self._taken[key] = self._taken.get(key, 0) + count
@@ -75,7 +82,7 @@ class LogDesk:
     def upkeep(self) -> None:
         """What is due every few seconds. Blocks."""
         self.flush()
-        self.stores.seal()
+        self.stores.upkeep()
 
     def seal(self, caller: Caller) -> Mapping[str, object]:
         """Seal what a namespace's tail holds. Blocks."""
@@ -86,7 +93,3 @@ class LogDesk:
         report = store.seal(timeout_s=_SEAL_S)
         self._note(caller, "seal", f"{report.records} records")
         return report._asdict()
-
-
-def _opened(place: Path) -> LogStore:
-    return DiskLogs(place, seals=False, kept_records=_KEPT_RECORDS)  # who seals: see `Stores`

@@ -31,7 +31,9 @@ _VERSION: Final = "8.17.0"
 _JSON: Final = "application/json"
 _COMPATIBLE: Final = "application/vnd.elasticsearch+json;compatible-with={}"
 _COMPATIBLE_WITH: Final = re.compile(r"compatible-with=([789])")
-_BULK: Final = re.compile(r"(?:/([^/_][^/]*))?(?:/_doc)?/_bulk")
+_BULK: Final = re.compile(
+    r"(?:/([^/_][^/]*))?(?:/_doc)?/_bulk/?"
+)  # Fluent Bit puts a slash before ?pipeline=
 _INDEX: Final = re.compile(r"/([^/_][^/]*)/_(?:doc|create)(?:/([^/]+))?")
 _SET_UP: Final = re.compile(
     r"/_(?:index_template|template|component_template|ilm/policy|ingest/pipeline|data_stream)(?:/[^/]*)?"
@@ -53,7 +55,7 @@ class ElasticBulk:
             path == _BASE
             or path.startswith(f"{_BASE}/")
             or path in ("/", "/_license", "/_cluster/health", "/_xpack")
-            or (path.endswith("/_bulk") and _BULK.fullmatch(path) is not None)
+            or (path.endswith(("/_bulk", "/_bulk/")) and _BULK.fullmatch(path) is not None)
             or ("/_doc" in path and _INDEX.fullmatch(path) is not None)
         )
 

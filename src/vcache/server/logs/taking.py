@@ -35,6 +35,7 @@ BODY_BYTES: Final = 32 << 20
 
 _ALL_BYTES: Final = 96 << 20  # what bodies under way may come to, unpacked
 _KEPT_S: Final = 15.0  # clients give up after 30 s or so, and send again
+_RECORD_BYTES: Final = 64  # beside its message
 _FIRST_GUESS: Final = 4  # a packed body is taken to become so many times as long, until it is known
 
 
@@ -57,10 +58,11 @@ class Taking:
 
     Args:
         stores: where they go.
-        note: told of each body that was kept: the caller, the dialect, and how many records.
+        note: told of each body that was kept: the caller, the dialect, how many records, and about how long
+            they are where they are kept.
     """
 
-    def __init__(self, stores: Stores, note: Callable[[Caller, str, int], object]) -> None:
+    def __init__(self, stores: Stores, note: Callable[[Caller, str, int, int], object]) -> None:
         self._stores, self._note = stores, note
         self._under_way_bytes = 0
 
@@ -98,7 +100,7 @@ class Taking:
                     self._stores.collector, exchange.caller.namespace
                 )
                 await _kept(collector, found.records, exchange.dialect, size)
-        self._note(exchange.caller, exchange.dialect, len(found.records))
+        self._note(exchange.caller, exchange.dialect, len(found.records), _size_bytes(found.records))
         exchange.outcome = "put"
         unparsed = sum(1 for record in found.records if record.marks & Mark.UNPARSED)
         return Taken(len(found.records), unparsed, found)
@@ -116,6 +118,11 @@ class Taking:
             yield
         finally:
             self._under_way_bytes -= size_bytes
+
+
+def _size_bytes(records: list[Record]) -> int:
+    """About what records take before they are sealed; after that it is counted anew."""
+    return sum([len(record.message) for record in records]) + _RECORD_BYTES * len(records)
 
 
 def _parsed(body: bytes, coding: str | None, parse: Callable[[bytes, int], Parsed]) -> Parsed:
