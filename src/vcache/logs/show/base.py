@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 from vcache.kit.data import NamedTuple, dataclass
 from vcache.logs.base import Gap
 from vcache.logs.record import Record
-from vcache.query.syntax import Aggregate, Fields, Query, Value
+from vcache.query.syntax import Aggregate, Fields, Query, Sort, Value
 
 __all__ = ["HIDDEN", "Column", "Look", "Row", "Sink", "Writer", "columns_of", "put"]
 
@@ -41,11 +41,15 @@ class Column(NamedTuple):
     Attributes:
         kind: "time" for epoch nanoseconds, "level" for its number, "" for values as they are.
         step_ns: of times that are the beginnings of buckets: how long those are.
+        is_ordered: … and whether rows come in the order of these times, a histogram's.
+        is_count: it holds numbers of records.
     """
 
     name: str
     kind: str = ""
     step_ns: int = 0
+    is_ordered: bool = False
+    is_count: bool = False
 
 
 HIDDEN: Final = frozenset(("action", "text"))
@@ -93,7 +97,19 @@ def columns_of(query: Query, names: Sequence[str] | None) -> tuple[Column, ...] 
             known = {name: known.get(name) or Column(name, _KINDS.get(name, "")) for name in stage.names}
         elif isinstance(stage, Aggregate):
             known = _columns_of_groups(stage, known)
-    return tuple(known.get(name) or Column(name) for name in names)
+    ordered = _ordered(query)
+    found = (known.get(name) or Column(name) for name in names)
+    return tuple(each._replace(is_ordered=each.name == ordered) for each in found)
+
+
+def _ordered(query: Query) -> str:
+    """The buckets that rows come in the order of, as of `histogram`, and nothing is left out of; "" for none."""
+    match query.stages:
+        case (Aggregate(by=(first, *_)), Sort(keys=((name, False), *_))) if (
+            first.step_ns and name == first.name
+        ):
+            return name
+    return ""
 
 
 def _columns_of_groups(stage: Aggregate, before: Mapping[str, Column]) -> dict[str, Column]:
@@ -103,7 +119,9 @@ def _columns_of_groups(stage: Aggregate, before: Mapping[str, Column]) -> dict[s
     found = {group.name: Column(group.name, kind(group.field), group.step_ns) for group in stage.by}
     for call in stage.calls:
         keeps = call.function in _KEEPING_KIND or (call.function == "p" and kind(call.field) == "time")
-        found[call.name] = Column(call.name, kind(call.field) if keeps else "")
+        found[call.name] = Column(
+            call.name, kind(call.field) if keeps else "", is_count=call.function == "count"
+        )
     return found
 
 

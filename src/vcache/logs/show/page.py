@@ -10,6 +10,7 @@ from vcache.kit.ansi import safe_string
 from vcache.logs.base import Gap
 from vcache.logs.record import Record
 from vcache.logs.show.base import Column, Look, Row, Sink, put
+from vcache.logs.show.buckets import Quiet
 from vcache.logs.show.lines import logfmt_pair
 from vcache.logs.show.values import iso, level_word, mark_words, moment, shown
 
@@ -39,6 +40,7 @@ class HtmlWriter:
     def __init__(self, stream: Sink, columns: tuple[Column, ...] | None, look: Look) -> None:
         self._stream, self._columns, self._look = stream, columns, look
         self._has_head = False
+        self._quiet = Quiet(columns or ())
 
     def write(self, rows: Iterable[Row]) -> None:
         put(self._stream, self._parts(rows))
@@ -59,8 +61,10 @@ class HtmlWriter:
                 + "".join([f"<th>{_text(name)}</th>" for name in heading])
                 + "</tr></thead>\n"
             )
-        for row in rows:
-            yield self._record(cast("Record", row)) if self._columns is None else self._row(row)
+        if self._columns is None:
+            yield from (self._record(cast("Record", row)) for row in rows)
+        else:
+            yield from map(self._row, self._quiet.filled(cast("Iterable[tuple[Value, ...]]", rows)))
 
     def _record(self, record: Record) -> str:
         word = level_word(record.level)

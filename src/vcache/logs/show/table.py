@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from vcache.kit.ansi import Paint, cells_of, safe_string
 from vcache.logs.show.base import Column, Look, Row, Sink, put
+from vcache.logs.show.buckets import Quiet
 from vcache.logs.show.values import level_style, level_word, moment
 
 if TYPE_CHECKING:
@@ -28,16 +29,17 @@ class TableWriter:
     def __init__(self, stream: Sink, columns: tuple[Column, ...], look: Look) -> None:
         self._stream, self._columns, self._look = stream, columns, look
         self._paint = Paint(is_on=look.has_colour)
+        self._quiet = Quiet(columns)
         self._held: list[tuple[Value, ...]] = []
         self._widths: list[int] = []
         self._is_right: list[bool] = []
         self._bar: tuple[int, float] | None = None  # of which column, and the most of it
 
     def write(self, rows: Iterable[Row]) -> None:
+        left = self._quiet.filled(cast("Iterable[tuple[Value, ...]]", rows))
         if self._widths:
-            self._show(cast("Iterable[tuple[Value, ...]]", rows))
+            self._show(left)
             return
-        left = iter(cast("Iterable[tuple[Value, ...]]", rows))
         self._held.extend(islice(left, _SAMPLE - len(self._held)))
         if len(self._held) == _SAMPLE:
             self._begin()

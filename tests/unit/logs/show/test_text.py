@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.logs.show.shown import AT, BARE, HOSTILE, TIMES, WARNING, text_of
-from vcache.logs.show.base import Column
+from vcache.logs.show.base import Column, columns_of
+from vcache.query.parser import parse
+from vcache.query.pipeline import columns_after
 
 
 def test_a_record_is_a_line():
@@ -103,3 +105,20 @@ def test_what_says_nothing_to_people_is_left_out():
     record = WARNING._replace(fields={"action": "ab12", "text": "a.c:1: …", "node": "a.o"})
     assert text_of("text", [record]).endswith("'x'  node=a.o\n")
     assert text_of("text", [record], fields=("action",)).endswith("'x'  action=ab12\n")
+
+
+@pytest.mark.parametrize("format_", ["text", "html"])
+def test_a_histogram_shows_when_it_was_quiet(format_: str) -> None:
+    """Buckets without records are there for people, with 0; of a long silence only its ends"""
+    query = parse("| histogram 1m by source", now_ns=0)
+    columns = columns_of(query, columns_after(query))
+    minute = 60 * 10**9
+    rows = [(0, "a", 2), (0, "b", 1), (3 * minute, "a", 4), (9999 * minute, "a", 1)]
+    shown = text_of(format_, rows, columns, is_utc=True)
+    assert shown.count("1970-01-01 00:01:00") == shown.count("1970-01-01 00:02:00") == 1
+    assert shown.count(" 00:") + shown.count(" 22:") == len(rows) + 4
+    assert text_of("csv", rows, columns).count("1970-") == len(rows)
+    sorted_by_count = parse("| histogram 1m by source | sort -count", now_ns=0)
+    columns = columns_of(sorted_by_count, columns_after(sorted_by_count))
+    shown = text_of(format_, rows, columns, is_utc=True)
+    assert shown.count(" 00:") + shown.count(" 22:") == len(rows)
