@@ -18,6 +18,7 @@ from vcache.logs.search import search
 from vcache.logs.segment import Segment, SegmentWriter, merge, open_segment, window, writing
 from vcache.query.parser import parse
 from vcache.query.syntax import Value
+from vcache.serialize.plain import pack_plain, unpack_plain
 
 START_NS = 1_760_000_000 * 10**9
 
@@ -185,6 +186,20 @@ def sealed(
     return segments, tail, [*named, *tail]
 
 
+class Remembered:
+    """Keeps answers as a cache does: as bytes."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, bytes], bytes] = {}
+
+    def get(self, query: str, digest: bytes) -> object | None:
+        found = self._kept.get((query, digest))
+        return None if found is None else unpack_plain(found)
+
+    def put(self, query: str, digest: bytes, plain: object) -> None:
+        self._kept[query, digest] = pack_plain(plain)
+
+
 def same(one: object, two: object) -> bool:
     """Equal, and of equal types: 1, 1.0 and true differ, as do 0.0 and -0.0; NaN is itself."""
     return repr(one) == repr(two)
@@ -200,6 +215,12 @@ def test_columns_answer_as_rows_do(given_: list[Record], cuts: list[int], where:
         ours, wanted = search(query, segments, tail), scan(query, named)
         found: list[Record | tuple[Value, ...]] = list(ours.rows)
         assert (ours.columns, ours.gaps) == (wanted.columns, [])
+        kept = Remembered()
+        for _ in range(2):  # the second time from what was kept
+            assert same(
+                [_sorted(row) for row in search(query, segments, tail, kept=kept).rows],
+                [_sorted(row) for row in found],
+            )
         assert same([_sorted(row) for row in found], [_sorted(row) for row in wanted.rows])
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from vcache.logs.search.decided import PAIRED, pair_getter
 from vcache.logs.search.masks import Mask, mask_of, rows_of
@@ -12,6 +14,7 @@ from vcache.logs.search.named import column_of
 from vcache.logs.segment.reading import OpenBlock, Segment
 from vcache.logs.segment.values import Numbers
 from vcache.logs.segment.window import MINUTE_NS
+from vcache.query.levels import LEVELS, word_of
 from vcache.query.rows import compiled, fields_of
 from vcache.query.syntax import Aggregate, Everything, Expression, Group, Value
 from vcache.query.totals import Totals
@@ -20,52 +23,68 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["add_block", "add_counted"]
+__all__ = ["Counts", "add_block", "add_counted", "rows_counted"]
 
 _LEVELS: Final = 256
 _MOST_PRODUCT: Final = 1 << 62
 
 
-def add_counted(totals: Totals, where: Expression, segment: Segment) -> bool:
+Counts: TypeAlias = "Counter[tuple[Value, ...]]"
+"""How many records each group has: what it has in common, as `group_value` says it."""
+
+
+def add_counted(found: Counts, aggregate: Aggregate, where: Expression, segment: Segment) -> bool:
     """Add what counters of a segment say, if they say all; whether they did.
 
     Raises:
         DecodeError: they are damaged; nothing was added.
-        QueryError: there are too many groups.
     """
-    aggregate = totals.aggregate
-    steps = {group.step_ns % MINUTE_NS for group in aggregate.by if group.field == "@time" and group.step_ns}
-    fields = {group.field for group in aggregate.by}
-    if not totals.is_counting or not fields_of(where) <= PAIRED or segment.gaps:
+    if not _is_counting(aggregate) or not fields_of(where) <= PAIRED or segment.gaps:
         return False
-    if fields <= PAIRED:
-        found: Counter[tuple[Value, ...]] = Counter()
-        test = compiled(where, pair_getter)
-        places = [("source", "level").index(group.field) for group in aggregate.by]
-        for source, stats in segment.info.sources.items():
-            for level, count in stats.by_level.items():
-                if test((source, level)):
-                    found[tuple((source, level)[place] for place in places)] += count
-    elif (
-        fields <= PAIRED | {"@time"}
-        and steps == {0}
-        and all(group.step_ns for group in aggregate.by if group.field == "@time")
+    steps = {group.step_ns for group in aggregate.by if group.field == "@time"}
+    if {group.field for group in aggregate.by} - PAIRED - {"@time"} or any(
+        not step or step % MINUTE_NS for step in steps
     ):
-        counts = segment.counts()
-        if counts is None:
-            return False
-        found = Counter()
-        for sources, columns in counts:
-            _count_minutes(found, aggregate, where, sources, columns)
-    else:
         return False
-    for key, count in found.items():
-        totals.add_count(key, count)
+    if not steps:
+        _count_pairs(found, aggregate, where, segment)
+        return True
+    counts = segment.counts()
+    if counts is None:
+        return False
+    for sources, columns in list(counts):
+        _count_minutes(found, aggregate, where, sources, columns)
     return True
 
 
+def rows_counted(found: Counts, aggregate: Aggregate) -> Iterator[tuple[Value, ...]]:
+    """A row for each group that counters told of, in the order of what they have in common."""
+    # Of each column all values are texts, or all are numbers: they sort as they are.
+    for key, count in sorted(found.items(), key=itemgetter(0)):
+        yield (*key, *([count] * len(aggregate.calls)))
+
+
+def _is_counting(aggregate: Aggregate) -> bool:
+    return all(call.function == "count" and not call.field for call in aggregate.calls)
+
+
+def _count_pairs(found: Counts, aggregate: Aggregate, where: Expression, segment: Segment) -> None:
+    test = compiled(where, pair_getter)
+    places = [("source", "level").index(group.field) for group in aggregate.by]
+    for source, stats in segment.info.sources.items():
+        for level, count in stats.by_level.items():
+            if test((source, level)):
+                found[tuple((source, _least_of(level))[place] for place in places)] += count
+
+
+@cache
+def _least_of(level: int) -> int:
+    """The least number of a level's word."""
+    return LEVELS.get(word_of(level), 0)
+
+
 def _count_minutes(
-    found: Counter[tuple[Value, ...]],
+    found: Counts,
     aggregate: Aggregate,
     where: Expression,
     sources: Sequence[str],
@@ -88,7 +107,7 @@ def _count_minutes(
         if group.field == "source":
             parts.append((which, sources))
         elif group.field == "level":
-            parts.append((levels, range(_LEVELS)))
+            parts.append((levels, [_least_of(level) for level in range(_LEVELS)]))
         else:
             buckets = columns["minute"] // (group.step_ns // MINUTE_NS)
             low, high = int(buckets.min()), int(buckets.max())
