@@ -178,7 +178,10 @@ def _wait(ends: Sequence[threading.Event], stopping: _Stopping, *, heeds_interru
     while not all(end.is_set() for end in ends):
         try:
             for end in ends:
-                end.wait()
+                if not end.wait(_AFTER_S + 1 if is_interrupted and heeds_interrupt else None):
+                    return (
+                        True  # it waits for a store that takes nothing: whoever closes the collector ends it
+                    )
         except KeyboardInterrupt:
             is_interrupted = True
             if heeds_interrupt:
