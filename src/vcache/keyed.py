@@ -69,7 +69,12 @@ class KeyedCache:
         quick = cast("Store | None", first(store, Files))
         is_quick = quick is not None and quick.info.is_trusted
         self._quick_get: Callable[[Key], Record | None] = quick.get if quick and is_quick else _nothing
-        lasting = (tier for tier in (store, *getattr(store, "tiers", ())) if getattr(tier, "directory", None))
+        lasting = (
+            # What an HTTP store calls its directory is a part of its address.
+            tier
+            for tier in (store, *getattr(store, "tiers", ()))
+            if isinstance(getattr(tier, "directory", None), Path)
+        )
         self._lasting: Store | None = next(lasting, None)
         self.directory: Path | None = getattr(self._lasting, "directory", None)
         # Where nothing may be written, processes cannot wait for each other: rather twice than never.

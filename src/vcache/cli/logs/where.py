@@ -70,8 +70,9 @@ def _cache(setup: Setup, where: str, stack: ExitStack) -> Cache | None:
         with os.scandir(os.path.join(where, "segments")) as found:
             has_segments = any(True for _ in found)
     except OSError:
-        return None
+        has_segments = False
     settings = setup.settings()
-    if not has_segments or settings.is_disabled or settings.is_read_only:
+    # The first segment goes to the tiers of other machines like all others.
+    if not (has_segments or settings.remotes) or settings.is_disabled or settings.is_read_only:
         return None
     return stack.enter_context(setup.open())
