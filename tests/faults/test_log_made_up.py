@@ -95,6 +95,17 @@ def dictionary(values: object, size: int = 0) -> Change:
     return each_block(change)
 
 
+def texts(data: bytes, count: object, size: int = 0) -> Change:
+    """`target` as numbers of texts."""
+
+    def change(block: list[Any], group: list[Any]) -> None:
+        stored = zstandard.ZstdCompressor().compress(data)
+        chunks = [chunk_of(group, stored, len(data)), chunk_of(group, b"")]
+        column(block, "target")[1:] = ["t", [block[0], 0, size, 1, None], chunks, count]
+
+    return each_block(change)
+
+
 def more(block: list[Any], group: list[Any], flat: list[Any]) -> None:
     packed = msgpack.packb(flat)
     stored = zstandard.ZstdCompressor().compress(packed)
@@ -195,6 +206,15 @@ BOMBS: dict[str, Change] = {
     "dictionary beyond": dictionary(["all"], 5),
     "dictionary below": dictionary(["all"], -1),
     "dictionary of nests": dictionary(NESTED),
+    "texts beyond": texts(b"a\0b\0", 2, 3),
+    "texts below": texts(b"a\0b\0", 2, -1),
+    "texts that are fewer": texts(b"a\0", 2),
+    "texts without an end": texts(b"a\0b", 2),
+    "texts of no kind": texts(b"\xff\xfe\0", 1),
+    "texts of a text": texts(b"a\0", "1"),
+    "texts of 2**40": texts(b"a\0", 1 << 40),
+    "texts of nobody": texts(b"", 0),
+    "none of texts": texts(b"a\0", 1, 1),
     "decimals of 99 digits": each_block(lambda block, group: column(block, "took_s").__setitem__(4, 99)),
     "hex of text": each_block(lambda block, group: column(block, "trace").__setitem__(4, "x")),
     "hex of less than nothing": each_block(lambda block, group: column(block, "trace").__setitem__(4, -32)),

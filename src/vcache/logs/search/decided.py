@@ -179,7 +179,7 @@ def _of_field(leaf: Expression, block: OpenBlock) -> Answer:
         return None
     if column is None or column.kind == "c":
         return test_of(leaf)(None if column is None else column.value)
-    is_text = column.kind in "sh" or (column.kind == "d" and column.value is True)
+    is_text = column.kind in "sht" or (column.kind == "d" and column.value is True)
     wanted = _wanted(leaf)
     if not is_text or not wanted or any(block.may_have(pair_hash(leaf.field, text)) for text in wanted):
         return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vcache.logs.search.decided import decided
 from vcache.logs.search.named import column_of
 from vcache.logs.search.texts import text_mask
+from vcache.logs.segment.glossary import Glossary
 from vcache.logs.segment.reading import OpenBlock
 from vcache.logs.segment.values import Coded, Numbers, Texts, Values
 from vcache.query.literals import number_of
@@ -141,6 +142,9 @@ def _coded(leaf: Compare, column: Coded) -> Mask | None:
     import numpy as np
 
     wanted = leaf.value
+    if isinstance(wanted, str) and isinstance(column.values, Glossary) and leaf.field != "level":
+        place = column.values.place_of(wanted)  # of texts only: equal is the same
+        return False if place is None else np.equal(column.codes, place)
     if not isinstance(wanted, str) or leaf.field == "level" or wanted.lower() in ("true", "false"):
         return None
     if number_of(wanted) is not None:

@@ -59,10 +59,10 @@ class Column(NamedTuple):
     """How one column is stored.
 
     Attributes:
-        kind: c(onstant), d(ictionary), i(nts), f(loats), s(trings), h(ex), m(ixed), n(ames).
+        kind: c(onstant), t(exts of a dictionary), d(ictionary), i(nts), f(loats), s(trings), h(ex), m(ixed), n(ames).
         how: of the numbers in it.
         chunks: in the order that the kind has.
-        value: of a constant; of a dictionary whether all values are texts; of decimals the digits behind the point; of hex how many digits each has.
+        value: of a constant; of a dictionary whether all values are texts, or how many texts there are; of decimals the digits behind the point; of hex how many digits each has.
     """
 
     name: str
@@ -215,8 +215,22 @@ class _Dictionary:
     def __init__(self, name: str, codes: NDArray[np.int64], distinct: list[Value]) -> None:
         self._name, self._codes, self._distinct = name, codes, distinct
         self._is_text = type(distinct[0] if distinct[0] is not None else distinct[-1]) is str
-        self._hashes = _hashes(name, distinct)
         self._chunk: Chunk | None = None
+        if self._is_text and None in distinct:
+            self._put_none_last()
+        self._hashes = _hashes(name, self._distinct)
+        texts: list[Any] = [value for value in self._distinct if value is not None]
+        is_plain = self._is_text and not any("\0" in text for text in texts)
+        self._texts = texts if is_plain else None
+
+    def _put_none_last(self) -> None:
+        import numpy as np
+
+        at, distinct = self._distinct.index(None), self._distinct
+        self._distinct = [*distinct[:at], *distinct[at + 1 :], None]
+        moved = np.arange(len(distinct))
+        moved[at], moved[at + 1 :] = len(distinct) - 1, moved[at + 1 :] - 1
+        self._codes = moved[self._codes]
 
     def encode(self, rows: NDArray[np.int64], chunks: Chunks) -> tuple[Column, NDArray[np.uint64]]:
         import numpy as np
@@ -227,10 +241,19 @@ class _Dictionary:
         if len(used) == 1:
             return Column(self._name, "c", None, (), self._distinct[used[0]]), hashes
         if self._chunk is None:
-            packed = pack_plain(self._distinct)
-            self._chunk = chunks.add(compress(packed), len(packed))
+            self._chunk = self._values(chunks)
         how, data = encode_ints(codes)
-        return Column(self._name, "d", how, (self._chunk, chunks.add(data)), self._is_text), hashes
+        found = self._chunk, chunks.add(data)
+        if self._texts is not None:
+            return Column(self._name, "t", how, found, len(self._texts)), hashes
+        return Column(self._name, "d", how, found, self._is_text), hashes
+
+    def _values(self, chunks: Chunks) -> Chunk:
+        if self._texts is None:
+            packed = pack_plain(self._distinct)
+        else:
+            packed = "\0".join((*self._texts, "")).encode("utf-8", "surrogatepass")
+        return chunks.add(compress(packed), len(packed))
 
 
 class _Numbers:

@@ -35,7 +35,7 @@ _MOST_ROWS: Final = 1 << 16  # of a window
 _MOST_RAW_BYTES: Final = 1 << 26  # of a description
 _MOST_ITEMS: Final = 1 << 17  # of a list in one
 _VALUES: Final = frozenset((str, int, float, bool, type(None)))
-_KINDS: Final = frozenset("cdifshmn")
+_KINDS: Final = frozenset("ctdifshmn")
 _INT_BOUND: Final = 1 << 63
 
 

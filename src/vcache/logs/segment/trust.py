@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import DecodeError
+from vcache.logs.segment.glossary import Glossary
 from vcache.logs.segment.values import Coded, Constant, Numbers, Texts, Values
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def check_within(numbers: NDArray[np.int64], low: int, end: int) -> None:
 def _is_text(values: Values) -> bool:
     if isinstance(values, Texts):
         return values.present is None
+    if isinstance(values, Coded) and isinstance(values.values, Glossary):
+        return int(values.codes.max()) < values.values.n_texts
     if isinstance(values, Coded):
         return all(type(value) is str for value in values.values)
     return isinstance(values, Constant) and type(values.value) is str

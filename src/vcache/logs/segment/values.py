@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from vcache.errors import DecodeError
 from vcache.kit.data import NamedTuple
 from vcache.logs.segment.columns import Chunk, Column
+from vcache.logs.segment.glossary import Glossary
 from vcache.logs.segment.ints import decode_ints
 from vcache.query.syntax import Value
 from vcache.serialize.plain import decompress, unpack_flat
@@ -40,6 +41,7 @@ _MOST_PAIRS: Final = 1 << 24  # names and values: a window has no more character
 _MOST_DISTINCT: Final = 1 << 16  # a window has no more rows
 _TEXT: Final = frozenset((str, type(None)))
 _NARROW: Final = 1_024
+_FEW: Final = 16
 _N = TypeVar("_N", bound="np.generic")
 
 Test = Callable[[Value], bool]
@@ -95,7 +97,8 @@ class Coded(NamedTuple):
         return _looked_up(self.codes, [test(value) for value in self.values])
 
     def take(self, rows: NDArray[np.int64]) -> Sequence[Value]:
-        values = self.values
+        # Of a dictionary of thousands some texts are read one by one.
+        values = self.values if len(rows) * _FEW < len(self.values) else list(self.values)
         return [values[code] for code in self.codes[rows].tolist()]
 
     def groups(self) -> tuple[NDArray[np.int64], Sequence[Value]]:
@@ -226,11 +229,28 @@ def _constant(column: Column, rows: int, read: Read) -> Values:
 
 
 def _dictionary(column: Column, rows: int, read: Read) -> Values:
-    values = _dictionary_of(column.chunks[0], read)
-    if not values or (column.value is True and not _TEXT.issuperset(map(type, values))):
+    values = _shared(column.chunks[0], read, lambda chunk: _unpacked(chunk, read, _MOST_DISTINCT))
+    if (
+        not values
+        or isinstance(values, Glossary)
+        or (column.value is True and not _TEXT.issuperset(map(type, values)))
+    ):
         raise DecodeError(f"column {column.name!r:.80}: not the values that it promises")
     codes = _ints(column, 1, rows, read)
     if len(codes) and not 0 <= int(codes.min()) <= int(codes.max()) < len(values):
+        raise DecodeError(f"column {column.name!r:.80}: a number that stands for nothing")
+    return Coded(codes, values)
+
+
+def _glossary(column: Column, rows: int, read: Read) -> Values:
+    count = column.value
+    if type(count) is not int or not 0 < count <= _MOST_DISTINCT:
+        raise DecodeError(f"column {column.name!r:.80}: {count!r:.20} texts")
+    values = _shared(column.chunks[0], read, lambda chunk: Glossary(_decompressed(chunk, read), count))
+    codes = _ints(column, 1, rows, read)
+    if not isinstance(values, Glossary) or len(values) != count + 1:
+        raise DecodeError(f"column {column.name!r:.80}: not the texts that it promises")
+    if not 0 <= int(codes.min()) <= int(codes.max()) < len(values):
         raise DecodeError(f"column {column.name!r:.80}: a number that stands for nothing")
     return Coded(codes, values)
 
@@ -306,7 +326,7 @@ def decode_more(column: Column, rows: int, read: Read) -> list[dict[str, Value]]
 
 
 _READERS = {
-    "c": _constant, "d": _dictionary, "i": _whole, "f": _decimals, "s": _texts, "h": _hex, "m": _mixed,
+    "c": _constant, "d": _dictionary, "t": _glossary, "i": _whole, "f": _decimals, "s": _texts, "h": _hex, "m": _mixed,
 }  # fmt: skip
 
 
@@ -337,20 +357,20 @@ def _spread(values: NDArray[_N], present: NDArray[np.bool_] | None) -> NDArray[_
 
 
 # Blocks of one window share their dictionaries, and are read one after the other.
-_dictionaries: Final[OrderedDict[tuple[bytes, Chunk], list[Value]]] = OrderedDict()
+_dictionaries: Final[OrderedDict[tuple[bytes, Chunk], Sequence[Value]]] = OrderedDict()
 _lock: Final = threading.Lock()  # guards the dictionaries
 _MOST_DICTIONARIES: Final = 6
 _MOST_RAW_BYTES: Final = 2 << 20  # longer ones are read anew each time
 
 
-def _dictionary_of(chunk: Chunk, read: Read) -> list[Value]:
+def _shared(chunk: Chunk, read: Read, make: Callable[[Chunk], Sequence[Value]]) -> Sequence[Value]:
     key = read.owner, chunk
     with _lock:
         found = _dictionaries.get(key)
         if found is not None:
             _dictionaries.move_to_end(key)
             return found
-    found = _unpacked(chunk, read, _MOST_DISTINCT)
+    found = make(chunk)
     if chunk.raw_bytes <= _MOST_RAW_BYTES:
         with _lock:
             _dictionaries[key] = found

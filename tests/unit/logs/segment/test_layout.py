@@ -65,6 +65,11 @@ class Reader:
             return [value] * self.rows
         if kind == "m":
             return list(unpacked(self.data(chunks[0])))
+        if kind == "t":
+            texts = self.data(chunks[0]).decode("utf-8", "surrogatepass").split("\0")
+            assert texts.pop() == ""
+            assert len(texts) == value
+            return [[*texts, None][number] for number in self.numbers(how, chunks[1])]
         if kind == "d":
             values = unpacked(self.data(chunks[0]))
             return [values[number] for number in self.numbers(how, chunks[1])]
@@ -140,7 +145,7 @@ def test_a_segment_is_read_by_its_page(tmp_path: Path, monkeypatch: pytest.Monke
     assert digest(data) == info.digest
     assert repr(read_by_the_page(parsed)) == repr(wanted([*named(records), *named([odd], other)]))
     kinds = {plain[1] for blocks, _, _ in parsed.groups for block in blocks for plain in block[8]}
-    assert kinds == set("cdifshm")
+    assert kinds == set("ctdifshm")
 
 
 def test_what_is_said_of_blocks_holds(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ HEX = tuple(f"{at * 0x9E3779B97F4A7C15F39CC0605CEDC834:064x}"[-64:] for at in ra
 COLUMNS: dict[str, tuple[Sequence[Value], str]] = {
     "one value": (["a"] * 9, "c"),
     "none but one": ([None] * 8 + [5], "d"),
-    "few texts": (["a", "b", None] * 5, "d"),
+    "few texts": (["a", "b", None] * 5, "t"),
+    "few texts, none first": ([None, "é", "\udcff", "", "b"] * 5, "t"),
+    "few texts with a NUL": (["a\0", "b", None] * 5, "d"),
     "few numbers": ([1, 2, None] * 5, "d"),
     "truth": ([True, False, None] * 5, "d"),
     "numbers": (list(range(0, 3_000, 7)), "i"),
