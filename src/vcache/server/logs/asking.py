@@ -29,6 +29,7 @@ from vcache.query.syntax import (
     Value,
 )
 from vcache.server.logs import shown
+from vcache.server.logs.bounds import held_up_by
 from vcache.server.logs.streams import Stop
 from vcache.server.refused import Refusal, Refused
 
@@ -92,9 +93,15 @@ def parsed(text: str) -> Query:
     if not text.strip():
         return Query(Everything())
     try:
-        return parse(text, now_ns=time.time_ns())
+        query = parse(text, now_ns=time.time_ns())
     except QueryError as error:
         raise Unclear(str(error), error.position) from error
+    pattern = held_up_by(query)
+    if pattern:
+        remedy = 'search for its parts: message ~ "a.*b" and message ~ "b.*c" instead of "a.*b.*c"'
+        words = f"{pattern!r:.80} could hold the server up, as repeats in it share a text out among them: {remedy}"
+        raise Unclear(words, max(0, text.find(pattern)))
+    return query
 
 
 def question_of(fields: Mapping[str, str]) -> Question:

@@ -1,0 +1,32 @@
+"""What a server does not search for."""
+
+from __future__ import annotations
+
+import pytest
+
+from vcache.query.parser import parse
+from vcache.server.logs.asking import Unclear, parsed
+from vcache.server.logs.bounds import held_up_by
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'message ~ "a*a*a*a*b"', 'not (level = error or message ~ "a.*a.*b")', '"x" and source ~ ".*.*x"',
+        '| where message ~ "a.*a.*b"', 'level = error | count by source | where source ~ ".*a.*b.*c"',
+    ],
+)  # fmt: skip
+def test_what_could_hold_it_up_is_refused(query):
+    """Wherever it stands, with the remedy and the place; a command takes it."""
+    assert held_up_by(parse(query, now_ns=0))
+    with pytest.raises(Unclear, match="search for its parts") as caught:
+        parsed(query)
+    assert caught.value.details["position"] > 0
+
+
+@pytest.mark.parametrize(
+    "query", ["", "level = error", 'message ~ "^unused .* [a-z]+$"', 'message ~ "a.*b" and message ~ "b.*c"']
+)
+def test_what_is_usual_is_searched_for(query):
+    """Also several of them."""
+    parsed(query)
