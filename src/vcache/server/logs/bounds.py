@@ -9,6 +9,7 @@ who runs it, takes more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,6 +19,10 @@ from vcache.query.syntax import And, Expression, Not, Or, Query, Regex, Where
 __all__ = ["MOST_REPEATS", "held_up_by"]
 
 MOST_REPEATS: Final = 1
+_BOUNDED: Final = re.compile(r"(?<!\\)\{\d*,?\d*\}")
+_OPTIONAL: Final = re.compile(
+    r"(?<=[^\\(*+?}])\?(?![*+])"
+)  # not of a group's beginning, nor a lazy one's mark
 
 
 def held_up_by(query: Query) -> str:
@@ -25,11 +30,16 @@ def held_up_by(query: Query) -> str:
     for expression in (query.where, *(stage.condition for stage in query.stages if isinstance(stage, Where))):
         for pattern in _patterns(expression):
             try:
-                if repeats_at_once(pattern) > MOST_REPEATS:
+                if max(repeats_at_once(pattern), repeats_at_once(_widened(pattern))) > MOST_REPEATS:
                     return pattern
-            except (TooComplex, RecursionError):
+            except (TooComplex, RecursionError, re.error):
                 return pattern
     return ""
+
+
+def _widened(pattern: str) -> str:
+    """The pattern with bounded repeats taken for unbounded: `(a?){40}b` takes 2 ** 40 steps as well."""
+    return _OPTIONAL.sub("*", _BOUNDED.sub("*", pattern))
 
 
 def _patterns(expression: Expression) -> Iterator[str]:

@@ -13,6 +13,7 @@ from vcache.server.logs.bounds import held_up_by
     "query",
     [
         'message ~ "a*a*a*a*b"', 'not (level = error or message ~ "a.*a.*b")', '"x" and source ~ ".*.*x"',
+        'message ~ "(?:a?){40}b"', 'message ~ "a?a?a?a?a?a?aaaaaa"', 'message ~ "a{1,500}a{1,500}b"',
         '| where message ~ "a.*a.*b"', 'level = error | count by source | where source ~ ".*a.*b.*c"',
     ],
 )  # fmt: skip
@@ -25,7 +26,15 @@ def test_what_could_hold_it_up_is_refused(query):
 
 
 @pytest.mark.parametrize(
-    "query", ["", "level = error", 'message ~ "^unused .* [a-z]+$"', 'message ~ "a.*b" and message ~ "b.*c"']
+    "query",
+    [
+        "",
+        'message ~ "(gcc|clang)-?[0-9]+([.][0-9]+)?"',
+        'message ~ "colou?r (?:of|in) [a-z]{3}"',
+        "level = error",
+        'message ~ "^unused .* [a-z]+$"',
+        'message ~ "a.*b" and message ~ "b.*c"',
+    ],
 )
 def test_what_is_usual_is_searched_for(query):
     """Also several of them."""
