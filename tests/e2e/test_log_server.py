@@ -405,3 +405,11 @@ def test_logs_count_for_the_quota_at_once(tmp_path: Path) -> None:
         statuses = [httpx.post(server.url + LOGS, content=line * 20).status_code for _ in range(10)]
         assert statuses[0] == 200
         assert statuses[-1] == 507
+
+
+@pytest.mark.parametrize("body", [b"{}\n" * 600_000, b"[" + b"{}," * 600_000 + b"{}]", b"\n" * 600_000])
+def test_bodies_of_many_short_records_are_refused(tmp_path: Path, body: bytes) -> None:
+    """They would take a hundred times their length in memory."""
+    with vcache_serve(tmp_path / "store") as server:
+        got = httpx.post(server.url + LOGS, content=body, headers={"content-type": "application/json"})
+        assert got.status_code == 413

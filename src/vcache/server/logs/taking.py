@@ -35,6 +35,7 @@ BODY_BYTES: Final = 32 << 20
 
 _ALL_BYTES: Final = 96 << 20  # what bodies under way may come to, unpacked
 _KEPT_S: Final = 15.0  # clients give up after 30 s or so, and send again
+_MOST_ITEMS: Final = 500_000  # a record takes 200 bytes and more, however short it is written
 _RECORD_BYTES: Final = 64  # beside its message
 _FIRST_GUESS: Final = 4  # a packed body is taken to become so many times as long, until it is known
 
@@ -127,6 +128,8 @@ def _size_bytes(records: list[Record]) -> int:
 
 def _parsed(body: bytes, coding: str | None, parse: Callable[[bytes, int], Parsed]) -> Parsed:
     content = unpacked(body, coding, limit_bytes=BODY_BYTES)
+    if max(content.count(b"\n"), content.count(b"{")) > _MOST_ITEMS:
+        raise Refused(Refusal.TOO_LARGE, f"more than {_MOST_ITEMS} records at once: send fewer")
     try:
         return parse(content, time.time_ns())
     except UsageError as error:
