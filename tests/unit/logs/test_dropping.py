@@ -69,14 +69,14 @@ def test_an_age_parts_a_block_of_one_source(tmp_path: Path) -> None:
 def test_whole_blocks_are_copied_beside_those_that_are_parted(tmp_path: Path) -> None:
     """Of a source with blocks of its own nothing is decoded; the others become one block again."""
     with store(
-        tmp_path, said("big", range(1), each=9_000), said("gcc", range(10)), said("ld", range(10))
+        tmp_path, said("big", range(1), each=18_000), said("gcc", range(10)), said("ld", range(10))
     ) as logs:
         assert logs.retain(Rules((Rule("gcc", max_records=3), Rule("ld", max_records=4)))).records == 13
         (segment,) = logs.contents()[1]
-        assert sorted(block.about.rows for block in segment.blocks) == [7, 4_500, 4_500]
+        assert sorted(block.about.rows for block in segment.blocks) == [7, 9_000, 9_000]
         assert days_of(logs, "gcc") == [2, 1, 0]
         assert days_of(logs, "ld") == [3, 2, 1, 0]
-        assert logs.stats().records == 9_007
+        assert logs.stats().records == 18_007
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_bytes_are_a_bound_for_each_source_in_a_shared_block(tmp_path: Path) -> 
 
 def test_what_is_damaged_does_not_stop_the_others(tmp_path: Path) -> None:
     """A flipped bit costs its block's records; the others go when they are due, and the gap stays said."""
-    with store(tmp_path, said("big", range(1), each=3_000), said("gcc", range(10))) as logs:
+    with store(tmp_path, said("big", range(1), each=5_000), said("gcc", range(10))) as logs:
         (segment,) = logs.contents()[1]
         (block,) = (block for block in segment.blocks if "big" in block.about.levels)
         (group,) = segment.groups
@@ -114,11 +114,11 @@ def test_what_is_damaged_does_not_stop_the_others(tmp_path: Path) -> None:
     with DiskLogs(tmp_path, clock=FakeClock(NOW_NS)) as logs:
         (tmp_path / "tail" / f"{'0' * 32}.damaged").write_bytes(b"?")
         assert logs.retain(Rules((Rule("gcc", max_age_s=2.5 * 86_400),))).records == 7
-        assert logs.stats().records == 3_003
+        assert logs.stats().records == 5_003
         result = logs.search(Query(Everything()))
         assert [record.fields["day"] for record in result.rows if isinstance(record, Record)] == [2, 1, 0]
         assert [gap.records for gap in result.gaps if gap.place.startswith(str(tmp_path / "segments"))] == [
-            3_000
+            5_000
         ]
         assert logs.contents()[1][0].path != segment.path
 
