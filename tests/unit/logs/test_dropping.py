@@ -68,9 +68,8 @@ def test_an_age_parts_a_block_of_one_source(tmp_path: Path) -> None:
 
 def test_whole_blocks_are_copied_beside_those_that_are_parted(tmp_path: Path) -> None:
     """Of a source with blocks of its own nothing is decoded; the others become one block again."""
-    with store(
-        tmp_path, said("big", range(1), each=18_000), said("gcc", range(10)), said("ld", range(10))
-    ) as logs:
+    big = said("big", range(1), each=9_000)
+    with store(tmp_path, big, big, said("gcc", range(10)), said("ld", range(10))) as logs:
         assert logs.retain(Rules((Rule("gcc", max_records=3), Rule("ld", max_records=4)))).records == 13
         (segment,) = logs.contents()[1]
         assert sorted(block.about.rows for block in segment.blocks) == [7, 9_000, 9_000]
