@@ -186,7 +186,7 @@ def test_the_sdk_of_opentelemetry() -> None:
 
 def test_a_handler_for_loki() -> None:
     """Its labels are fields, and its tags."""
-    import logging_loki  # type: ignore[import-untyped]
+    import logging_loki
 
     with sink(lambda path, body: (204, b"", "text/plain")) as (url, kept):
         handler = logging_loki.LokiHandler(url=f"{url}/loki/api/v1/push", tags={"app": "unit"}, version="1")

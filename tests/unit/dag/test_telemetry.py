@@ -156,7 +156,7 @@ def test_failures_are_errors() -> None:
 def test_what_is_said_can_be_told_to_be_a_part_of_a_span() -> None:
     """of its node's last try, once that has ended; before, and for the run, of the run's"""
     first = ran(A, 1, 2, status=3)
-    first[-1] = first[-1]._replace(will_retry=True)  # type: ignore[union-attr]
+    first[-1] = first[-1]._replace(will_retry=True)
     listener, spans = traced([started(), *first, *ran(A, 3, 4), ended(5, n_run=1)])
     tries = [span for span in spans if span.attributes.get("vcache.node") == A.name]
     assert len(tries) == 2

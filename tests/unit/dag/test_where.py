@@ -55,7 +55,10 @@ def test_it_does_not_hold(text: str):
 WRONG = {
     "levle == error": ("no field 'levle'; did you mean 'level'?", 0),
     "level == wrong": ("no level 'wrong'", 9),
-    "level ==": ("a level (trace, debug, info, note, warning, error, critical) is wanted here, not the end", 8),
+    "level ==": (
+        "a level (trace, debug, info, note, warning, error, critical) is wanted here, not the end",
+        8,
+    ),
     "@time > -1h": ("no field '@time'", 0),
     "file ~ 'a('": ("no regular expression: missing ), unterminated subpattern", 9),
     "line == 3 | count": ("`and`, `or` or the end is wanted here, not '|'", 10),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,8 @@ def test_a_query_may_leave_records_as_they_are(saying: Project):
         SAYING + '@build.log(of=[say], query="level = error")\ndef found(rows):\n    return list(rows)\n'
     )
     saying.run("found")
-    (row,) = saying.value("found")  # type: ignore[misc]
+    rows: Any = saying.value("found")
+    (row,) = rows
     assert (row["node"], row["level"], row["file"], row["message"]) == ("b.o", "error", "b.c", "e")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from vcache.entry import make_key
@@ -99,19 +101,25 @@ class Both:
         self.tiers = tiers
 
 
+def both(*tiers) -> Any:
+    return Both(*tiers)
+
+
 def test_segments_go_to_other_machines_and_come_back(tmp_path, store):
     """A segment that another process sealed is shipped once, and replaces a damaged one; answers stay here."""
     from vcache.logs.sealed import digest_of
     from vcache.logs.shipping import Shipping
 
     far = Far()
-    made = Shelf("a", near=store, store=Both(store, far), admit=admit)
+    made = Shelf("a", near=store, store=both(store, far), admit=admit)
     with DiskLogs(tmp_path / "logs") as logs:
         logs.append([Record(n, 9, "app", f"line {n}") for n in range(100)])
         logs.seal()
     (path,) = (tmp_path / "logs/segments").iterdir()
     for _ in range(2):
-        made.ship(Shipping(made), [(digest_of(path.name), path)])
+        digest = digest_of(path.name)
+        assert digest is not None
+        made.ship(Shipping(made), [(digest, path)])
     assert len(far.records) == 1
     path.chmod(0o644)
     path.write_bytes(bytes(100))
@@ -124,7 +132,7 @@ def test_segments_go_to_other_machines_and_come_back(tmp_path, store):
 def test_a_tier_that_fails_is_asked_again(tmp_path, store):
     """It is not taken for one that has the segment."""
     far = Far(fails=True)
-    made = Shelf("a", near=store, store=Both(store, far), admit=admit)
+    made = Shelf("a", near=store, store=both(store, far), admit=admit)
     path = tmp_path / "segment"
     path.write_bytes(b"x")
     key = make_key(b"x", namespace=".log-segments")
