@@ -6,7 +6,7 @@ import errno
 from enum import Enum
 from typing import Final
 
-from vcache.errors import StoreFull, VcacheError
+from vcache.errors import StoreBusy, StoreFull, VcacheError
 
 __all__ = ["Refusal", "Refused", "refusal_of"]
 
@@ -28,7 +28,7 @@ class Refusal(Enum):
     MEDIA = 415  # a type or coding that is not known
     RANGE = 416
     CROWDED = 429  # too many at once: the same may go through a moment later
-    BUSY = 503  # for a while: shutting down
+    BUSY = 503  # for a while: shutting down, a lock that was not had, a query beyond its deadline
     BROKEN = 500  # ours: the store fails
     FULL = 507  # no room on the disk or in the quota
 
@@ -51,6 +51,8 @@ def refusal_of(error: Exception) -> Refused:
         return error
     if isinstance(error, StoreFull) or (isinstance(error, OSError) and error.errno in _FULL):
         return Refused(Refusal.FULL, str(error))
+    if isinstance(error, StoreBusy):
+        return Refused(Refusal.BUSY, str(error))
     if isinstance(error, VcacheError | OSError):
         return Refused(Refusal.BROKEN, f"{type(error).__name__}: {error}")
     return Refused(Refusal.BROKEN, "an error of the server, which its log tells of")

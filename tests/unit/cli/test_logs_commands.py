@@ -391,3 +391,27 @@ def test_the_settings_bound_the_logs(vcache, builds, monkeypatch):
     monkeypatch.setenv("VCACHE_LOGS_MAX_BYTES", "1")
     assert json.loads(vcache("logs", "gc", "--json").stdout)["records"] == 4
     assert vcache("logs", "query").stdout == ""
+
+
+def test_words_without_quotes_are_explained(vcache, builds):
+    """Who types words as elsewhere is told why nothing is found."""
+    result = vcache("logs", "query", "unused variable")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "none has a field `unused` and a field `variable`" in result.stderr
+    assert vcache("logs", "query", '"unused variable"').stdout.count("\n") == 2
+
+
+def test_what_is_sealed_is_examined(vcache, builds, tmp_path):
+    """A damaged segment is named, and the exit code says so."""
+    builds.seal()
+    assert vcache("logs", "verify").exit_code == 0
+    (path,) = (tmp_path / "cache/logs/default/segments").iterdir()
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    result = vcache("logs", "verify", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert (told["damaged"], told["segments"][0]["segment"]) == (1, told["segments"][0]["segment"])
+    assert told["segments"][0]["fault"]

@@ -21,6 +21,7 @@ _HOMES: Final = {
     "seal": "upkeep",
     "gc": "upkeep",
     "purge": "upkeep",
+    "verify": "upkeep",
 }
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from vcache.logs.base import LogStore, Result
     from vcache.logs.show.base import Look
-    from vcache.query.syntax import Query
+    from vcache.query.syntax import Expression, Query
 
 __all__ = ["export", "query"]
 
@@ -82,6 +82,11 @@ def query(
         say_gaps(setup, result.gaps)
         if explain:
             say_seen(result.seen, count)
+    if not count and (names := _bare_words(asked.where)):
+        setup.note(
+            f"none has {' and '.join(f'a field `{name}`' for name in names)}: "
+            f"for words of messages write them in quotes, such as '\"{' '.join(names)}\"'"
+        )
     return 0
 
 
@@ -159,6 +164,14 @@ def _to_file(path: str, work: Callable[[BinaryIO], int]) -> int:
 
     with atomic_file(path) as file:
         return work(file)
+
+
+def _bare_words(where: Expression) -> list[str]:
+    """The fields that are only asked to be there: words, perhaps, that were meant as such."""
+    from vcache.query.syntax import And, Has
+
+    items = where.items if isinstance(where, And) else (where,)
+    return [item.field for item in items if isinstance(item, Has)]
 
 
 def _limited(asked: Query, limit: int | None) -> Query:

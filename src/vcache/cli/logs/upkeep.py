@@ -1,4 +1,4 @@
-"""`vcache logs seal`, `gc` and `purge`: compress what is full, drop what is old, remove what must not be there."""
+"""`vcache logs seal`, `gc`, `purge`, `verify`: compress what is full, drop what is old, remove, examine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vcache.logs.dropping import Dropped
     from vcache.logs.retention import Rules
 
-__all__ = ["gc", "purge", "seal"]
+__all__ = ["gc", "purge", "seal", "verify"]
 
 _WAIT_S: Final = 60.0
 
@@ -100,6 +100,30 @@ def purge(setup: Setup, *, source: str | None, before: str | None, yes: bool, pl
         gone = disk.purge(source=source, before_ns=before_ns, timeout_s=_WAIT_S)
     _report(setup, gone, is_dry=False)
     return 0
+
+
+@click.command(short_help="Examine what is sealed.")
+@click.option("--repair", is_flag=True, help="Fetch what is damaged from the cache's network tiers.")
+@logs_option
+@shared_options(json=True)
+@click.pass_obj
+def verify(setup: Setup, *, repair: bool, place: str | None) -> int:
+    """Read every byte of every segment and say which are damaged.
+
+    With --repair a damaged segment is fetched anew from a network tier of the cache that has it; what none
+    has stays a gap. The exit code is 1 when something is damaged.
+    """
+    with opened(setup, place) as store:
+        rows = [{"segment": name, "fault": fault} for name, fault in _of_disk(store).verify(repair=repair)]
+    faults = sum(row["fault"] is not None for row in rows)
+    if setup.is_json:
+        print_json({"segments": rows, "damaged": faults})
+    else:
+        for row in rows:
+            if row["fault"] is not None:
+                click.echo(f"{row['segment']}: {row['fault']}")
+        setup.note(f"{len(rows):,} segments, {faults:,} damaged")
+    return 1 if faults else 0
 
 
 def _of_disk(store: LogStore) -> DiskLogs:

@@ -27,6 +27,8 @@ __all__ = ["Ingested", "ingest_stream"]
 _PIECE_BYTES: Final = 256 << 10
 _QUIET_S: Final = 0.05  # then what may have gone on is whole: who follows live waits no longer than that
 _FOLLOW_S: Final = 0.1  # how often a file is looked at that has come to its end
+PATIENCE_S: Final = 60.0  # so long a build waits for a store that takes nothing, once
+_LOST: Final = "the store took nothing for too long"
 
 
 class Ingested(NamedTuple):
@@ -53,6 +55,7 @@ def ingest_stream(
     pass_on: Callable[[bytes], object] | None = None,
     is_followed: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
+    patience_s: float = PATIENCE_S,
 ) -> Ingested:
     """All that a descriptor gives until its end, as records that are kept when this returns.
 
@@ -65,6 +68,9 @@ def ingest_stream(
         is_followed: a regular file is waited for beyond its end, and begun again when it was cut.
         is_stopped: asked several times a second; what was read is kept. A KeyboardInterrupt does the same,
             and is raised afterwards.
+        patience_s: for how long whoever writes into a pipe waits for a store that takes nothing. After that
+            what comes is read, passed on, dropped and counted, until the store takes some again: no build
+            hangs for its logs.
 
     Raises:
         UsageError: there is no such format, or it has no streams.
@@ -72,7 +78,7 @@ def ingest_stream(
         StoreError: not everything is kept.
         OSError: it cannot be read.
     """
-    ingest = _Ingest(collector, fd, format, source or "stdin", source, fields or {})
+    ingest = _Ingest(collector, fd, format, source or "stdin", source, fields or {}, patience_s)
     try:
         is_whole = ingest.run(pass_on, is_followed=is_followed, is_stopped=is_stopped)
     finally:
@@ -89,7 +95,9 @@ class _Ingest:
         origin: str,
         source: str,
         fields: Mapping[str, Value],
+        patience_s: float,
     ) -> None:
+        self._patience_s = self._left_s = patience_s
         self._collector, self._fd, self._origin, self._fields = collector, fd, f"stream:{origin}", fields
         self._stream = by_name(format_name).stream(source=source)
         self._is_file = stat.S_ISREG(os.fstat(fd).st_mode)
@@ -128,8 +136,9 @@ class _Ingest:
         """
         ticket = Ticket()
         if not self._put((), self._end, ticket):
-            raise StoreUnavailable("the collector of logs was closed before a stream ended")
-        ticket.wait()
+            raise StoreUnavailable(f"the end of a stream of logs is lost: {_LOST}, or was closed")
+        # The committer tries a store that fails again and again; whoever closes the collector ends that.
+        ticket.wait(None if self._is_file else self._patience_s)
         if self._error is not None:
             raise self._error
 
@@ -165,7 +174,13 @@ class _Ingest:
             self._origin, pieces, size_bytes=size_bytes, count=lines, decode=decode, fields=self._fields,
             ticket=ticket,
         )  # fmt: skip
-        return self._collector.queue.put(parcel)
+        wait_s = None if self._is_file else self._left_s
+        if self._collector.queue.put(parcel, wait_s):
+            self._left_s = self._patience_s
+            return True
+        self._left_s = 0.0
+        self._collector.counts.drop(self._origin, _LOST, lines)
+        return False
 
     def _on_done(self, ticket: Ticket) -> None:
         self.records += ticket.count

@@ -159,3 +159,32 @@ def test_what_is_not_kept_is_an_error():
         with pytest.raises(StoreError), no_hang():
             ingest_stream(collector, read, format="lines")
         closer.join()
+
+
+def test_a_store_that_takes_nothing_holds_no_build_up(store):
+    """What does not fit is passed on, dropped and counted; what comes when it takes some again is kept."""
+    store.gate.clear()
+    passed: list[bytes] = []
+    lines = [b"line %d\n" % number for number in range(50)]
+    with pipe() as (read, write), Collector(store, limits=Limits(queue_records=2)) as collector:
+        thread = threading.Thread(
+            target=ingest_stream,
+            args=(collector, read),
+            kwargs={"format": "lines", "pass_on": passed.append, "patience_s": 0.05},
+        )
+        thread.start()
+        for number, line in enumerate(lines):
+            os.write(write, line)
+            until(lambda: len(b"".join(passed)) >= len(b"".join(lines[: number + 1])))  # noqa: B023 - waited for at once
+        until(lambda: collector.counters().dropped_total >= 40)
+        store.gate.set()
+        until(lambda: not collector.queue.waiting[0])
+        os.write(write, b"again\n")
+        until(lambda: "again" in store.messages)
+        os.close(write)
+        with no_hang():
+            thread.join(NEVER_S)
+        counters = collector.counters()
+    assert b"".join(passed) == b"".join(lines) + b"again\n"
+    assert len(store.messages) + counters.dropped_total >= 51
+    assert any("took nothing" in what.reason for what in counters.dropped)
