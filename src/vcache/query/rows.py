@@ -23,6 +23,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 from vcache.query.levels import level_of
 from vcache.query.literals import number_of
 from vcache.query.order import text_of
+from vcache.query.patterns import searcher
 from vcache.query.syntax import (
     And,
     Compare,
@@ -178,12 +179,12 @@ def _contains(text: str) -> Test:
 
 
 def _search(pattern: str) -> Test:
-    search = re.compile(pattern).search
+    search = searcher(pattern)
 
     def test(value: Value) -> bool:
         if type(value) is str:
-            return search(value if len(value) <= SEARCHED_CHARS else value[:SEARCHED_CHARS]) is not None
-        return value is not None and search(text_of(value)) is not None
+            return search(value if len(value) <= SEARCHED_CHARS else value[:SEARCHED_CHARS])
+        return value is not None and search(text_of(value))
 
     return test
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from vcache.errors import ConfigError, StoreError, VcacheError
+from vcache.query.patterns import search_in_linear_time
 from vcache.server.access import AccessLog
 from vcache.server.app import App
 from vcache.server.callers import Caller
@@ -89,6 +90,7 @@ def serve(load: Callable[[], ServeSettings], announce: Announced) -> int:
     speak_up(settings)
     sys.setswitchinterval(_SWITCH_S)
     keep_memory()
+    search_in_linear_time()
     allow_connections(settings.connections)
     with contextlib.ExitStack() as stack:
         room = Room(settings, stack)

@@ -96,11 +96,10 @@ def parsed(text: str) -> Query:
         query = parse(text, now_ns=time.time_ns())
     except QueryError as error:
         raise Unclear(str(error), error.position) from error
-    pattern = held_up_by(query)
-    if pattern:
-        remedy = 'search for its parts: message ~ "a.*b" and message ~ "b.*c" instead of "a.*b.*c"'
-        words = f"{pattern!r:.80} could hold the server up, as repeats in it share a text out among them: {remedy}"
-        raise Unclear(words, max(0, text.find(pattern)))
+    found = held_up_by(query)
+    if found is not None:
+        pattern, fault = found
+        raise Unclear(f"{pattern!r:.80}: {fault.reason}", max(0, text.find(pattern)))
     return query
 
 
