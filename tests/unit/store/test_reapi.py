@@ -134,7 +134,7 @@ class Scripted:
         return wire.WriteResponse(committed_size=len(data))
 
 
-class _Handlers(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
+class _Handlers(grpc.GenericRpcHandler):
     def __init__(self, script: Scripted) -> None:
         self._script = script
 

@@ -87,7 +87,7 @@ class Server:
     # -- calls -----------------------------------------------------------------------------
 
     def call(self, path: str, request: Any, answer: Any, metadata: Any = None) -> Any:
-        ask = self.channel.unary_unary(
+        ask: Any = self.channel.unary_unary(
             path,
             request_serializer=lambda each: each.SerializeToString(),
             response_deserializer=answer.FromString,

@@ -91,7 +91,7 @@ class Call:
 
     def give_up(self) -> None:
         """End the call from another thread."""
-        self._context.cancel()  # type: ignore[no-untyped-call]
+        self._context.cancel()
 
 
 Work = Callable[[Any, Call], Any]

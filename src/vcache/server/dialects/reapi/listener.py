@@ -141,7 +141,7 @@ class Listener:
             self._streams.sweep()
 
 
-class _Services(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in its stubs only
+class _Services(grpc.GenericRpcHandler):
     """Finds methods by their full names."""
 
     def __init__(self, table: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
