@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +16,7 @@ from vcache.cli.show import print_json
 from vcache.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
     from types import FrameType
 
@@ -63,9 +64,7 @@ def collect(
     def end(_number: int, _frame: FrameType | None) -> None:
         ended.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    with opened(setup, place, seals=False) as store, _sealing(store):
+    with _heeding(end), opened(setup, place, seals=False) as store, _sealing(store):
         collector = Collector(store)
         reading = None
         try:
@@ -82,6 +81,17 @@ def collect(
         counters = collector.counters()
     _report(setup, counters)
     return 1 if counters.dropped_total else 0
+
+
+@contextmanager
+def _heeding(end: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end what is done in this context, and mean afterwards what they meant before."""
+    before = [(number, signal.signal(number, end)) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _sealing(store: LogStore) -> AbstractContextManager[object]:

@@ -53,9 +53,15 @@ export class List {
     this.append(records, true);
   }
 
+  // Those that are not here yet, each once: what a search found may have come live, too.
+  fresh(records) {
+    const byId = new Map(records.map((record) => [record["@id"], record]));
+    return [...byId.values()].filter((record) => !this.ids.has(record["@id"]));
+  }
+
   // Newer ones; those that are there already are left out. How many were new.
   append(records, toEnd = this.isAtEnd) {
-    const fresh = records.filter((record) => !this.ids.has(record["@id"]));
+    const fresh = this.fresh(records);
     for (const record of fresh) this.ids.add(record["@id"]);
     this.records = this.records.concat(fresh);
     const over = this.records.length - MOST;
@@ -69,7 +75,7 @@ export class List {
 
   // Older ones, before what is there; what is looked at stays where it is.
   prepend(records) {
-    const fresh = records.filter((record) => !this.ids.has(record["@id"]));
+    const fresh = this.fresh(records);
     for (const record of fresh) this.ids.add(record["@id"]);
     this.records = fresh.concat(this.records);
     this.shift(fresh.length);
