@@ -77,12 +77,13 @@ def query(
         _explain(asked)
     with opened(setup, place) as store:
         result = store.search(asked) if run is None else _of_run(setup, store, run, asked)
+        count = -1  # as long as nobody knows: who quits the pager ends the block below
         with output(wanted) as sink:
             count = show_result(result, asked, sink, wanted)
         say_gaps(setup, result.gaps)
-        if explain:
+        if explain and count >= 0:
             say_seen(result.seen, count)
-    if not count and (names := _bare_words(asked.where)):
+    if count == 0 and (names := _bare_words(asked.where)):
         setup.note(
             f"none has {' and '.join(f'a field `{name}`' for name in names)}: "
             f"for words of messages write them in quotes, such as '\"{' '.join(names)}\"'"
