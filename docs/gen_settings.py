@@ -46,7 +46,7 @@ max_age = "30d"
 ```
 
 ```console run
-$ vcache doctor | grep -E "max_(bytes|age)"
+$ vcache doctor | grep -E " max_(bytes|age)"
   max_bytes     2000000000  (…/vcache.toml)
   max_age       2592000  (…/vcache.toml)
 ```
