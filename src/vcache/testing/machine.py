@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,10 @@ class _StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.close()
-        shutil.rmtree(self.directory)
+        # What is sent behind the caller's back may be removing its last file at this moment.
+        while self.directory.exists():
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.directory)
 
     @initialize()
     def start_empty(self) -> None:
