@@ -9,7 +9,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from vcache.logs.search.decided import PAIRED, pair_getter
-from vcache.logs.search.masks import Mask, mask_of, rows_of
+from vcache.logs.search.masks import Mask, count_of, mask_of, rows_of
 from vcache.logs.search.named import column_of
 from vcache.logs.segment.reading import OpenBlock, Segment
 from vcache.logs.segment.values import Numbers
@@ -129,16 +129,10 @@ def add_block(totals: Totals, where: Expression, block: OpenBlock) -> bool:
     if mask is False:
         return False
     if totals.is_counting and not totals.aggregate.by:
-        totals.add_count((), _count(mask, block))
+        totals.add_count((), count_of(mask, block.about.rows))
         return mask is not True
     _add_columns(totals, mask, block)
     return True
-
-
-def _count(mask: Mask, block: OpenBlock) -> int:
-    import numpy as np
-
-    return block.about.rows if mask is True else int(np.count_nonzero(mask))
 
 
 def _add_columns(totals: Totals, mask: Mask, block: OpenBlock) -> None:
