@@ -35,7 +35,7 @@ from vcache.logs import Logger, StoreSink
 rings, reports, lines, threads = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 
 class Lines:
-    # One write a batch: a kill leaves it whole or out.
+    # A line is a batch. One that a kill cut (a write stops between two pages) was not acknowledged.
     def __init__(self):
         self.fd = os.open(lines, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
@@ -77,7 +77,8 @@ def kill_a_program(directory: Path, draw: random.Random) -> tuple[list[int], lis
         assert child.wait() == -signal.SIGKILL
     found = [
         Record(0, level, source, message, fields, 0, repeats)
-        for line in lines.read_text().splitlines()
+        for line in lines.read_text().splitlines(keepends=True)
+        if line.endswith("\n")
         for level, source, message, fields, repeats in json.loads(line)
     ]
     store = Store()
