@@ -11,6 +11,8 @@
     │   ├── EncodeError (TypeError)      a value that no codec takes
     │   └── DecodeError                  stored bytes that are not what they claim to be
     ├── NodeFailed                       a node of a build could not be made
+    ├── JobFailed                        a job whose result was waited for is dead or cancelled
+    ├── SessionLost                      a worker's lease was ended: what it held is given to others
     ├── StoreError                       `.retryable` answers: does trying again help?
     │   ├── StoreClosed                  used after close()
     │   ├── StoreReadOnly                the store takes no writes
@@ -33,9 +35,11 @@ __all__ = [
     "FingerprintError",
     "FormatError",
     "GraphError",
+    "JobFailed",
     "NodeFailed",
     "QueryError",
     "SerializeError",
+    "SessionLost",
     "StepError",
     "StoreBusy",
     "StoreClosed",
@@ -97,6 +101,14 @@ class DecodeError(SerializeError):
 
 class NodeFailed(VcacheError):
     """A node of a build could not be made. The message names it and says how it failed."""
+
+
+class JobFailed(VcacheError):
+    """A job is dead or cancelled. The message names it and says why."""
+
+
+class SessionLost(VcacheError):
+    """A worker's session was ended, as its lease ran out: what it held is given to others."""
 
 
 class StoreError(VcacheError):

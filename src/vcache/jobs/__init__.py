@@ -1,0 +1,1 @@
+"""A durable queue of jobs, workers that run them, schedules, and workflows."""
