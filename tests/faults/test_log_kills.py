@@ -207,7 +207,7 @@ def assert_same(directory: Path, before: dict[str, Record], *, was_killed: bool)
             assert everything(logs) == found
 
 
-@pytest.mark.parametrize(("operate", "stride"), [(seal, 61), (append_and_seal, 61), (append_in_bulk, 83)])
+@pytest.mark.parametrize(("operate", "stride"), [(seal, 61), (append_and_seal, 61), (append_in_bulk, 31)])
 def test_a_kill_at_a_system_call_changes_no_answer(
     tmp_path: Path, operate: Callable[[Path], None], stride: int
 ) -> None:
