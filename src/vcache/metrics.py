@@ -107,6 +107,19 @@ METRICS: Final = {
         Described("counter", "vcache_remote_opens", "How often a remote was left alone for a while.", ("remote",)),
         Described("counter", "vcache_remote_waited_seconds", "Time spent waiting for a remote.", ("remote",)),
         Described("gauge", "vcache_store_disk_bytes", "What the directory takes on the disk."),
+        Described("counter", "vcache_jobs_submitted", "Jobs that were asked for.", ("kind", "priority")),
+        Described("counter", "vcache_jobs_completed", "Jobs that ended well.", ("kind",)),
+        Described("counter", "vcache_jobs_failed", "Attempts that failed.", ("kind",)),
+        Described("counter", "vcache_jobs_retried", "Failed attempts that were followed by another.", ("kind",)),
+        Described("counter", "vcache_jobs_dlq", "Jobs that went to the dead-letter queue.", ("kind",)),
+        Described("gauge", "vcache_queue_depth", "Jobs that may start and wait for a worker.",
+                  ("kind", "priority")),
+        Described("gauge", "vcache_dlq_depth", "Jobs in the dead-letter queue."),
+        Described("gauge", "vcache_active_jobs", "Jobs that run."),
+        Described("histogram", "vcache_job_duration_seconds", "How long attempts took.", ("kind",),
+                  bounds=_TIMES),
+        Described("histogram", "vcache_job_wait_seconds", "From when a job might start until it did.", ("kind",),
+                  bounds=_TIMES),
     )
 }  # fmt: skip
 
