@@ -61,6 +61,7 @@ class Settings:
         logs: "on", "off", or the directory of the log store, or the address of a server of logs.
         logs_max_bytes, logs_max_age_s: budgets of the log store; None for none.
         logs_keep: bounds by patterns of sources, the first that fits counts: see `vcache.logs.settings`.
+        queue: the address of the queue of jobs; "" for the one in `dir`.
         origins: by key, who decided: "default", a file, a variable, or "override".
         ignored: variables that look like ours and are none.
     """
@@ -81,6 +82,7 @@ class Settings:
     logs_max_bytes: int | None = None
     logs_max_age_s: float | None = None
     logs_keep: Mapping[str, str] = field(default_factory=dict)
+    queue: str = ""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
     ignored: tuple[str, ...] = field(default=(), compare=False)
 
@@ -94,6 +96,11 @@ class Settings:
                 else os.path.join(self.dir, "logs", self.namespace or "default")
             )
         return "" if self.logs == "off" else self.logs
+
+    @property
+    def queue_address(self) -> str:
+        """The address of the queue of jobs: the one that is set, else one in `dir`."""
+        return self.queue or f"sqlite:{_escaped(os.path.join(self.dir, 'jobs'))}"
 
     def describe(self) -> tuple[Described, ...]:
         """Every setting with its value, its origin and its meaning, for `vcache doctor`."""
@@ -332,6 +339,18 @@ def _logs(value: object, place: _Place) -> str:
     return str(_path(text, place))
 
 
+def _queue(value: object, place: _Place) -> str:
+    text = _text(value, place)
+    scheme, colon, rest = text.partition(":")
+    if colon and _SCHEME.fullmatch(scheme):
+        if scheme.lower() != "sqlite" or not place.text:
+            return text
+        return f"sqlite:{_absolute(rest, place)}"
+    if not text:
+        raise UsageError("give an address, such as redis://HOST:6379/0, sqlite:DIR, or a directory")
+    return f"sqlite:{_absolute(_escaped(text), place) if place.text else _escaped(text)}"
+
+
 def _keep(value: object, _place: _Place) -> Mapping[str, str]:
     return source_bounds(value)
 
@@ -503,6 +522,9 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         ),
         "logs_max_age": _Spec("logs_max_age_s", _optional(_duration), "records older than this go, likewise"),
         "logs_keep": _Spec("logs_keep", _keep, "bounds by patterns of sources: `gcc=30d debug-*=1d,100MB`"),
+        "queue": _Spec(
+            "queue", _queue, "the queue of jobs: redis://HOST:PORT/DB, sqlite:DIR, or a directory"
+        ),
     }
 )
 """Every setting by the name it has in files and overrides; VCACHE_ and upper case in the environment."""

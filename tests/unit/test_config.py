@@ -138,6 +138,7 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         "max_entries": "10", "compress": "zstd", "read_only": "true",
         "tiers": "mem:1MB, disk:c", "flags": "a=100 b=0", "logs": "l",
         "logs_max_bytes": "2GB", "logs_max_age": "7d", "logs_keep": "gcc=30d", "remote": "https://h/b?x=1, ci=s3://b/p",
+        "queue": "redis://h:6379/2",
     }  # fmt: skip
     assert set(texts) == set(KEYS)
     settings = load(cwd=tmp_path, environ={f"VCACHE_{key.upper()}": text for key, text in texts.items()})
@@ -146,9 +147,27 @@ def test_every_setting_can_come_from_the_environment(tmp_path: Path) -> None:
         max_age_s=30 * 86_400, max_entries=10, compress="zstd", is_read_only=True,
         tiers=("mem:1MB", "disk:c"), flags=settings.flags, logs=str(tmp_path / "l"), logs_max_bytes=2 * 10**9, logs_max_age_s=7 * 86_400,
         logs_keep={"gcc": "30d"}, remotes={"https://h/b?x=1": "https://h/b?x=1", "ci": "s3://b/p"},
+        queue="redis://h:6379/2",
     )  # fmt: skip
     assert settings.flags.states() == {"a": True, "b": False}
     assert {row.origin for row in settings.describe()} == {f"VCACHE_{key.upper()}" for key in KEYS}
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("jobs", "sqlite:{here}/jobs"),
+        ("sqlite:a b", "sqlite:{here}/a b"),
+        ("/a%?b", "sqlite:/a%25%3Fb"),
+        ("sqlite:/jobs?x=1", "sqlite:/jobs?x=1"),
+        ("rediss://u:p@h/1", "rediss://u:p@h/1"),
+    ],
+)
+def test_the_queue_is_an_address_or_a_directory(tmp_path: Path, text: str, address: str) -> None:
+    """a path in a file is relative to it; without the setting the queue is in the cache's directory"""
+    assert load(cwd=tmp_path, environ={"VCACHE_DIR": "/c"}).queue_address == "sqlite:/c/jobs"
+    at(tmp_path, "vcache.toml", f'queue = "{text}"')
+    assert load(cwd=tmp_path / "below", environ={}).queue_address == address.format(here=tmp_path)
 
 
 @pytest.mark.parametrize(
