@@ -77,9 +77,10 @@ class Finished(NamedTuple):
     """How a worker's attempt ended.
 
     Attributes:
-        event: COMPLETE; TRY_AGAIN or GIVE_UP for a failed one; RELEASE.
+        event: COMPLETE; TRY_AGAIN or GIVE_UP for a failed one; RELEASE; LOSE for one whose own process
+            died: a kill is counted as for a lost session's, and at `KILLS` the queue makes it QUARANTINE.
         result: of a completed one.
-        failure: of a failed one.
+        failure: of a failed or lost one.
         delay_s: until it is tried again.
     """
 
