@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
@@ -25,6 +26,7 @@ __all__ = [
     "cwd_dep",
     "depfile_dep",
     "is_told_by",
+    "leaves_of",
     "names_root",
     "out_dep",
     "place_dep",
@@ -167,6 +169,20 @@ def is_told_by(
     if any(needle in text for text in texts for needle in needles):
         return True
     return any(_is_in_file(path, needles, is_named=is_named) for path in files)
+
+
+def leaves_of(path: str) -> Iterable[tuple[str, bool]]:
+    """All files at a path and below, and whether each is a link.
+
+    Raises:
+        OSError: there is nothing at the path.
+    """
+    mode = os.lstat(path).st_mode
+    if stat.S_ISDIR(mode):
+        for name in os.listdir(path):
+            yield from leaves_of(os.path.join(path, name))
+    elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        yield path, stat.S_ISLNK(mode)
 
 
 def _roots(root: str | os.PathLike[str]) -> tuple[bytes, ...]:

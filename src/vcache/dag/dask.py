@@ -1,63 +1,36 @@
-"""Commands on a Dask cluster; what cannot go there runs on this machine, and says why once.
+"""The workers of a Dask cluster, for commands that run elsewhere (`away`).
 
-The scheduler carries words and digests; content goes through a cache that both sides can open
-(`shipping`). It knows `distributed`, and nothing of graphs.
+It knows `distributed`, and nothing of graphs.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from urllib.parse import unquote
 
-from vcache.dag import events
-from vcache.dag.bounded import BoundedExecutor, killed
-from vcache.dag.executor import Ended, Executor
-from vcache.dag.local import LocalExecutor, default_slots
+from vcache.dag.away import CLOSE_S, AwayExecutor, Carrier, Patience, Reply, shared_cache
 from vcache.dag.order import VERSION
 from vcache.dag.remote import carry_out, probe, stop
-from vcache.dag.shipping import Parcel, Shipping, unfit
 from vcache.entry import make_key
-from vcache.errors import ConfigError, UsageError, VcacheError
-from vcache.hash import digest
-from vcache.kit.data import dataclass
+from vcache.errors import ConfigError, UsageError
 from vcache.kit.ids import uuid7
 from vcache.kit.logs import logger
-from vcache.kit.taskpool import TaskPool
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
     from vcache.cache import Cache
-    from vcache.dag.executor import Job
+    from vcache.dag.shipping import Parcel
 
 __all__ = ["DaskExecutor", "Patience", "parse"]
 
 _CONNECT_S: Final = 10.0
 _RESULT_S: Final = 60.0
-_CLOSE_S: Final = 10.0
-_SAID_MOST: Final = 5
-_TAKERS: Final = 4
 _LOG: Final = logger("vcache")
-
-
-class Patience(NamedTuple):
-    """How long a cluster is waited for.
-
-    Attributes:
-        watch_s: how often its scheduler is looked at.
-        look_s: how often its workers are, while somebody waits for one.
-        workerless_s: how long it may be without any: one that is restarted, or grows on demand.
-    """
-
-    watch_s: float = 0.5
-    look_s: float = 2.0
-    workerless_s: float = 30.0
 
 
 class _Place(NamedTuple):
@@ -87,23 +60,8 @@ def parse(url: str) -> _Place:
     return _Place(f"{protocol}://{host}:{port}", options.get("cache", ""))
 
 
-@dataclass(slots=True, eq=False)
-class _Task:
-    """A job on its way. Guarded by the executor's lock."""
-
-    job: Job
-    on_end: Callable[[Ended], None]
-    id: str
-    future: Future | None = None
-    kill: Callable[[], None] | None = None
-    is_stopped: bool = False
-    is_back: bool = False
-
-
-class DaskExecutor:
+class DaskExecutor(AwayExecutor):
     """Runs jobs on the workers of a Dask cluster.
-
-    It is also a listener of the run: files that others make have to be known to be brought along.
 
     Args:
         url: `dask://HOST:PORT`, with options `cache=ADDRESS` (by default the cache's own tiers) and
@@ -132,94 +90,47 @@ class DaskExecutor:
         patience: Patience = Patience(),  # noqa: B008 - it cannot change
     ) -> None:
         place = parse(url)
-        self._patience = patience
-        environ = dict(os.environ if environ is None else environ)
-        self._shared, address = _shared(cache, place.cache, url)
-        project = digest(os.fsencode(f"{os.uname().nodename}\0{cache.root}\0{address}")).hex()
-        self._shipping = Shipping(self._shared, address=address, project=project, environ=environ, env=env)
-        self._is_own = self._shared is not cache
-        self._client = _connected(place.scheduler, url)
+        shared, address = shared_cache(cache, place.cache, url)
+        carrier = _Cluster(_connected(place.scheduler, url))
         try:
-            self._workers, threads = self._probed(address, url)
+            carrier.look(shared, address, url, patience)
         except BaseException:
-            self._client.close(timeout=_CLOSE_S)
+            carrier.close()
             raise
-        self._slots = slots or threads
-        # What comes back from a cluster of hundreds must not flood this machine.
-        self._local = BoundedExecutor(LocalExecutor(environ=environ), slots=default_slots())
-        self._packer = TaskPool("vcache-pack", limit=1)
-        self._takers = TaskPool("vcache-take", limit=_TAKERS)
-        # A worker that hangs makes one of these hang, and nobody waits for it long.
-        self._halters = TaskPool("vcache-halt", limit=_TAKERS)
-        self._lock = threading.Condition()  # guards all below
-        self._tasks: set[_Task] = set()
-        self._halting: list[str] = []
-        self._halt_count = 0
-        self._reasons: set[str] = set()
-        self._here_count = self._count = 0
-        self._is_lost = self._is_closed = False
-        self._run = str(uuid7())
-        self._base = ""
-        threading.Thread(target=self._watch, name="vcache-dask-watch", daemon=True).start()
+        super().__init__(
+            carrier, cache=shared, address=address, slots=slots, env=env, environ=environ, patience=patience,
+            on_close=None if shared is cache else shared.close,
+        )  # fmt: skip
+
+
+class _Cluster:
+    """A Dask cluster as a carrier."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._workers: list[str] | None = None
+        self._threads = 1
+        self._lock = threading.Lock()  # guards the next
+        self._futures: dict[str, Future] = {}
 
     @property
     def slots(self) -> int:
-        return self._slots
+        return self._threads
 
-    def on_event(self, event: events.Event) -> None:
-        """Learn what is made."""
-        if isinstance(event, events.RunStarted):
-            self._base = event.base
-        elif isinstance(event, events.Hit | events.UpToDate) or (
-            isinstance(event, events.Finished) and not event.status
-        ):
-            self._shipping.touch(os.path.normpath(os.path.join(self._base, out)) for out in event.node.outs)
+    def look(self, shared: Cache, address: str, url: str, patience: Patience) -> None:
+        """Find the workers that can take part.
 
-    def start(self, job: Job, on_end: Callable[[Ended], None]) -> Callable[[], None]:
-        """As `Executor.start`."""
-        with self._lock:
-            if self._is_closed:
-                raise UsageError("the executor is closed")
-            self._count += 1
-            task = _Task(job, on_end, f"{self._run}-{self._count}")
-            self._tasks.add(task)
-            is_here = self._is_lost or unfit(job)
-        if is_here:
-            self._here(task, "")
-        else:
-            self._packer.spawn(lambda: self._send(task))
-        return lambda: self._stop(task)
-
-    def close(self) -> None:
-        """As `Executor.close`."""
-        with self._lock:
-            self._is_closed = True
-            tasks = tuple(self._tasks)
-        for task in tasks:
-            self._stop(task)
-        with self._lock:
-            self._lock.wait_for(lambda: not self._tasks and not self._halt_count, timeout=_CLOSE_S)
-        self._local.close()
-        self._packer.shutdown()
-        self._takers.shutdown()
-        self._client.close(timeout=_CLOSE_S)
-        if self._is_own:
-            self._shared.close()
-        if self._here_count:
-            _LOG.info("%d of %d commands ran on this machine", self._here_count, self._count)
-
-    # -- the cluster -------------------------------------------------------------------------------
-
-    def _probed(self, address: str, url: str) -> tuple[list[str] | None, int]:
-        """The workers that can take part (None for all), and how many threads they have."""
+        Raises:
+            UsageError: there are none.
+        """
         try:
-            self._client.wait_for_workers(1, timeout=self._patience.workerless_s)
+            self._client.wait_for_workers(1, timeout=patience.workerless_s)
         except TimeoutError:
             raise UsageError(
                 f"--executor {url!r}: the scheduler has no workers: start some with `dask worker`"
             ) from None
         key = make_key(str(uuid7()), namespace=".probe")
-        if not self._shared.put_key(key, b"probe"):
+        if not shared.put_key(key, b"probe"):
             raise UsageError(f"--executor {url!r}: the shared cache {address} takes nothing from here")
         try:
             answers = self._client.run(probe, address, key.hex(), VERSION, on_error="return")
@@ -228,7 +139,7 @@ class DaskExecutor:
                 f"--executor {url!r}: no worker can be asked: {error}: is vcache installed on all?"
             ) from error
         finally:
-            self._shared.delete_key(key)
+            shared.delete_key(key)
         bad = {worker: _said(answer) for worker, answer in answers.items() if answer != ""}
         good = [worker for worker in answers if worker not in bad]
         if not good:
@@ -238,186 +149,55 @@ class DaskExecutor:
             )
         for words in bad.values():
             _LOG.warning("goes on without one worker, which cannot use the shared cache: %s", words)
-        threads = self._client.nthreads(good)
-        return (good if bad else None), max(1, sum(threads.values()))
+        self._workers = good if bad else None
+        self._threads = max(1, sum(self._client.nthreads(good).values()))
 
-    def _send(self, task: _Task) -> None:
-        """In the packer's thread: a job leaves."""
+    def send(self, parcel: Parcel, on_back: Callable[[Reply], None]) -> None:
+        """As `Carrier.send`."""
+        order = parcel.order.order
+        future = self._client.submit(
+            carry_out, parcel.packed, key=f"vcache-{order}", pure=False, workers=self._workers
+        )
         with self._lock:
-            is_stopped, is_lost = task.is_stopped, self._is_lost
-        if is_stopped:
-            self._end(task, killed())
-            return
-        if is_lost:
-            self._here(task, "")
-            return
-        try:
-            parcel = self._shipping.pack(task.job, task.id)
-        except Exception as error:  # whoever waits has to get an answer
-            parcel = f"{type(error).__name__}: {error}"
-        if isinstance(parcel, str):
-            self._here(task, parcel)
-            return
-        try:
-            future = self._client.submit(
-                carry_out, parcel.packed, key=f"vcache-{task.id}", pure=False, workers=self._workers
-            )
-        except Exception as error:  # closed, or of no use for another reason
-            self._here(task, f"the cluster takes nothing: {error}")
-            return
+            self._futures[order] = future
+        future.add_done_callback(lambda done: on_back(lambda: self._reply(order, done)))
+
+    def _reply(self, order: str, future: Future) -> Mapping[str, object]:
         with self._lock:
-            task.future = future
-            is_stopped = task.is_stopped
-        future.add_done_callback(lambda done: self._takers.spawn(lambda: self._receive(task, parcel, done)))
-        if is_stopped:
+            self._futures.pop(order, None)
+        try:
+            return cast("Mapping[str, object]", future.result(timeout=_RESULT_S))
+        finally:
+            future.release()
+
+    def stop(self, orders: Sequence[str]) -> None:
+        """As `Carrier.stop`."""
+        with self._lock:
+            futures = [self._futures.pop(order) for order in orders if order in self._futures]
+        for future in futures:
             future.cancel()
+        if self._client.status == "running":
+            self._client.run(stop, list(orders), on_error="ignore")
 
-    def _receive(self, task: _Task, parcel: Parcel, future: Future) -> None:
-        """In a taker's thread: a job comes back."""
-        if not self._claim(task):
-            return
-        if self._is_stopped(task):
-            self._end(task, killed())
-            return
-        try:
-            reply = future.result(timeout=_RESULT_S)
-            ended = self._shipping.take_in(parcel, reply)
-        except Exception as error:  # what a worker raises is its own
-            ended = f"its worker failed: {str(error) or repr(error)}"
-            if self._client.status != "running":
-                ended = self._lost()
-        future.release()
-        if isinstance(ended, str):
-            self._here(task, ended)
-        else:
-            self._end(task, ended)
+    def lost(self) -> str:
+        """As `Carrier.lost`."""
+        return "" if self._client.status == "running" else "the scheduler is gone"
 
-    def _claim(self, task: _Task) -> bool:
-        """Whether we are the first who deal with its return."""
-        with self._lock:
-            is_first, task.is_back = not task.is_back, True
-            return is_first
-
-    def _watch(self) -> None:
-        """Notice that scheduler or workers are gone: futures may never hear of it."""
-        seen_s = looked_s = time.monotonic()
-        while True:
-            with self._lock:
-                if self._lock.wait_for(lambda: self._is_closed, timeout=self._patience.watch_s):
-                    return
-                tasks = [task for task in self._tasks if task.future is not None and not task.is_back]
-            now_s = time.monotonic()
-            if self._client.status != "running":
-                break
-            if not tasks:
-                seen_s = now_s
-            elif now_s - looked_s > self._patience.look_s:
-                looked_s = now_s
-                if self._has_workers():
-                    seen_s = now_s
-                elif now_s - seen_s > self._patience.workerless_s:
-                    break
-        why = self._lost()
-        for task in tasks:
-            if self._claim(task):
-                self._here(task, why)
-
-    def _has_workers(self) -> bool:
+    def has_workers(self) -> bool:
+        """As `Carrier.has_workers`."""
         try:
             there = self._client.nthreads()
         except Exception:  # it is about to be noticed that it is gone
             return True
         return bool(there if self._workers is None else there.keys() & set(self._workers))
 
-    def _lost(self) -> str:
-        """Send nothing there any more."""
-        with self._lock:
-            self._is_lost = True
-        return (
-            "the cluster has no workers left" if self._client.status == "running" else "the scheduler is gone"
-        )
+    def workerless(self) -> str:
+        """As `Carrier.workerless`."""
+        return "the cluster has no workers left"
 
-    def _stop(self, task: _Task) -> None:
-        with self._lock:
-            if task not in self._tasks or task.is_stopped:
-                return
-            task.is_stopped = True
-            kill, future = task.kill, task.future
-            if future is not None and not task.is_back:
-                self._halting.append(task.id)
-                self._halt_count += 1
-            else:
-                future = None
-        if kill is not None:
-            kill()
-        if future is not None:
-            self._halters.spawn(lambda: self._halt(future))
-
-    def _is_stopped(self, task: _Task) -> bool:
-        with self._lock:
-            return task.is_stopped
-
-    def _halt(self, future: Future) -> None:
-        """Let nobody wait for it, and let workers end what runs: many in one message."""
-        with self._lock:
-            orders, self._halting = self._halting, []
-        try:
-            future.cancel()
-            if orders and self._client.status == "running":
-                self._client.run(stop, orders, on_error="ignore")
-        except Exception as error:  # nobody waits for it, and what it makes harms nobody
-            _LOG.debug("a command could not be stopped: %s", error)
-        finally:
-            with self._lock:
-                self._halt_count -= 1
-                self._lock.notify_all()
-
-    # -- this machine ------------------------------------------------------------------------------
-
-    def _here(self, task: _Task, why: str) -> None:
-        """Run a job on this machine, soon."""
-        with self._lock:
-            self._here_count += 1
-            is_news = bool(why) and why not in self._reasons and len(self._reasons) < _SAID_MOST
-            self._reasons.add(why)
-        if is_news:
-            _LOG.warning("%s runs on this machine: %s", task.job.node.name, why)
-        kill = self._local.start(task.job, lambda ended: self._end(task, ended))
-        with self._lock:
-            task.kill = kill
-        if self._is_stopped(task):  # before there was anything to stop
-            kill()
-
-    def _end(self, task: _Task, ended: Ended) -> None:
-        try:
-            task.on_end(ended)
-        finally:
-            with self._lock:
-                self._tasks.discard(task)
-                self._lock.notify_all()
-
-
-def _shared(cache: Cache, address: str, url: str) -> tuple[Cache, str]:
-    """The cache that both sides open, and its address.
-
-    Raises:
-        UsageError: there is none.
-    """
-    if address:
-        from vcache.cache import Cache
-
-        try:
-            return Cache(address, root=cache.root, disabled=False), address
-        except VcacheError as error:
-            raise UsageError(f"--executor {url!r}: the shared cache {address}: {error}") from error
-    tiers = getattr(cache.store, "tiers", (cache.store,))
-    fit = [tier.info for tier in tiers if tier.info.is_persistent and not tier.info.is_read_only]
-    if cache.is_disabled or not fit:
-        raise UsageError(
-            f"--executor {url!r}: content goes to workers through a cache: add ?cache=ADDRESS of one that "
-            "they can open, as in ?cache=disk:/shared/dir"
-        )
-    return cache, fit[-1].url
+    def close(self) -> None:
+        """As `Carrier.close`."""
+        self._client.close(timeout=CLOSE_S)
 
 
 def _connected(scheduler: str, url: str) -> Client:
@@ -456,4 +236,4 @@ def _said(answer: object) -> str:
 
 
 if TYPE_CHECKING:
-    _: type[Executor] = DaskExecutor
+    _: type[Carrier] = _Cluster

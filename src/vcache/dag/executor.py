@@ -34,6 +34,8 @@ class Job:
         reads: every declared input, absolute. An executor elsewhere must bring them there.
         makes: every declared output, absolute. They must be here when the job ends well.
         has_terminal: it gets this process's own standard streams, and nothing is captured.
+        key: two jobs with this one give the same result, as far as is known before they run; "" for not
+            known, or where a result of another's will not do.
     """
 
     node: Node
@@ -42,6 +44,7 @@ class Job:
     reads: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     has_terminal: bool = False
+    key: str = ""
 
 
 class Ended(NamedTuple):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Iterable, Sequence
@@ -32,7 +31,7 @@ from vcache.fingerprint.digests import FileDigests
 from vcache.fingerprint.tools import find_tool
 from vcache.kit.data import dataclass
 from vcache.outcome import Hit
-from vcache.portable import ROOT, is_told_by
+from vcache.portable import ROOT, is_told_by, leaves_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +75,16 @@ def carry_out(packed: bytes) -> dict[str, object]:
 
     Returns: with `declined`, in words why it was not carried out; else `status`, `chunks` (words name
         the client's root), `gap`, `took_ns`, `made` (names), `files` (artifacts), `reads` ((name or
-        absolute path, digest) of what a compiler says that it read), `is_killed`.
+        absolute path, digest) of what a compiler says that it read), `is_killed`. In any case `order`
+        and `root`, for who hears of it besides the one that asked.
     """
     order = unpack(packed)
     if isinstance(order, str):
         return {"declined": f"{_here()} {order}"}
+    return {**_replied(order), "order": order.order, "root": order.root}
+
+
+def _replied(order: Order) -> dict[str, object]:
     worker = _worker()
     try:
         shared = worker.cache(order.cache)
@@ -407,21 +411,11 @@ def _bound(order: Order, tree: Tree, made: Iterable[str], chunks: Sequence[tuple
     for name in made:
         if name == order.depfile and name not in order.outs:
             continue  # which is translated
-        for path, is_link in _leaves(os.path.join(tree.path, name)):
+        for path, is_link in leaves_of(os.path.join(tree.path, name)):
             files, targets = ((), (os.fsencode(os.readlink(path)),)) if is_link else ((path,), ())
             if is_told_by(tree.path, files=files, texts=targets, is_named=is_named):
                 return os.path.relpath(path, tree.path)
     return ""
-
-
-def _leaves(path: str) -> Iterable[tuple[str, bool]]:
-    """All files and links at a path and below."""
-    mode = os.lstat(path).st_mode
-    if stat.S_ISDIR(mode):
-        for name in os.listdir(path):
-            yield from _leaves(os.path.join(path, name))
-    elif stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-        yield path, stat.S_ISLNK(mode)
 
 
 def _translate(scene: _Scene) -> None:

@@ -294,6 +294,7 @@ class Runner:
             reads=tuple(map(files.full, (*node.ins, *task.extra_ins))),
             makes=tuple(map(files.full, node.outs)),
             has_terminal=node.pool == CONSOLE,
+            key=self._key_of(task),
         )
         try:
             task.kill = self._executor.start(job, lambda ended: self._ended(task, ended))
@@ -301,6 +302,12 @@ class Runner:
             self._inbox.put(
                 Completed(task=task, ended=Ended(status=NOT_RUNNABLE), error=f"cannot be started: {error}")
             )
+
+    def _key_of(self, task: Task) -> str:
+        """What an executor may share a job's result by; "" where it is to run in any case."""
+        if task.base is None or not task.node.is_kept or self._run.options.is_forced or task.attempt > 1:
+            return ""
+        return (task.fingerprint or task.base.fingerprint()).hex()
 
     def _ended(self, task: Task, ended: Ended) -> None:
         """In a thread of the executor: what needs hashing and storing is done beside the runner."""

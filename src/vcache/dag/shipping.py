@@ -10,7 +10,7 @@ import re
 import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from vcache.artifacts import collect, put_in_place
 from vcache.dag.executor import NOT_RUNNABLE, TIMED_OUT, Ended
@@ -25,7 +25,7 @@ from vcache.fingerprint.tools import find_tool
 from vcache.hash import digest
 from vcache.kit.data import dataclass
 from vcache.pieces import Artifact, planned
-from vcache.portable import portable_name, portable_text
+from vcache.portable import ROOT, is_told_by, leaves_of, portable_name, portable_text
 
 if TYPE_CHECKING:
     from vcache.cache import Cache
@@ -50,6 +50,8 @@ _DOUBTFUL: Final = re.compile(
     re.IGNORECASE,
 )
 
+_Chunk: TypeAlias = tuple[int, int, bytes]
+
 
 def unfit(job: Job) -> bool:
     """Whether a job is for this machine only: it has the terminal, is traced, or writes what it does not say."""
@@ -64,12 +66,17 @@ def unfit(job: Job) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A job as it travels, and what is remembered of it here."""
+    """A job as it travels, and what is remembered of it here.
+
+    Attributes:
+        key: two parcels with this one have the same result, as far as can be known; "" for none.
+    """
 
     job: Job
     order: Order
     packed: bytes
     began_ns: int
+    key: str = ""
 
 
 class Shipping:
@@ -120,8 +127,12 @@ class Shipping:
 
     # -- out ---------------------------------------------------------------------------------------
 
-    def pack(self, job: Job, order: str) -> Parcel | str:
-        """A job as it travels; in words why it cannot."""
+    def pack(self, job: Job, order: str, *, is_alone: bool = False) -> Parcel | str:
+        """A job as it travels; in words why it cannot.
+
+        Args:
+            is_alone: no other's result will do.
+        """
         began_ns = begin(waits=False)
         command, root = job.command, self._root
         cwd = self._name(os.path.join(job.base, command.cwd))
@@ -172,7 +183,7 @@ class Shipping:
             rsp_content=portable[count + 1],
             timeout_s=command.timeout_s,
         )
-        return Parcel(job, found, pack(found), began_ns)
+        return Parcel(job, found, pack(found), began_ns, "" if is_alone else job.key)
 
     def _name(self, path: str) -> str:
         return portable_name(os.path.normpath(path), self._root)
@@ -346,7 +357,7 @@ class Shipping:
         status = cast("int", reply["status"])
         if reply.get("is_killed"):
             return Ended(status=status or 1, is_killed=True, began_ns=parcel.began_ns)
-        chunks = tuple(cast("list[tuple[int, int, bytes]]", reply["chunks"]))
+        chunks = tuple((stream, at_ns, data) for stream, at_ns, data in cast("list[_Chunk]", reply["chunks"]))
         ended = Ended(
             status=status,
             chunks=chunks,
@@ -360,7 +371,7 @@ class Shipping:
         if differs:
             self.touch((os.path.join(self._root, differs),))  # the next one gets it as it is
             return f"{differs} is not what it is here"
-        return self._placed(parcel, reply) or ended
+        return self._placed(parcel, reply) or self._foreign(parcel, reply, chunks) or ended
 
     def _differs(self, reads: Iterable[tuple[str, bytes]]) -> str:
         """The first of the files it read there that is another one here."""
@@ -373,13 +384,39 @@ class Shipping:
                 return name
         return ""
 
+    def _foreign(self, parcel: Parcel, reply: Mapping[str, object], chunks: Sequence[_Chunk]) -> str:
+        """Why a result is not ours that was made for another place, in words; "" where nothing tells that place."""
+        root = str(reply.get("root", self._root))
+        if root == self._root:
+            return ""
+        order = parcel.order
+        texts = (
+            *order.argv,
+            order.shell,
+            order.rsp_content,
+            *(value or "" for value in order.environ.values()),
+        )
+        words = [b"".join(data for number, _, data in chunks if number == stream) for stream in (1, 2)]
+        made = [os.path.join(self._root, name) for name in cast("list[str]", reply["made"])]
+        leaves = [leaf for path in made for leaf in leaves_of(path)]
+        words += [os.fsencode(os.readlink(path)) for path, is_link in leaves if is_link]
+        files = [path for path, is_link in leaves if not is_link]
+        is_named = any(ROOT in text for text in texts)
+        return (
+            "it names the place it was made in"
+            if is_told_by(root, files=files, texts=words, is_named=is_named)
+            else ""
+        )
+
     def _placed(self, parcel: Parcel, reply: Mapping[str, object]) -> str:
         """Put outputs in place; why that cannot be, in words."""
         order = parcel.order
         made = cast("list[str]", reply["made"])
         if not {*made} <= {*order.outs, order.depfile}:
             return "it made something else"
-        files = cast("list[Artifact]", reply["files"])
+        files = cast(
+            "list[Artifact]", [tuple(each) for each in cast("list[Sequence[object]]", reply["files"])]
+        )
         try:
             outputs = planned(files, made)
             if outputs is None or put_in_place(self._cache, outputs, restorer=self._restorer) is None:
