@@ -18,7 +18,7 @@ from vcache.store.http.client import HttpClient
 from vcache.store.http.site import Site
 from vcache.store.objects import MAX_HEAD_BYTES, PREFIX_BYTES
 
-__all__ = ["open_url"]
+__all__ = ["open_url", "place_of"]
 
 _LIMIT_BYTES: Final = 1 << 30
 _TIMEOUT_S: Final = 900.0  # where no guard sets a deadline; no transfer of the guard's takes longer
@@ -35,7 +35,7 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     Raises:
         ConfigError: the address or an option makes no sense, or the extra is not installed.
     """
-    base, path = _place(url)
+    base, path = place_of(url)
     authorization, remedy = credentials_of(url, options, os.environ)
     layout = options.take("layout", _layout) or "auto"
     limit_bytes = options.take("limit", size_bytes) or _LIMIT_BYTES
@@ -62,17 +62,17 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     return HttpStore(Site(client, path + "/vcache/", remedy=remedy), url=base + path)
 
 
-def _place(url: StoreUrl) -> tuple[str, str]:
+def place_of(url: StoreUrl) -> tuple[str, str]:
     """The server and the path below it, percent-encoded, without a slash at its end."""
     try:
         parts = urlsplit(url.text.partition("?")[0])
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise ConfigError(f"the address of a store is not one of HTTP: {error}") from None
+        raise ConfigError(f"the address is not one of HTTP: {error}") from None
     scheme = parts.scheme.lower()
     if not host or scheme not in {"http", "https"} or parts.fragment:
         shown = f"{scheme}://{(parts.netloc.rpartition('@')[2])}{parts.path}"
-        raise ConfigError(f"store {shown!r:.200}: write http(s)://host[:port]/path?options")
+        raise ConfigError(f"{shown!r:.200}: write http(s)://host[:port]/path?options")
     host = f"[{host}]" if ":" in host else host
     base = f"{scheme}://{host}" + (f":{port}" if port is not None else "")
     return base, quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=-._~")
