@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from vcache.store.address import Options, StoreUrl
     from vcache.store.base import Store, StoreInfo
+    from vcache.store.redis.wire import Client
 
-__all__ = ["open_url", "prepare"]
+__all__ = ["open_url", "prepare", "server_of"]
 
 _OWN: Final = ("db", "password_env", "prefix", "ttl", "ca")
 
@@ -41,9 +42,19 @@ def prepare(url: StoreUrl, options: Options) -> tuple[StoreInfo, Callable[[], Re
 
     Options and errors are those of `open_url`.
     """
+    ttl_s = options.take("ttl", _ttl_s)
+    shown, prefix, client = server_of(url, options)
+    return info_of(shown), lambda: RedisStore(client(), prefix=prefix, ttl_s=ttl_s, url=shown)
+
+
+def server_of(url: StoreUrl, options: Options) -> tuple[str, str, Callable[[], Client]]:
+    """The server at an address: how it is shown, the prefix of its keys, and what makes who talks to it.
+
+    Takes the options `prefix`, `password_env`, `ca` and `db`, and bears no others than were taken before.
+    Errors are those of `open_url`.
+    """
     address = address_of(url, options, os.environ)
     prefix = options.take("prefix", _prefix) or ""
-    ttl_s = options.take("ttl", _ttl_s)
     ca = options.take("ca", str)
     options.finish()
     if ca is not None and not address.is_tls:
@@ -55,14 +66,13 @@ def prepare(url: StoreUrl, options: Options) -> tuple[StoreInfo, Callable[[], Re
     except OSError as error:
         raise ConfigError(f"store {address.shown!r}: option ca={ca!r}: {error.strerror or error}") from None
     own = "&".join(f"{name}={url.options[name]}" for name in _OWN if name in url.options)
-    shown = f"{address.shown}?{own}" if own else address.shown
 
-    def make() -> RedisStore:
+    def make() -> Client:
         from vcache.store.redis.wire import Client
 
-        return RedisStore(Client(address, context), prefix=prefix, ttl_s=ttl_s, url=shown)
+        return Client(address, context)
 
-    return info_of(shown), make
+    return f"{address.shown}?{own}" if own else address.shown, prefix, make
 
 
 def _tls_context(ca: str | None) -> ssl.SSLContext:

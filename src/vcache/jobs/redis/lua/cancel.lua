@@ -1,0 +1,29 @@
+-- ARGV: why, (id, kind, priority)…. Gives the ids that are cancelled by it, without their followers.
+local now, done = now_us(), {}
+for at = 2, #ARGV, 3 do
+  local id, kind, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local state, value, session = locate(id)
+  local started, worker
+  if state == 'running' then
+    local job = parse_held(value)
+    call('HDEL', P .. ':held:' .. session, id)
+    call('HINCRBY', P .. ':active', kind, -1)
+    call('SADD', P .. ':revoked:' .. session, id)
+    if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
+    call('HSET', P .. ':tries', id, job.attempt .. ':' .. job.kills)
+    started, worker = job.started, call('HGET', P .. ':workers', session)
+  elseif state == 'blocked' then
+    call('HDEL', P .. ':blocked', id)
+  elseif state == 'retry' or (state == 'queued' and call('HEXISTS', P .. ':late', id) == 1) then
+    drop_late(id)
+  elseif state == 'queued' then
+    bury(id, priority, kind)
+  else
+    state = nil
+  end
+  if state then
+    end_job(id, 'cancelled', now, ARGV[1], kind, started, worker)
+    insert(done, id)
+  end
+end
+return done

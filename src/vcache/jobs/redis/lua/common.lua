@@ -1,0 +1,201 @@
+-- What all scripts of the queue share. KEYS[1] begins the names of all keys; docs/design/jobs-redis.md has them.
+-- Every script runs as one: nobody else sees what is between its first and last call.
+local P = KEYS[1]
+local call, sub, insert = redis.call, string.sub, table.insert
+local KILLS, MOST_FAILURES, STEP = 3, 10, 1000
+
+local function now_us()
+  local time = call('TIME')
+  return time[1] * 1000000 + time[2] + tonumber(call('HGET', P .. ':clock', 'offset') or 0)
+end
+
+local function digits(number) return string.format('%016.0f', number) end
+
+-- A list in parts that a call can take as its arguments, each a multiple of two long.
+local function in_parts(list, act)
+  local count = #list
+  if count <= STEP then
+    if count > 0 then act(unpack(list)) end
+    return
+  end
+  for first = 1, count, STEP do act(unpack(list, first, math.min(first + STEP - 1, count))) end
+end
+
+local function lane(priority, kind) return P .. ':q:' .. priority .. ':' .. kind end
+
+local function wake(kind)
+  local key = P .. ':wake:' .. kind
+  if call('LLEN', key) == 0 then call('RPUSH', key, '1') end
+end
+
+local function total(kind, what, count) call('HINCRBY', P .. ':totals', what .. ':' .. kind, count) end
+
+local function more(field, count) call('HINCRBY', P .. ':n', field, count) end
+
+-- held: token(16) started(16) priority(1) attempt:kills:kind
+local function parse_held(value)
+  local attempt, kills, kind = string.match(value, '^(%d+):(%d+):(.*)$', 34)
+  return {token = sub(value, 1, 16), started = sub(value, 17, 32), priority = sub(value, 33, 33),
+          attempt = tonumber(attempt), kills = tonumber(kills), kind = kind}
+end
+
+local function tries_of(id)
+  local attempts, kills = string.match(call('HGET', P .. ':tries', id) or '0:0', '^(%d+):(%d+)$')
+  return tonumber(attempts), tonumber(kills)
+end
+
+local function make_ready(id, priority, kind, is_suspect)
+  if is_suspect then
+    call('RPUSH', P .. ':s:' .. kind, id)
+    more('suspects', 1)
+  else
+    call('RPUSH', lane(priority, kind), id)
+  end
+  wake(kind)
+end
+
+local function add_failure(id, packed)
+  local before = call('HGET', P .. ':failures', id) or ''
+  local all = before .. string.format('%08d', #packed) .. packed
+  local count, at = 0, 1
+  while at <= #all do
+    count = count + 1
+    at = at + 8 + tonumber(sub(all, at, at + 7))
+  end
+  if count > MOST_FAILURES then all = sub(all, 9 + tonumber(sub(all, 1, 8))) end
+  call('HSET', P .. ':failures', id, all)
+end
+
+local function free_unique(id)
+  local key = call('HGET', P .. ':unique_of', id)
+  if key then
+    call('HDEL', P .. ':unique_of', id)
+    if string.match(call('HGET', P .. ':unique', key) or '', '^[^ ]+') == id then call('HDEL', P .. ':unique', key) end
+  end
+end
+
+local function forget(ids)
+  for _, name in ipairs({'jobs', 'tries', 'failures', 'done', 'end', 'progress'}) do
+    in_parts(ids, function(...) call('HDEL', P .. ':' .. name, ...) end)
+  end
+  in_parts(ids, function(...) call('ZREM', P .. ':dead', ...) call('ZREM', P .. ':cancelled', ...) end)
+end
+
+-- end: started(16) finished(16) state(1) worker NEWLINE why
+local end_job
+end_job = function(id, state, now, why, kind, started, worker)
+  call('ZADD', P .. ':' .. state, digits(now), id)
+  call('HSET', P .. ':end', id, (started or digits(0)) .. digits(now) .. sub(state, 1, 1) .. (worker or '') .. '\n' .. why)
+  call('HDEL', P .. ':progress', id)
+  call('ZREM', P .. ':deadlines', id)
+  total(kind, state, 1)
+  free_unique(id)
+  local followers = call('HGET', P .. ':afters', id)
+  if not followers then return end
+  call('HDEL', P .. ':afters', id)
+  for follower in string.gmatch(followers, '%S+') do
+    local value = call('HGET', P .. ':blocked', follower)
+    if value then
+      call('HDEL', P .. ':blocked', follower)
+      end_job(follower, 'cancelled', now, 'it was to run after ' .. id .. ', which is ' .. state,
+              string.match(value, '^%d+:%d:%d+:(.*)$'))
+    end
+  end
+end
+
+-- blocked: left:priority:due:kind
+local function unblock(id, now)
+  local followers = call('HGET', P .. ':afters', id)
+  if not followers then return end
+  call('HDEL', P .. ':afters', id)
+  for follower in string.gmatch(followers, '%S+') do
+    local value = call('HGET', P .. ':blocked', follower)
+    if value then
+      local left, priority, due, kind = string.match(value, '^(%d+):(%d):(%d+):(.*)$')
+      if tonumber(left) > 1 then
+        call('HSET', P .. ':blocked', follower, (left - 1) .. ':' .. priority .. ':' .. due .. ':' .. kind)
+      else
+        call('HDEL', P .. ':blocked', follower)
+        if tonumber(due) > now then
+          call('ZADD', P .. ':due', due, follower)
+          call('HSET', P .. ':late', follower, 'd' .. priority .. kind)
+          wake(kind)
+        else
+          make_ready(follower, priority, kind, false)
+        end
+      end
+    end
+  end
+end
+
+-- Take a job that waits in a lane out of it: the list is long, so its entry stays and is passed over.
+local function bury(id, priority, kind)
+  local _, kills = tries_of(id)
+  if kills > 0 and call('LREM', P .. ':s:' .. kind, 1, id) > 0 then
+    more('suspects', -1)
+    return
+  end
+  call('HINCRBY', P .. ':buried', id, 1)
+  call('HINCRBY', P .. ':buried_in', priority .. ':' .. kind, 1)
+end
+
+local function drop_late(id)
+  call('ZREM', P .. ':due', id)
+  if sub(call('HGET', P .. ':late', id) or '', 1, 1) == 'r' then more('retry', -1) end
+  call('HDEL', P .. ':late', id)
+end
+
+-- late: d|r priority(1) kind
+local function move_due(now)
+  local moved = 0
+  while moved < 1000 do
+    local ids = call('ZRANGE', P .. ':due', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 100)
+    if #ids == 0 then break end
+    for _, id in ipairs(ids) do
+      local value = call('HGET', P .. ':late', id)
+      drop_late(id)
+      make_ready(id, sub(value, 2, 2), sub(value, 3), false)
+    end
+    moved = moved + #ids
+  end
+  return moved
+end
+
+local function locate(id)
+  local value = call('HGET', P .. ':end', id)
+  if value then return sub(value, 33, 33) == 'd' and 'dead' or 'cancelled', value end
+  value = call('HGET', P .. ':done', id)
+  if value then return 'completed', value end
+  value = call('HGET', P .. ':late', id)
+  if value then
+    return sub(value, 1, 1) == 'r' and 'retry' or 'queued', call('ZSCORE', P .. ':due', id)
+  end
+  value = call('HGET', P .. ':blocked', id)
+  if value then return 'blocked', value end
+  for _, session in ipairs(call('HKEYS', P .. ':sessions')) do
+    value = call('HGET', P .. ':held:' .. session, id)
+    if value then return 'running', value, session end
+  end
+  if call('HEXISTS', P .. ':jobs', id) == 1 then return 'queued', '' end
+end
+
+local function expire(now)
+  local ids = call('ZRANGE', P .. ':deadlines', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1000)
+  local count = 0
+  for _, id in ipairs(ids) do
+    call('ZREM', P .. ':deadlines', id)
+    local state = locate(id)
+    if state == 'queued' or state == 'retry' or state == 'blocked' then
+      local spec = cmsgpack.unpack(call('HGET', P .. ':jobs', id))
+      local kind, priority = spec[2], string.format('%d', spec[4])
+      if call('HEXISTS', P .. ':late', id) == 1 then drop_late(id)
+      elseif state == 'blocked' then call('HDEL', P .. ':blocked', id)
+      else bury(id, priority, kind) end
+      local attempts = tries_of(id)
+      add_failure(id, cmsgpack.pack({now * 1000, attempts, 'expired', 'it was not started before its deadline', '', ''}))
+      end_job(id, 'dead', now, 'expired', kind)
+      count = count + 1
+    end
+  end
+  return count
+end

@@ -1,0 +1,284 @@
+-- ARGV: session, keep, want, kinds, kind…, completed, (id, token(16) result)…,
+--   others, (id, token, r|d|b|l, delay, failure)…
+-- Gives LOST, or: now, epoch, refused, revoked, next due (-1: none), token, specs,
+--   tries of those that are not the first (index, attempt, kills, …).
+local session, keep, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local held = P .. ':held:' .. session
+if call('HEXISTS', P .. ':sessions', session) == 0 then return {'LOST'} end
+call('HINCRBY', P .. ':sessions', session, 1)
+local now = now_us()
+local stamp = digits(now)
+local at = 4
+local function next_argument() at = at + 1 return ARGV[at - 1] end
+
+local kinds = {}
+for i = 1, tonumber(next_argument()) do kinds[i] = next_argument() end
+
+local refused, active = {}, {}
+local parsed = {}
+local function parse(value)
+  local found = parsed[value]
+  if not found then
+    found = parse_held(value)
+    parsed[value] = found
+  end
+  return found
+end
+local function less(kind) active[kind] = (active[kind] or 0) - 1 end
+
+-- 1. What completed.
+local n = tonumber(next_argument())
+if n > 0 then
+  local ids, given = {}, {}
+  for i = 1, n do
+    ids[i], given[i] = ARGV[at], ARGV[at + 1]
+    at = at + 2
+  end
+  local values = call('HMGET', held, unpack(ids))
+  local order, done, counts = {}, {}, {}
+  for i = 1, n do
+    local value = values[i]
+    if value and sub(value, 1, 16) == sub(given[i], 1, 16) then
+      local k = #order + 1
+      order[k] = ids[i]
+      done[2 * k - 1], done[2 * k] = ids[i], stamp .. value .. '\n' .. sub(given[i], 17)
+      local job = parse(value)
+      counts[job.kind] = (counts[job.kind] or 0) + 1
+      if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
+    else
+      insert(refused, ids[i])
+    end
+  end
+  if #order > 0 then
+    call('HDEL', held, unpack(order))
+    call('HSET', P .. ':done', unpack(done))
+    local kept = call('RPUSH', P .. ':doneq', unpack(order))
+    for kind, count in pairs(counts) do
+      total(kind, 'completed', count)
+      active[kind] = (active[kind] or 0) - count
+    end
+    if call('EXISTS', P .. ':progress') == 1 then call('HDEL', P .. ':progress', unpack(order)) end
+    if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(order)) end
+    if call('EXISTS', P .. ':unique_of') == 1 then
+      for _, id in ipairs(order) do free_unique(id) end
+    end
+    if call('EXISTS', P .. ':afters') == 1 then
+      for _, id in ipairs(order) do unblock(id, now) end
+    end
+    if kept > keep then
+      local old = call('LPOP', P .. ':doneq', math.min(kept - keep, STEP))
+      call('HDEL', P .. ':jobs', unpack(old))
+      call('HDEL', P .. ':done', unpack(old))
+      if call('EXISTS', P .. ':tries') == 1 then call('HDEL', P .. ':tries', unpack(old)) end
+      if call('EXISTS', P .. ':failures') == 1 then call('HDEL', P .. ':failures', unpack(old)) end
+    end
+  end
+end
+
+-- 2. What failed, or is given back, or was lost by a part of the worker.
+for _ = 1, tonumber(next_argument()) do
+  local id, token, act = next_argument(), next_argument(), next_argument()
+  local delay, failure = tonumber(next_argument()), next_argument()
+  local value = call('HGET', held, id)
+  if not value or sub(value, 1, 16) ~= token then
+    insert(refused, id)
+  else
+    local job = parse(value)
+    local kind, attempts, kills = job.kind, job.attempt, job.kills
+    call('HDEL', held, id)
+    less(kind)
+    if kills > 0 then call('HDEL', P .. ':suspect', session) end
+    call('HDEL', P .. ':progress', id)
+    if act == 'b' then
+      attempts = attempts - 1
+    elseif act == 'l' then
+      kills = kills + 1
+      if kills >= KILLS then act = 'd' end
+    else
+      total(kind, 'failed', 1)
+    end
+    call('HSET', P .. ':tries', id, attempts .. ':' .. kills)
+    if failure ~= '' then add_failure(id, failure) end
+    if act == 'r' then
+      total(kind, 'retried', 1)
+      more('retry', 1)
+      call('ZADD', P .. ':due', digits(now + delay), id)
+      call('HSET', P .. ':late', id, 'r' .. job.priority .. kind)
+    elseif act == 'd' then
+      end_job(id, 'dead', now, kills >= KILLS and 'killed' or 'failed', kind, job.started, call('HGET', P .. ':workers', session))
+    else
+      if act == 'b' and kills == 0 then call('LPUSH', lane(job.priority, kind), id) wake(kind)
+      else make_ready(id, job.priority, kind, kills > 0) end
+    end
+  end
+end
+
+-- 3. What time brings.
+local first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
+local next_due = -1
+if first[2] then
+  if tonumber(first[2]) <= now then
+    move_due(now)
+    first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
+  end
+  if first[2] then next_due = tonumber(first[2]) - now end
+end
+if call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
+
+-- 4. Claims.
+local token, specs, tries = '', {}, {}
+local ids, own = {}, {} -- what is claimed, and what `held` says of it
+if want > 0 and #kinds > 0 then
+  local numbers = call('HMGET', P .. ':n', 'token', 'turn', 'suspects')
+  local turn = tonumber(numbers[2] or 0)
+  token = digits(tonumber(numbers[1] or 0) + 1)
+  local start = token .. stamp
+  local has_buried = call('EXISTS', P .. ':buried') == 1
+  local has_tries = call('EXISTS', P .. ':tries') == 1
+
+  -- How many more of a kind may start; none is said for any number. Of rates: what the buckets hold.
+  local free, buckets = {}, {}
+  if call('EXISTS', P .. ':limits') == 1 then
+    for _, kind in ipairs(kinds) do
+      local rate, burst, most = string.match(call('HGET', P .. ':limits', kind) or '', '^(%S+) (%S+) (%d+)$')
+      if rate then
+        local room = want
+        if tonumber(most) > 0 then
+          room = tonumber(most) - tonumber(call('HGET', P .. ':active', kind) or 0) - (active[kind] or 0)
+        end
+        if tonumber(rate) > 0 then
+          local there, filled = string.match(call('HGET', P .. ':bucket', kind) or '', '^(%S+) (%d+)$')
+          there = there and math.min(tonumber(burst), there + math.max(0, now - filled) * rate / 1000000) or tonumber(burst)
+          buckets[kind] = there
+          -- A millionth of a token: rounding must not make a waiter come twice.
+          local whole = math.floor(there + 0.000001)
+          if whole < 1 and room > 0 then
+            local wait = math.ceil((1 - there) * 1000000 / rate)
+            if next_due < 0 or wait < next_due then next_due = wait end
+          end
+          room = math.min(room, whole)
+        end
+        free[kind] = math.max(0, room)
+      end
+    end
+  end
+
+  local function room(kind) return math.min(want - #ids, free[kind] or want) end
+
+  local function hold(id, priority, kind)
+    local attempts, kills = 0, 0
+    if has_tries then attempts, kills = tries_of(id) end
+    local i = #ids + 1
+    ids[i] = id
+    own[2 * i - 1], own[2 * i] = id, start .. priority .. (attempts + 1) .. ':' .. kills .. ':' .. kind
+    if attempts > 0 or kills > 0 then
+      insert(tries, i)
+      insert(tries, attempts + 1)
+      insert(tries, kills)
+    end
+    active[kind] = (active[kind] or 0) + 1
+    if free[kind] then free[kind] = free[kind] - 1 end
+    if buckets[kind] then buckets[kind] = buckets[kind] - 1 end
+  end
+
+  -- Heads of a lane that nobody has cancelled.
+  local function heads_of(priority, kind, count)
+    local key = lane(priority, kind)
+    while true do
+      local found = call('LRANGE', key, 0, count - 1)
+      if not has_buried or #found == 0 then return found end
+      local graves, live = call('HMGET', P .. ':buried', unpack(found)), {}
+      local left = {}
+      for i, id in ipairs(found) do
+        left[id] = left[id] or tonumber(graves[i] or 0)
+        if left[id] > 0 then -- of two entries of a job that was requeued, the first is the one to pass over
+          left[id] = left[id] - 1
+          call('LREM', key, 1, id)
+          if call('HINCRBY', P .. ':buried', id, -1) <= 0 then call('HDEL', P .. ':buried', id) end
+          local place = priority .. ':' .. kind
+          if call('HINCRBY', P .. ':buried_in', place, -1) <= 0 then call('HDEL', P .. ':buried_in', place) end
+        else
+          insert(live, id)
+        end
+      end
+      if #live > 0 then return live end
+    end
+  end
+
+  -- A suspect, if none is held.
+  if tonumber(numbers[3] or 0) > 0 and call('HEXISTS', P .. ':suspect', session) == 0 then
+    for _, kind in ipairs(kinds) do
+      local id = room(kind) > 0 and call('LPOP', P .. ':s:' .. kind)
+      if id then
+        more('suspects', -1)
+        local spec = cmsgpack.unpack(call('HGET', P .. ':jobs', id))
+        hold(id, string.format('%d', spec[4] or 2), kind)
+        call('HSET', P .. ':suspect', session, id)
+        break
+      end
+    end
+  end
+
+  local lanes = {} -- those that have something, the highest priority first
+  for priority = 0, 3 do
+    for _, kind in ipairs(kinds) do
+      if room(kind) > 0 and call('EXISTS', lane(priority, kind)) == 1 then
+        local heads = heads_of(priority, kind, room(kind))
+        if #heads > 0 then insert(lanes, {priority = priority, kind = kind, heads = heads, taken = 0}) end
+      end
+    end
+  end
+  local function take(from)
+    from.taken = from.taken + 1
+    hold(from.heads[from.taken], from.priority, from.kind)
+  end
+  -- The lane whose next job was asked for first; ids rise with time.
+  local function oldest(priority)
+    local best
+    for _, each in ipairs(lanes) do
+      local head = (not priority or each.priority == priority) and each.heads[each.taken + 1]
+      if head and room(each.kind) > 0 and (not best or head < best.heads[best.taken + 1]) then best = each end
+    end
+    return best
+  end
+  if #lanes == 1 then
+    for _ = 1, math.min(#lanes[1].heads, room(lanes[1].kind)) do take(lanes[1]) end
+  elseif #lanes > 1 then
+    for _ = 1, math.floor((turn % 16 + want) / 16) do -- each sixteenth, whatever its priority
+      local from = #ids < want and oldest()
+      if from then take(from) end
+    end
+    local priority = 0
+    while #ids < want and priority < 4 do
+      local from = oldest(priority)
+      if from then take(from) else priority = priority + 1 end
+    end
+  end
+  for _, each in ipairs(lanes) do
+    if each.taken > 0 then call('LTRIM', lane(each.priority, each.kind), each.taken, -1) end
+  end
+
+  if #ids > 0 then
+    specs = call('HMGET', P .. ':jobs', unpack(ids))
+    call('HSET', held, unpack(own))
+    call('HSET', P .. ':n', 'token', token, 'turn', turn + #ids)
+    if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(ids)) end
+    for kind, there in pairs(buckets) do
+      call('HSET', P .. ':bucket', kind, string.format('%.6f ', math.max(0, there)) .. stamp)
+    end
+    if #ids >= want then -- whoever else waits is told that there is more
+      for _, each in ipairs(lanes) do wake(each.kind) end
+    end
+  end
+end
+
+for kind, count in pairs(active) do
+  if count ~= 0 then call('HINCRBY', P .. ':active', kind, count) end
+end
+local revoked = {}
+if call('EXISTS', P .. ':revoked:' .. session) == 1 then
+  revoked = call('SMEMBERS', P .. ':revoked:' .. session)
+  call('DEL', P .. ':revoked:' .. session)
+end
+return {string.format('%.0f', now), call('HGET', P .. ':clock', 'epoch') or '0', refused, revoked,
+        string.format('%.0f', next_due), token, specs, tries}

@@ -1,0 +1,115 @@
+"""What scripts are given, as lists of arguments. Pure.
+
+It must not know what they answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from vcache.errors import UsageError
+from vcache.jobs.base import Finished
+from vcache.jobs.models import Limits, Priority, Spec
+from vcache.jobs.packing import pack_failure, pack_result, pack_spec
+from vcache.jobs.states import Event
+
+__all__ = ["exchange", "packed_limits", "place_of", "submission"]
+
+_PRIORITIES: Final = frozenset(Priority)
+_ACTS: Final = {Event.TRY_AGAIN: b"r", Event.GIVE_UP: b"d", Event.RELEASE: b"b", Event.LOSE: b"l"}
+_NOTHING: Final = pack_result(None)
+
+
+def submission(specs: Sequence[Spec], now_ns: Callable[[], int]) -> tuple[list[bytes], list[Spec]]:
+    """What `submit` is given, and those of the specs that are more than a line in a queue.
+
+    Raises:
+        UsageError: a spec that no queue could keep.
+    """
+    plain: dict[tuple[str, int], list[bytes]] = {}
+    special: list[Spec] = []
+    for spec in specs:
+        # All that most jobs say is before these fields.
+        if spec.not_before_ns or spec.deadline_ns or spec.unique or spec.after:
+            special.append(spec)
+            continue
+        lane = spec.kind, spec.priority
+        group = plain.get(lane)
+        if group is None:
+            _check_lane(spec)
+            group = plain[lane] = []
+        group.append(spec.id.encode())
+        group.append(pack_spec(spec))
+    arguments = [b"%d" % len(plain)]
+    for (kind, priority), group in plain.items():
+        arguments += (kind.encode(), b"%d" % priority, b"%d" % (len(group) // 2))
+        arguments += group
+    arguments.append(b"%d" % len(special))
+    for spec in special:
+        _check_lane(spec)
+        arguments += (
+            spec.id.encode(), pack_spec(spec), spec.kind.encode(), b"%d" % spec.priority,
+            b"%d" % (spec.not_before_ns // 1000), b"%d" % (spec.deadline_ns // 1000), spec.unique.encode(),
+            b"%d" % round(spec.unique_s * 1e6), b"%d" % len(spec.after), *(each.encode() for each in spec.after),
+        )  # fmt: skip
+    return arguments, special
+
+
+def exchange(
+    session: str, keep: bytes, finished: Sequence[Finished], kinds: Sequence[str], want: int
+) -> list[bytes]:
+    """What `exchange` is given."""
+    completed: list[bytes] = []
+    others: list[bytes] = []
+    for claimed, event, result, failure, delay_s in finished:
+        if event is Event.COMPLETE:
+            completed.append(claimed.spec.id.encode())
+            completed.append(
+                b"%016d%b" % (claimed.token, _NOTHING if result is None else pack_result(result))
+            )
+        else:
+            others += (
+                claimed.spec.id.encode(), b"%016d" % claimed.token, _ACTS[event], b"%d" % round(delay_s * 1e6),
+                b"" if failure is None else pack_failure(failure),
+            )  # fmt: skip
+    return [
+        session.encode(), keep, b"%d" % want, b"%d" % len(kinds), *(each.encode() for each in kinds),
+        b"%d" % (len(completed) // 2), *completed, b"%d" % (len(others) // 5), *others,
+    ]  # fmt: skip
+
+
+def packed_limits(kind: str, limits: Limits) -> bytes | None:
+    """Limits as the scripts read them; None for none.
+
+    Raises:
+        UsageError: a number that makes no sense.
+    """
+    for name, value in zip(limits._fields, limits, strict=True):
+        if not 0 <= value < 1e9:
+            raise UsageError(f"limits of {kind!r}: {name}={value!r}: give a number from 0 on")
+    if not limits.rate and not limits.running:
+        return None
+    burst = limits.burst or max(1.0, limits.rate)
+    return f"{limits.rate!r} {burst!r} {int(limits.running)}".encode()
+
+
+def place_of(cursor: str) -> tuple[int, int]:
+    """Where a page begins.
+
+    Raises:
+        UsageError: that is no cursor of ours.
+    """
+    place, _, offset = cursor.partition("-")
+    if not cursor:
+        return 0, 0
+    if not (place.isdecimal() and offset.isdecimal() and cursor.isascii() and len(cursor) < 30):
+        raise UsageError(f"{cursor!r:.80} is no cursor: give the one of the page before, or none")
+    return int(place), int(offset)
+
+
+def _check_lane(spec: Spec) -> None:
+    if not spec.kind or not spec.kind.isprintable() or len(spec.kind) > 200:
+        raise UsageError(f"job kind {spec.kind!r:.210}: give a printable word of at most 200 characters")
+    if spec.priority not in _PRIORITIES:
+        raise UsageError(f"job {spec.kind!r}: priority {spec.priority!r} is not in 0 (critical) to 3 (low)")
