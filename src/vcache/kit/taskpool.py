@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Final, Generic, TypeVar, cast
 
 from vcache.errors import UsageError
+from vcache.kit.outcome import Outcome
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,12 +26,11 @@ T = TypeVar("T")
 class Task(Generic[T]):
     """A call that was handed to a pool. Whoever claims it first runs it: a thread or a waiter."""
 
-    __slots__ = ("_claim", "_done", "_error", "_value", "_work")
+    __slots__ = ("_claim", "_done", "_outcome", "_work")
 
     def __init__(self, work: Callable[[], T]) -> None:
         self._work: Callable[[], T] | None = work
-        self._value: T | None = None
-        self._error: BaseException | None = None
+        self._outcome: Outcome[T] | None = None
         self._claim = threading.Lock()  # taken once, never given back
         self._done = threading.Lock()  # free once it is over
         self._done.acquire()
@@ -53,15 +53,14 @@ class Task(Generic[T]):
         if not self._done.acquire(timeout=-1 if timeout_s is None else timeout_s):
             raise TimeoutError(f"the task took longer than {timeout_s} s")
         self._done.release()
-        if self._error is not None:
-            raise self._error
-        return cast("T", self._value)
+        assert self._outcome is not None
+        return self._outcome.get()
 
     def cancel(self) -> bool:
         """Whether it will never run: only what nobody has begun can be cancelled."""
         if not self._claim.acquire(blocking=False):
             return False
-        self._error, self._work = UsageError("the task was cancelled before it began"), None
+        self._outcome, self._work = Outcome(None, UsageError("the task was cancelled before it began")), None
         self._done.release()
         return True
 
@@ -69,10 +68,7 @@ class Task(Generic[T]):
         if not self._claim.acquire(blocking=False):
             return
         assert self._work is not None
-        try:
-            self._value = self._work()
-        except BaseException as error:  # raised again where the result is wanted
-            self._error = error
+        self._outcome = Outcome.of(self._work)
         self._work = None  # what it holds on to is free before anybody asks
         self._done.release()
 

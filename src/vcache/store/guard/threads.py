@@ -13,6 +13,7 @@ from typing import Final, TypeVar, cast
 
 from vcache.errors import StoreUnavailable
 from vcache.kit.deadlines import Within
+from vcache.kit.outcome import Outcome
 
 __all__ = ["Late", "Threads", "is_over"]
 
@@ -21,8 +22,8 @@ T = TypeVar("T")
 _IDLE_S: Final = 30.0
 _CLOCK_S: Final = 0.01
 
-_Outcome = tuple[bool, object]
-_Job = tuple[Callable[[], object], Within, "SimpleQueue[_Outcome]"]
+_Outcomes = SimpleQueue[Outcome[object]]
+_Job = tuple[Callable[[], object], Within, _Outcomes]
 
 
 class Late(StoreUnavailable):
@@ -62,7 +63,7 @@ class Threads:
             Late: it does not. What it gives later is thrown away.
             StoreUnavailable: every thread is lost.
         """
-        outcomes: SimpleQueue[_Outcome] = SimpleQueue()
+        outcomes: _Outcomes = SimpleQueue()
         deadlines = [self._start(work, within(), outcomes)]
         hedge_at_s = None if hedge_s is None else time.monotonic() + hedge_s
         running = 1
@@ -70,7 +71,7 @@ class Threads:
             end_s = max(deadline.at_s for deadline in deadlines)
             until_s = end_s if hedge_at_s is None else min(end_s, hedge_at_s)
             try:
-                is_done, value = outcomes.get(timeout=max(0.0, until_s - time.monotonic()))
+                outcome = outcomes.get(timeout=max(0.0, until_s - time.monotonic()))
             except Empty:
                 if hedge_at_s is not None and time.monotonic() < end_s:
                     hedge_at_s = None
@@ -80,15 +81,12 @@ class Threads:
                     raise Late("no answer before the deadline") from None
                 continue
             running -= 1
-            if is_done:
-                return cast("T", value)
-            if not running:
-                error = cast("BaseException", value)
-                if isinstance(error, (StoreUnavailable, OSError)) and all(map(is_over, deadlines)):
-                    raise Late(str(error)) from error
-                raise error
+            if outcome.error is None or not running:
+                if isinstance(outcome.error, (StoreUnavailable, OSError)) and all(map(is_over, deadlines)):
+                    raise Late(str(outcome.error)) from outcome.error
+                return cast("T", outcome.get())
 
-    def _start(self, work: Callable[[], object], within: Within, outcomes: SimpleQueue[_Outcome]) -> Within:
+    def _start(self, work: Callable[[], object], within: Within, outcomes: _Outcomes) -> Within:
         job = (work, within, outcomes)
         with self._lock:
             if self._idle:
@@ -108,12 +106,8 @@ class Threads:
     def _serve(self, job: _Job) -> None:
         while True:
             work, within, outcomes = job
-            outcome: _Outcome
-            try:
-                with within:
-                    outcome = (True, work())
-            except BaseException as error:  # whoever waits for it judges it
-                outcome = (False, error)
+            with within:
+                outcome = Outcome.of(work)
             outcomes.put(outcome)
             del work, within, outcomes, outcome, job  # nothing large is kept while there is nothing to do
             with self._lock:
