@@ -58,7 +58,7 @@ def _sections(context: click.Context, command: click.Command) -> Iterator[str]:
         for name in command.list_commands(context):
             below = command.get_command(context, name)
             assert below is not None
-            yield _section(click.Context(below, info_name=name, parent=context), below)
+            yield from _sections(click.Context(below, info_name=name, parent=context), below)
 
 
 def _section(context: click.Context, command: click.Command) -> str:

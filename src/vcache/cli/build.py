@@ -49,7 +49,9 @@ class _Spaced(click.Command):
 @click.option("--force", is_flag=True, help="Run everything, whatever is up to date or in the cache.")
 @click.option("--no-cache", is_flag=True, help="Neither ask the cache nor fill it.")
 @click.option(
-    "--executor", metavar="URL", help="Where commands run: local, or dask://HOST:PORT[?cache=ADDRESS]."
+    "--executor",
+    metavar="URL",
+    help="Where commands run: local, dask://HOST:PORT[?cache=ADDRESS], or queue://[QUEUE][?cache=ADDRESS].",
 )
 @click.option("--profile", metavar="FILE", help="Write the run as a trace that Perfetto and Chrome show.")
 @click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")

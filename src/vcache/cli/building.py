@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from vcache.cache import Cache
     from vcache.cli.recording import Recorder
     from vcache.cli.setup import Setup
-    from vcache.dag.dask import DaskExecutor
+    from vcache.dag.away import AwayExecutor
     from vcache.dag.events import Listener, RunEnded
     from vcache.dag.session import Build, Options
 
@@ -79,7 +79,7 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
         told = _listeners(setup, place, cache, run, options, words)
         listeners = [stack.enter_context(_closing(each)) for each in told]
         listeners += more
-        executor = _executor(words.executor, cache, options, stack)
+        executor = _executor(words.executor, setup, cache, options, stack, run)
         if executor is not None:  # it must know what others make, to bring it to its workers
             listeners.append(executor)
         work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
@@ -193,15 +193,27 @@ def _closing(listener: Listener) -> Iterator[Listener]:
             close()
 
 
-def _executor(url: str | None, cache: Cache, options: Options, stack: ExitStack) -> DaskExecutor | None:
+def _executor(
+    url: str | None, setup: Setup, cache: Cache, options: Options, stack: ExitStack, run: str
+) -> AwayExecutor | None:
     """Where commands run; None for this machine."""
     if url in (None, "local") or options.is_dry_run:
         return None
+    executor: AwayExecutor
     scheme = url.partition(":")[0]
-    if scheme != "dask":
-        raise UsageError(f"--executor {url!r}: write local, or dask://HOST:PORT")
-    from vcache.dag.dask import DaskExecutor
+    if scheme == "dask":
+        from vcache.dag.dask import DaskExecutor
 
-    executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
+        executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
+    elif scheme == "queue":
+        from vcache.jobs.building.carrier import QueueExecutor, parse
+        from vcache.jobs.opening import open_queue
+
+        settings = setup.settings()
+        queue = open_queue(parse(url).queue or settings.queue_address, namespace=settings.namespace)
+        stack.callback(queue.close)
+        executor = QueueExecutor(url, queue, cache=cache, slots=options.jobs, env=options.env, parent=run)
+    else:
+        raise UsageError(f"--executor {url!r}: write local, dask://HOST:PORT, or queue://[ADDRESS]")
     stack.callback(executor.close)
     return executor

@@ -14,7 +14,8 @@ from vcache.errors import StoreFull
 
 COMMANDS = [
     "get", "put", "rm", "ls", "info", "stats", "gc", "verify", "doctor", "run", "cc", "build", "graph",
-    "why", "why-not", "clean", "compdb", "log", "logs", "history", "diff", "gocacheprog", "token", "trust", "audit",
+    "why", "why-not", "clean", "compdb", "log", "logs", "jobs", "worker", "schedule", "history", "diff", "gocacheprog", "token",
+    "trust", "audit",
     "push", "pull", "export", "import", "serve", "env", "completion",
 ]  # fmt: skip
 

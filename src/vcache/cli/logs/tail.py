@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vcache.logs.show.base import Row, Sink, Writer
     from vcache.query.syntax import Query
 
-__all__ = ["tail"]
+__all__ = ["tail", "tail_of"]
 
 _LOOK_S: Final = 0.5  # how often it is looked whether somebody still reads
 
@@ -54,12 +54,24 @@ def tail(
         raise UsageError("tail shows records: leave the steps behind | to `vcache logs query`")
     if wanted.format in ("html", "parquet") and follow:
         raise UsageError(f"--format {wanted.format} has an end: it does not go with -f")
+    tail_of(setup, asked, wanted, place=place, count=count, follows=follow)
+    return 0
+
+
+def tail_of(
+    setup: Setup, asked: Query, wanted: Wanted, *, place: str | None, count: int, follows: bool,
+    is_over: Callable[[], bool] = lambda: False,
+) -> None:  # fmt: skip
+    """Show the last records that are meant, and those that come.
+
+    Args:
+        is_over: whether nothing more comes. What was said before is still shown.
+    """
     with opened(setup, place) as store:
         # Listening first: what comes between the two is in the answer, and is left out by its id below.
-        follower = store.follow() if follow else None
-        with output(wanted if not follow else _unpaged(wanted)) as sink:
-            _Tail(setup, store, asked, sink, wanted).run(count, follower)
-    return 0
+        follower = store.follow() if follows else None
+        with output(wanted if not follows else _unpaged(wanted)) as sink:
+            _Tail(setup, store, asked, sink, wanted, is_over).run(count, follower)
 
 
 def _unpaged(wanted: Wanted) -> Wanted:
@@ -69,10 +81,19 @@ def _unpaged(wanted: Wanted) -> Wanted:
 
 
 class _Tail:
-    def __init__(self, setup: Setup, store: LogStore, asked: Query, sink: Sink, wanted: Wanted) -> None:
+    def __init__(
+        self,
+        setup: Setup,
+        store: LogStore,
+        asked: Query,
+        sink: Sink,
+        wanted: Wanted,
+        is_over: Callable[[], bool],
+    ) -> None:
         from vcache.logs.show.formats import writer
 
         self._setup, self._store, self._asked, self._sink = setup, store, asked, sink
+        self._is_over = is_over
         self._writer: Writer = writer(wanted.format, sink, look=look_of(wanted))
 
     def run(self, count: int, follower: Follower | None) -> None:
@@ -97,8 +118,9 @@ class _Tail:
 
     def _follow(self, follower: Follower, known: set[str]) -> None:
         is_meant = _test_of(self._asked)
-        n_dropped = 0
-        while _is_read():
+        n_dropped, is_over = 0, False
+        while not is_over and _is_read():
+            is_over = self._is_over()  # before looking: what was said until then is seen
             records = [
                 record for record in follower.wait(_LOOK_S) if is_meant(record) and record.id not in known
             ]

@@ -1,0 +1,47 @@
+"""Which queue is meant, and opening it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from vcache.cli.setup import Setup
+    from vcache.jobs.base import Queue
+
+__all__ = ["address_of", "opened", "queue_option"]
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def queue_option(function: F) -> F:
+    """The option that says which queue is meant."""
+    return click.option(
+        "--queue", "address", metavar="URL",
+        help="redis://HOST:PORT/DB, sqlite:DIR or a directory. By default what VCACHE_QUEUE or the setting `queue` says.",
+    )(function)  # fmt: skip
+
+
+def address_of(setup: Setup, address: str | None) -> str:
+    """The address of the queue that is meant."""
+    return address or setup.settings().queue_address
+
+
+@contextmanager
+def opened(setup: Setup, address: str | None) -> Iterator[Queue]:
+    """The queue, while it is needed.
+
+    Raises:
+        ConfigError: an address makes no sense, or what it needs is not installed.
+        StoreError: it cannot be opened, or does not answer.
+    """
+    from vcache.jobs.opening import open_queue
+
+    queue = open_queue(address_of(setup, address), namespace=setup.settings().namespace)
+    try:
+        yield queue
+    finally:
+        queue.close()
