@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from vcache.errors import UsageError
 from vcache.kit.data import dataclass
@@ -178,6 +178,24 @@ class Metrics:
         """Take a value into a histogram; raises as `count` does."""
         self._do(name, "observe", value, labels)
 
+    def merge(self, name: str, counts: Sequence[float], total: float, **labels: str) -> None:
+        """Take into a histogram what was observed elsewhere; raises as `count` does.
+
+        Args:
+            counts: how many values fell into each of its buckets, and beyond the last.
+            total: their sum.
+        """
+        self._check(name, "observe", labels)
+        metric = self._metrics.get(name)
+        if metric is None:
+            return
+        mine: Any = metric.labels(**labels) if labels else metric
+        # The library observes one value at a time, at 1.5 µs, and has no public way to add many.
+        for bucket, count in zip(mine._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        mine._sum.inc(total)
+
     def put(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge; raises as `count` does."""
         self._do(name, "set", value, labels)
@@ -201,6 +219,12 @@ class Metrics:
         write_atomic(path, self.text())
 
     def _do(self, name: str, verb: str, value: float, labels: dict[str, str]) -> None:
+        self._check(name, verb, labels)
+        metric = self._metrics.get(name)
+        if metric is not None:
+            getattr(metric.labels(**labels) if labels else metric, verb)(value)
+
+    def _check(self, name: str, verb: str, labels: dict[str, str]) -> None:
         described = METRICS.get(name)
         if described is None:
             raise UsageError(f"there is no metric {name!r}{did_you_mean(name, METRICS)}")
@@ -208,9 +232,6 @@ class Metrics:
             raise UsageError(
                 f"{verb}({name!r}, {labels}): it is a {described.kind} with labels {described.labels}"
             )
-        metric = self._metrics.get(name)
-        if metric is not None:
-            getattr(metric.labels(**labels) if labels else metric, verb)(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,31 @@
+"""Workers: processes that take jobs out of a queue and run their handlers (docs/design/jobs.md).
+
+It must not know which queue it is.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vcache.jobs.worker.loading import load_handlers
+    from vcache.jobs.worker.worker import Ended, Worker
+
+__all__ = ["Ended", "Worker", "load_handlers"]
+
+# Loaded on first use: a child that runs jobs for a worker needs none of it.
+_HOMES = {"Ended": "worker", "Worker": "worker", "load_handlers": "loading"}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'vcache.jobs.worker' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"vcache.jobs.worker.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
