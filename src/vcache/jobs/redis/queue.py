@@ -98,7 +98,10 @@ class RedisQueue:
             return []
         arguments, special = requests.submission(specs, self.now_ns)
         self._check()
-        return answers.stood_for(self._scripts.call("submit", arguments), specs, special)
+        stands = (
+            self._scripts.call("submit", arguments) if special else self._scripts.call("groups", arguments)
+        )
+        return answers.stood_for(stands or (), specs, special)
 
     def get(self, ids: Sequence[str]) -> Sequence[Job | None]:
         jobs: list[Job | None] = []

@@ -14,14 +14,19 @@ from vcache.store.redis.wire import Client
 
 __all__ = ["Scripts"]
 
-_PARTS: Final = {"swap": ("swap", "submit")}  # a script that goes on as another one
+_ALL: Final = ("base", "common")
+_PARTS: Final = {
+    "groups": ("base", "groups"),  # what is not told is not run: a single job takes a third of the time
+    "submit": (*_ALL, "groups", "specials"),
+    "swap": (*_ALL, "swap", "groups", "specials"),
+}
 _UNKNOWN: Final = "NOSCRIPT"
 
 
 @cache
 def _text(name: str) -> bytes:
     folder = files("vcache.jobs.redis") / "lua"
-    return b"".join((folder / f"{part}.lua").read_bytes() for part in ("common", *_PARTS.get(name, (name,))))
+    return b"".join((folder / f"{part}.lua").read_bytes() for part in _PARTS.get(name, (*_ALL, name)))
 
 
 class Scripts:

@@ -46,9 +46,14 @@ class Parser:
         self._socket = None
         self._data, self._at = b"", 0
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more has come than was asked for so far."""
+        return self._at < len(self._data)
+
     def can_read(self, timeout: float = 0) -> bool:
         """Whether something has come, such as the connection's end."""
-        if self._at < len(self._data):
+        if self.has_more:
             return True
         if self._socket is None:
             raise ConnectionLost("there is no connection")
