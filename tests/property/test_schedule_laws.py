@@ -42,7 +42,7 @@ def test_the_next_tick_is_later_and_no_later_moment_has_an_earlier_one(
     assert ticks_between(when, at_ns, tick_ns, most=3) == ([tick_ns], True)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=60)
 @given(st.data(), EXPRESSIONS, ZONES, st.integers(0, 20 * 60))
 def test_ticks_are_those_that_brute_force_finds(
     data: st.DataObject, expression: str, zone: str, before: int

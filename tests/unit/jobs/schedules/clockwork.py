@@ -68,7 +68,7 @@ def ticks(expression: str, shown: Shown) -> list[int]:
 @cache
 def _matcher(expression: str) -> Callable[[datetime], bool]:
     texts = expression.split()
-    minute, hour, day, month, weekday = map(_numbers, texts)
+    minute, hour, day, month, weekday = map(_numbers, texts, (0, 0, 1, 1, 0))
     is_and = texts[2].startswith("*") or texts[4].startswith("*")
 
     def does_match(time: datetime) -> bool:
@@ -80,10 +80,10 @@ def _matcher(expression: str) -> Callable[[datetime], bool]:
     return does_match
 
 
-def _numbers(text: str) -> set[int]:
+def _numbers(text: str, least: int) -> set[int]:
     found: set[int] = set()
     for piece in text.split(","):
         span, _, step = piece.partition("/")
-        first, _, last = (0, "", 99) if span == "*" else span.partition("-")
+        first, _, last = (least, "", 99) if span == "*" else span.partition("-")
         found |= set(range(int(first), int(last or first) + 1, int(step or 1)))
     return found
