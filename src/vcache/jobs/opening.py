@@ -83,7 +83,7 @@ def open_queue(address: str | os.PathLike[str], *, namespace: str = "") -> Queue
         ) from None
     raise ConfigError(
         f"queue {without_secrets(text)!r}: unknown scheme {scheme!r}{did_you_mean(scheme, _KNOWN)} "
-        f"(known: {', '.join(_KNOWN)}; a path with a colon is written 'sqlite:{text}')"
+        f"(known: {', '.join(_KNOWN)}; a path with a colon is written 'sqlite:{without_secrets(text)}')"
     )
 
 

@@ -15,7 +15,7 @@ from vcache.errors import UsageError
 from vcache.jobs.models import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from vcache.jobs.front import Jobs
     from vcache.jobs.models import Plain, Spec
@@ -94,9 +94,10 @@ def submit(
     with opened(setup, address) as queue:
         jobs = Jobs(queue)
         if batch is not None:
-            return _print_ids(setup, jobs.submit_many(list(_of_batch(jobs, batch, kind, chosen))))
+            # In one go, so that it is all or none, also when the queue fails.
+            return _print_ids(setup, queue.submit(list(_of_batch(jobs, batch, kind, chosen))))
         spec = _spec(jobs, str(kind), payload_of(payload, fields), chosen)
-        (job_id,) = jobs.submit_many([spec])
+        (job_id,) = queue.submit([spec])
         if wait:
             from vcache.cli.jobs.watch import wait_for
 
@@ -108,9 +109,9 @@ def submit(
     return 0
 
 
-def _print_ids(setup: Setup, ids: list[str]) -> int:
+def _print_ids(setup: Setup, ids: Sequence[str]) -> int:
     if setup.is_json:
-        print_json({"ids": ids})
+        print_json({"ids": list(ids)})
     else:
         click.echo("".join(f"{job_id}\n" for job_id in ids), nl=False)
     return 0
