@@ -108,7 +108,8 @@ class Job(NamedTuple):
         attempts: how often a worker took it and did not give it back.
         kills: how often its worker was lost meanwhile.
         due_ns: when it may start, in retry and for a delayed one; 0 for at once.
-        started_ns, finished_ns: of its last attempt; 0 where there is none.
+        started_ns: when the attempt began that runs, or that ended it; 0 where there is none.
+        finished_ns: when it completed, died or was cancelled; 0 before.
         worker: who holds it, or did last.
         token: the fencing token of its lease; 0 when none holds it.
         result: what its handler returned.
