@@ -30,7 +30,7 @@ __all__ = ["Finding", "doctor", "file_system"]
 _LIBRARIES: Final = (
     "blake3", "xxhash", "lz4", "zstandard", "msgpack", "anyio", "click", "rich", "platformdirs",
     "numpy", "pyarrow", "pyyaml", "pycurl", "boto3", "redis", "fsspec", "grpcio", "protobuf", "cryptography",
-    "uvicorn", "starlette",
+    "uvicorn", "starlette", "apsw", "cronsim", "hiredis", "msgspec",
 )  # fmt: skip
 _NETWORK: Final = frozenset(
     {
@@ -65,7 +65,7 @@ class Finding:
 @shared_options(json=True)
 @click.pass_obj
 def doctor(setup: Setup) -> int:
-    """Examine directory, settings, remotes, file system, clock and libraries. The exit code is 1 for a problem.
+    """Examine directory, settings, remotes, queue, file system, clock and libraries. The exit code is 1 for a problem.
 
     --json prints an object: `is_healthy`, `findings` (each `level`: "ok", "note" or "bad", `what`,
     `detail`), `settings` (each `key`, `value`, `origin`), `libraries` (versions by name).
@@ -129,6 +129,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if settings.tiers:
         yield Finding("note", "tiers", f"{' '.join(settings.tiers)}: looked at is {settings.dir}")
     yield from _remotes(settings)
+    yield _queue(settings)
     directory = settings.dir
     if not directory.exists():
         yield _missing(directory)
@@ -159,6 +160,13 @@ def _remotes(settings: Settings) -> Iterator[Finding]:
             what = f"remote {remote.address or remote.directory.name}"
             yield Finding("note", what, "was used once, and no setting names it now")
             yield from _state_of(what, remote)
+
+
+def _queue(settings: Settings) -> Finding:
+    from vcache.cli.jobs.health import queue_finding
+
+    level, detail = queue_finding(settings)
+    return Finding(level, "queue", detail)
 
 
 def _far_ones(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -353,7 +353,7 @@ def test_stats(vcache, queue):
     (found,) = rows(vcache("jobs", "stats", "--json").stdout)
     assert found["waiting"] == {"email.send": {"high": 1}}
     assert found["sessions"][0]["worker"] == "host:7"  # type: ignore[index]
-    assert found["totals"]["email.send"]["submitted"] == 2  # type: ignore[index,call-overload]
+    assert found["totals"]["email.send"]["submitted"] == 2  # type: ignore[index]
     queue.end_session(session)
 
 
@@ -539,3 +539,34 @@ def test_an_address_that_means_nothing(vcache):
     result = vcache("jobs", "stats", "--queue", "rabbit://u:secret@h/")
     assert result.exit_code == 2
     assert "rabbit" in result.stderr and "secret" not in result.stderr
+
+
+# --- doctor --------------------------------------------------------------------------------------
+
+
+def test_the_doctor_looks_at_the_queue(vcache, queue, tmp_path: Path):
+    """Which one it is, whether it answers, and what is to be seen to; one that nobody made is not made"""
+
+    def said() -> str:
+        text = vcache("doctor").stdout
+        return next(line for line in text.splitlines() if line.split()[1] == "queue")
+
+    assert "no job was asked for yet" in said()
+    assert not (tmp_path / "cache").exists()
+    (tmp_path / "cache" / "jobs").mkdir(parents=True)
+    assert said().startswith("ok ") and f"sqlite:{tmp_path}/cache/jobs answers in" in said()
+    asked(queue)
+    assert "1 jobs wait, 0 workers: start one with vcache worker" in said()
+    attempt(queue, Event.GIVE_UP, message="no")
+    assert "1 jobs are dead: see vcache jobs dlq" in said()
+
+
+def test_a_queue_that_does_not_answer_is_bad(vcache, monkeypatch):
+    """Exit code 1, the address without its password"""
+    monkeypatch.setenv("VCACHE_QUEUE", "redis://:secret@127.0.0.1:1/0")
+    result = vcache("doctor", "--json")
+    assert result.exit_code == 1 and "secret" not in result.stdout
+    (found,) = (each for each in json.loads(result.stdout)["findings"] if each["what"] == "queue")
+    assert found["level"] == "bad" and "127.0.0.1:1" in found["detail"]
+    (row,) = (each for each in json.loads(result.stdout)["settings"] if each["key"] == "queue")
+    assert "secret" not in row["value"]

@@ -1,0 +1,43 @@
+"""What `vcache doctor` says of the queue of jobs: which one it is, and whether it answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Literal
+
+from vcache.errors import VcacheError
+from vcache.jobs.states import State
+from vcache.kit.redact import without_secrets
+from vcache.kit.units import format_duration
+
+if TYPE_CHECKING:
+    from vcache.config import Settings
+
+__all__ = ["queue_finding"]
+
+
+def queue_finding(settings: Settings) -> tuple[Literal["ok", "note", "bad"], str]:
+    """A level, and what was seen. A queue in the cache's directory that nobody made yet is not made."""
+    if not settings.queue and not os.path.isdir(os.path.join(settings.dir, "jobs")):
+        return "ok", "no job was asked for yet; the queue would be in the directory"
+    from vcache.jobs.opening import open_queue
+
+    address = without_secrets(settings.queue_address)
+    began_s = time.monotonic()
+    try:
+        queue = open_queue(settings.queue_address, namespace=settings.namespace)
+        try:
+            found = queue.stats()
+        finally:
+            queue.close()
+    except (VcacheError, OSError) as error:
+        return "bad", f"{address}: {error}"
+    took = format_duration(time.monotonic() - began_s)
+    waiting, dead = (found.by_state.get(state, 0) for state in (State.QUEUED, State.DEAD))
+    words = f"{address} answers in {took}: {waiting:,} jobs wait, {len(found.sessions)} workers"
+    if dead:
+        return "note", f"{words}, {dead:,} jobs are dead: see vcache jobs dlq"
+    if waiting and not found.sessions:
+        return "note", f"{words}: start one with vcache worker"
+    return "ok", words
