@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from vcache.jobs.base import Page, Queue, QueueStats
+    from vcache.jobs.schedules import Schedules
+    from vcache.jobs.workflow import Batch, Flow
 
 __all__ = ["Jobs", "connect"]
 
@@ -68,7 +70,7 @@ class Jobs:
 
     def __init__(self, queue: Queue, *, sleep: Sleep = time.sleep) -> None:
         self.queue: Final = queue
-        self._sleep = sleep
+        self.sleep: Final = sleep
 
     def spec(
         self,
@@ -221,7 +223,7 @@ class Jobs:
         while job.state not in ENDED:
             if deadline.is_past:
                 raise TimeoutError(f"job {job_id} ({job.kind}) is {job.state} after {timeout_s:g} s")
-            self._sleep(deadline.remaining_s(pause_s))
+            self.sleep(deadline.remaining_s(pause_s))
             pause_s = min(pause_s * 1.5, _LONGEST_S)
             found = self.get(job_id)
             if found is None:
@@ -267,6 +269,25 @@ class Jobs:
         """
         before_ns = None if older_than is None else self.queue.now_ns() - round(seconds(older_than) * 1e9)
         return self.queue.purge(_state(state), kind=kind, before_ns=before_ns)
+
+    def flow(self, *, parent: str = "") -> Flow:
+        """Steps that wait for each other, to be submitted together."""
+        from vcache.jobs.workflow import Flow  # few programs have any
+
+        return Flow(self, parent=parent)
+
+    def batch(self, ids: Iterable[str]) -> Batch:
+        """Jobs to be looked at, waited for or cancelled together."""
+        from vcache.jobs.workflow import Batch
+
+        return Batch(self, list(ids))
+
+    @property
+    def schedules(self) -> Schedules:
+        """What time brings: make, look at, pause and remove schedules. `Scheduler(jobs.queue)` fires them."""
+        from vcache.jobs.schedules import Schedules
+
+        return Schedules(self.queue)
 
     def close(self) -> None:
         """Release the queue. May be called again."""

@@ -79,6 +79,10 @@ class Judge:
         """What comes of one that has no handler here."""
         return self._dead(claimed, "unknown", f"this worker has no handler for {claimed.spec.kind!r}")
 
+    def unfit(self, claimed: Claimed, error: Exception) -> Finished:
+        """What comes of one whose payload cannot be made whole."""
+        return self._dead(claimed, "invalid", str(error))
+
     def died(self, run: Run, how: str) -> Finished | None:
         """What comes of one whose own process died."""
         if run.stop is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from vcache.errors import SessionLost, StoreError
 from vcache.jobs.base import MOST_CLAIMED, Claimed, Exchanged, Finished
+from vcache.jobs.states import Event
 from vcache.jobs.worker.run import Run, Stop
 from vcache.kit.logs import logger
 from vcache.kit.retry import Backoff
@@ -184,6 +185,8 @@ class Pump:
     # -- what begins
 
     def _launch(self, got: Sequence[Claimed]) -> None:
+        if any([claimed.spec.after for claimed in got]):  # noqa: C419 - a list is quicker, and mostly short
+            got = self._with_results(got)
         queue_ns, now_s = self._queue.now_ns(), perf_counter()
         lines, running, desk = self._lines, self.running, self._desk
         batches: dict[Executor, list[Run]] = {}
@@ -206,6 +209,24 @@ class Pump:
         self.n_started += len(got)
         for executor, runs in batches.items():
             executor.start(runs)
+
+    def _with_results(self, got: Sequence[Claimed]) -> Sequence[Claimed]:
+        """Those that can start, with the results that their payloads refer to."""
+        from vcache.jobs.workflow import resolved  # few jobs come after others
+
+        try:
+            specs = resolved([claimed.spec for claimed in got], self._queue)
+        except StoreError:
+            # Another time, or another worker: they go back, uncounted.
+            self._pending += [Finished(claimed, Event.RELEASE) for claimed in got]
+            return ()
+        ready = []
+        for claimed, spec in zip(got, specs, strict=True):
+            if isinstance(spec, Exception):
+                self._pending.append(self._judge.unfit(claimed, spec))
+            else:
+                ready.append(claimed if spec is claimed.spec else claimed._replace(spec=spec))
+        return ready
 
     # -- with the queue
 
