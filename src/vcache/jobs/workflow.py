@@ -13,29 +13,55 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from vcache.dag.graph import topological
 from vcache.errors import GraphError, JobFailed, UsageError
-from vcache.jobs.models import Job, Payload, Plain, Spec
+from vcache.jobs.models import Payload, Plain, Spec
+from vcache.jobs.references import REFERENCE, parts_of
 from vcache.jobs.states import ENDED, State
-from vcache.kit.clock import Deadline
+from vcache.kit.clock import Deadline, Sleep
 from vcache.kit.ids import uuid7
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
 
     from vcache.jobs.base import Queue
-    from vcache.jobs.front import Jobs
 
-__all__ = ["Batch", "Flow", "Result", "Step", "resolved"]
-
-REFERENCE: Final = "$result"
-"""`{"$result": [ID, KEY, …]}` in a payload stands for the result of a job that it comes after, or a part of it."""
+__all__ = ["Batch", "Flow", "Result", "Step"]
 
 _SHORTEST_S: Final = 0.002
 _LONGEST_S: Final = 0.25
 _AT_ONCE: Final = 1000  # jobs that one look asks for
+
+
+class Asking(Protocol):
+    """What flows need of `vcache.jobs.Jobs`, which makes them."""
+
+    @property
+    def queue(self) -> Queue: ...
+
+    @property
+    def sleep(self) -> Sleep: ...
+
+    def spec(
+        self,
+        kind: str,
+        payload: Payload | None = None,
+        *,
+        priority: str | int = "medium",
+        delay: float | str | timedelta | None = None,
+        not_before: datetime | None = None,
+        deadline: datetime | float | str | timedelta | None = None,
+        timeout: float | str | timedelta | None = None,
+        retries: int | None = None,
+        parent: str = "",
+        tags: Iterable[str] = (),
+    ) -> Spec: ...
+
+    def wait(self, job_id: str) -> Plain: ...
+
+    def cancel(self, ids: Iterable[str], *, why: str = "") -> list[str]: ...
 
 
 class Result:
@@ -107,14 +133,14 @@ class Batch:
         ids: of all of them, what waits behind what it waits for.
     """
 
-    def __init__(self, jobs: Jobs, ids: Sequence[str]) -> None:
+    def __init__(self, jobs: Asking, ids: Sequence[str]) -> None:
         self._jobs = jobs
         self.ids: Final = tuple(ids)
 
     def counts(self) -> Mapping[State, int]:
         """How many are in each state. Those that are forgotten have completed."""
         found: Counter[State] = Counter()
-        for part in _parts(self.ids):
+        for part in parts_of(self.ids):
             found.update(State.COMPLETED if job is None else job.state for job in self._jobs.queue.get(part))
         return found
 
@@ -172,7 +198,7 @@ class Flow:
     Threads: one.
     """
 
-    def __init__(self, jobs: Jobs, *, parent: str = "") -> None:
+    def __init__(self, jobs: Asking, *, parent: str = "") -> None:
         self._jobs = jobs
         self.id: Final = parent or uuid7.text()
         """The parent of its jobs."""
@@ -273,76 +299,6 @@ class Flow:
         return self._batch
 
 
-def resolved(specs: Sequence[Spec], queue: Queue) -> list[Spec | UsageError]:
-    """Specs with results where their payloads refer to some; an error for one that refers to what is not there.
-
-    Only results of jobs that a spec is `after` are handed on: nobody reads others' by naming them.
-
-    Raises:
-        StoreError: the queue does not answer.
-    """
-    wanted = {each for spec in specs if spec.after for each in _referred(spec.payload, spec.after)}
-    jobs: dict[str, Job | None] = {}
-    for part in _parts(list(wanted)):
-        jobs |= zip(part, queue.get(part), strict=True)
-    return [_with_results(spec, jobs) if spec.after and jobs else spec for spec in specs]
-
-
-def _with_results(spec: Spec, jobs: Mapping[str, Job | None]) -> Spec | UsageError:
-    try:
-        return spec._replace(payload=cast("Payload", _filled(spec.payload, spec.after, jobs)))
-    except UsageError as error:
-        return error
-
-
-def _filled(value: Plain, after: Sequence[str], jobs: Mapping[str, Job | None]) -> Plain:
-    if isinstance(value, Mapping):
-        reference = _reference(value, after)
-        if reference is None:
-            return {key: _filled(each, after, jobs) for key, each in value.items()}
-        return _part_of(jobs[cast("str", reference[0])], reference)
-    if isinstance(value, (list, tuple)):
-        return [_filled(each, after, jobs) for each in value]
-    return value
-
-
-def _part_of(job: Job | None, reference: Sequence[Plain]) -> Plain:
-    """What a reference stands for."""
-    job_id, *path = cast("Sequence[str]", reference)
-    if job is None or job.state is not State.COMPLETED:
-        what = "is not kept any more" if job is None else f"is {job.state}"
-        raise UsageError(f"it needs the result of job {job_id}, which {what}")
-    found: Plain = job.result
-    for key in path:
-        try:
-            found = found[key]  # type: ignore[index, call-overload]  # that is the question
-        except (LookupError, TypeError):
-            raise UsageError(
-                f"it needs {''.join(f'[{each!r}]' for each in path)} of the result of job {job_id} ({job.kind}), "
-                f"which has no {key!r}: {found!r:.120}"
-            ) from None
-    return found
-
-
-def _referred(value: Plain, after: Sequence[str]) -> set[str]:
-    """Ids of the jobs whose results a payload refers to."""
-    if isinstance(value, Mapping):
-        reference = _reference(value, after)
-        if reference is not None:
-            return {cast("str", reference[0])}
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return {each for item in value for each in _referred(item, after)}
-    return set()
-
-
-def _reference(value: Mapping[str, Plain], after: Sequence[str]) -> Sequence[Plain] | None:
-    if len(value) != 1:
-        return None
-    found = value.get(REFERENCE)
-    return found if isinstance(found, (list, tuple)) and found and found[0] in after else None
-
-
 def _whole(step: Step) -> Spec:
     """A step's spec, with ids in place of steps."""
     after = dict.fromkeys((*step.spec.after, *(each.id for each in step.before)))
@@ -369,7 +325,3 @@ def _results(value: object) -> Iterable[Result]:
     elif isinstance(value, (list, tuple)):
         for each in value:
             yield from _results(each)
-
-
-def _parts(ids: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (ids[at : at + _AT_ONCE] for at in range(0, len(ids), _AT_ONCE))

@@ -12,8 +12,10 @@ from vcache.errors import GraphError, JobFailed, StoreUnavailable, UsageError
 from vcache.jobs import Jobs, MemoryQueue, Worker, job
 from vcache.jobs.base import Finished
 from vcache.jobs.handlers import Registry
+from vcache.jobs.models import Plain
+from vcache.jobs.references import resolved
 from vcache.jobs.states import Event, State
-from vcache.jobs.workflow import Flow, resolved
+from vcache.jobs.workflow import Flow
 
 
 @job("number", retries=0)
@@ -162,7 +164,7 @@ def test_what_a_result_does_not_have_is_said(jobs: Jobs, path: list[str | int], 
 def test_results_of_others_are_not_read_by_naming_them(jobs: Jobs) -> None:
     """Only what a job comes after is handed on; a payload that looks alike stays as it is"""
     other = jobs.submit("number", {"value": 1})
-    payload = {
+    payload: dict[str, Plain] = {
         "values": {"$result": [other]},
         "more": [{"$result": other}, {"$result": []}, {"$result": [other], "x": 1}],
     }

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from vcache.errors import DecodeError, FormatError, UsageError
-from vcache.jobs.models import Payload, Priority, Spec
+from vcache.jobs.asking import made_spec
+from vcache.jobs.models import Payload, Priority
 from vcache.jobs.packing import pack_spec
 from vcache.jobs.schedules.when import next_after, parse_when
 from vcache.kit.data import NamedTuple
@@ -143,6 +144,7 @@ def make_schedule(
         priority: "critical", "high", "medium" or "low".
         misfire: see `Misfire`.
         overlap: see `Overlap`.
+        timeout: how long an attempt may take; 0 for what the handler says.
         spread: see `Schedule.spread_s`; durations are seconds, or text as "10s".
 
     Raises:
@@ -152,22 +154,27 @@ def make_schedule(
         raise UsageError(
             f"no name of a schedule: {name!r:.120}; give up to 100 letters, digits, dots, dashes and underscores"
         )
-    if not kind:
-        raise UsageError(f"schedule {name!r}: its kind is empty; give that of a handler, as 'report.make'")
     parse_when(when, zone)
+    try:
+        spec = made_spec(
+            kind, payload, job_id="", now_ns=0, priority=priority, delay=None, not_before=None, deadline=None,
+            timeout=timeout if seconds(timeout) else None, retries=retries, unique=False, unique_for=None, after=(), parent="", tags=tags,
+            namespace="", trace="",
+        )  # fmt: skip
+        pack_spec(spec)  # says what is wrong with a payload
+        spread_s = float(seconds(spread))
+    except UsageError as error:
+        raise UsageError(f"schedule {name!r}: {error}") from None
     made = Schedule(
-        name, kind, when.strip(), dict(payload or {}), zone, _priority(name, priority),
+        name, kind, when.strip(), dict(spec.payload), zone, spec.priority,
         _word(name, "misfire", misfire, Misfire), _word(name, "overlap", overlap, Overlap),
-        float(seconds(spread)), float(seconds(timeout)), -1 if retries is None else retries, tuple(tags),
+        spread_s, spec.timeout_s, spec.retries, tuple(spec.tags),
     )  # fmt: skip
-    if made.retries < -1:
-        raise UsageError(f"schedule {name!r}: retries={retries!r}; give 0 or more")
     if made.misfire is Misfire.ALL and made.overlap is Overlap.SKIP:
         raise UsageError(
             f'schedule {name!r}: with misfire "all" the jobs of missed ticks come together, which overlap "skip" '
             'forbids: give overlap "allow", or misfire "once"'
         )
-    pack_spec(Spec("", kind, made.payload))  # says what is wrong with a payload
     return made
 
 
@@ -237,15 +244,6 @@ def _of(name: str, known: dict[str, object], others: Mapping[str, object]) -> Sc
     known["misfire"] = _word(name, "misfire", cast("str", known.get("misfire", Misfire.ONCE)), Misfire)
     known["overlap"] = _word(name, "overlap", cast("str", known.get("overlap", Overlap.SKIP)), Overlap)
     return Schedule(name=name, others=others or _NOTHING, **known)  # type: ignore[arg-type]
-
-
-def _priority(name: str, priority: str | int) -> int:
-    words = {each.name.lower(): each for each in Priority}
-    if isinstance(priority, str) and priority.lower() in words:
-        return words[priority.lower()]
-    if isinstance(priority, int) and priority in words.values():
-        return Priority(priority)
-    raise UsageError(f"schedule {name!r}: no priority {priority!r}{did_you_mean(str(priority), words)}")
 
 
 def _word(name: str, field: str, word: str, words: type[W]) -> W:

@@ -64,7 +64,9 @@ class Pump:
         self._queue, self._tenure, self._tray, self._judge = queue, tenure, tray, judge
         self._desk, self._waiter, self._lines = desk, waiter, lines
         self._kinds, self._slots, self._on_end, self._most_jobs = kinds, slots, on_end, most_jobs
-        self.running: dict[int, Run] = {}  # by token: of two attempts at one job only one counts
+        self.running: set[Run] = (
+            set()
+        )  # each by itself: a queue may give one token to all that it hands out at once
         self._pending: list[Finished] = []
         self._revoked: deque[Sequence[str]] = deque()  # what the keeper heard
         self._next_due_s: float | None = None
@@ -163,8 +165,9 @@ class Pump:
         ended, running, pending, on_end = self._tray.ended, self.running, self._pending, self._on_end
         for _ in range(len(ended)):
             run = ended.popleft()
-            if running.pop(run.claimed.token, None) is not run:
+            if run not in running:
                 continue  # it was given up before
+            running.remove(run)
             finished = run.finished
             if finished is not None:
                 pending.append(finished)
@@ -198,7 +201,7 @@ class Pump:
                 continue
             timeout_s = spec.timeout_s or line.handler.timeout_s
             run = Run(claimed, desk, line, now_s + timeout_s if timeout_s else _NEVER)
-            running[claimed.token] = run
+            running.add(run)
             if claimed.attempt == 1:
                 line.tally.waited((queue_ns - max(spec.created_ns, spec.not_before_ns)) / 1e9)
             batch = batches.get(line.executor)
@@ -212,7 +215,7 @@ class Pump:
 
     def _with_results(self, got: Sequence[Claimed]) -> Sequence[Claimed]:
         """Those that can start, with the results that their payloads refer to."""
-        from vcache.jobs.workflow import resolved  # few jobs come after others
+        from vcache.jobs.references import resolved  # few jobs come after others
 
         try:
             specs = resolved([claimed.spec for claimed in got], self._queue)
@@ -270,11 +273,11 @@ class Pump:
 
     def _resumed(self) -> Sequence[Claimed]:
         """After a fault nobody knows what came through: the queue says what it counts as ours."""
-        held = {each.token: each for each in self._queue.held(self._tenure.session)}
+        held = {(each.spec.id, each.token): each for each in self._queue.held(self._tenure.session)}
         self._is_unsure = False
-        self._pending = [each for each in self._pending if each.claimed.token in held]
-        told = {each.claimed.token for each in self._pending}
-        return [each for token, each in held.items() if token not in self.running and token not in told]
+        self._pending = [each for each in self._pending if _name(each.claimed) in held]
+        known = {_name(each.claimed) for each in (*self._pending, *self.running)}
+        return [each for name, each in held.items() if name not in known]
 
     def _isolate(self, error: Exception) -> None:
         """One of those that ended is such that the queue cannot take it: find it, and tell the rest."""
@@ -299,7 +302,7 @@ class Pump:
                 "this worker's lease ran out: %d attempts go on in vain, and what %d came to is dropped",
                 n_running, n_pending,
             )  # fmt: skip
-        for run in list(self.running.values()):
+        for run in list(self.running):
             self._stop(run, Stop.LOST)
         self.running.clear()
         self._pending, self._is_unsure = [], False
@@ -315,7 +318,7 @@ class Pump:
     def _glance(self) -> None:
         now_s = perf_counter()
         self._glance_at_s = now_s + _GLANCE_S
-        for run in list(self.running.values()):
+        for run in list(self.running):
             if run.deadline_s <= now_s:
                 if run.stop is None:
                     run.deadline_s = now_s + _MERCY_S
@@ -324,12 +327,12 @@ class Pump:
                     self._abandon(run)
         if now_s >= self.give_up_at_s:
             self.give_up_at_s = _NEVER
-            for run in list(self.running.values()):
+            for run in list(self.running):
                 run.deadline_s = now_s + _MERCY_S / 5
                 self._stop(run, Stop.RELEASE)
 
     def _stop_all(self, ids: set[str], why: Stop) -> None:
-        for run in list(self.running.values()):
+        for run in list(self.running):
             if run.id in ids and run.stop is None:
                 run.deadline_s = perf_counter() + _MERCY_S
                 self._stop(run, why)
@@ -343,8 +346,9 @@ class Pump:
 
     def _abandon(self, run: Run) -> None:
         """It does not end: the queue is told without it."""
-        if self.running.pop(run.claimed.token, None) is None:
+        if run not in self.running:
             return
+        self.running.remove(run)
         finished = self._judge.stopped(run)
         if finished is not None:
             self._pending.append(finished)
@@ -353,3 +357,7 @@ class Pump:
             "job %s (%s) does not end on being told so (%s): what it returns will be dropped",
             run.id, run.kind, run.stop.value if run.stop else "",
         )  # fmt: skip
+
+
+def _name(claimed: Claimed) -> tuple[str, int]:
+    return claimed.spec.id, claimed.token
