@@ -55,7 +55,7 @@ class Clerk:
         self._queue, self._tenure, self._tallies = queue, tenure, tuple(tallies)
         self._log, self._spans, self._metrics = log, spans, metrics
         self._ended: deque[Run] = deque(maxlen=_MOST)
-        self._said: dict[int, Run] = {}
+        self._said: dict[Run, None] = {}
         self._n_running = 0
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="vcache-clerk", daemon=True)
@@ -77,7 +77,7 @@ class Clerk:
     def report(self, run: Run, progress: Progress) -> None:
         """An attempt says how far it is."""
         run.unsent = progress
-        self._said[run.claimed.token] = run
+        self._said[run] = None
 
     def _work(self) -> None:
         is_last = False
@@ -93,7 +93,7 @@ class Clerk:
 
     def _send_reports(self) -> None:
         while self._said:
-            _, run = self._said.popitem()
+            run, _ = self._said.popitem()
             progress, run.unsent = run.unsent, None
             if progress is not None:
                 self._queue.report(self._tenure.session, run.id, run.claimed.token, progress)

@@ -276,7 +276,7 @@ class Pump:
         held = {(each.spec.id, each.token): each for each in self._queue.held(self._tenure.session)}
         self._is_unsure = False
         self._pending = [each for each in self._pending if _name(each.claimed) in held]
-        known = {_name(each.claimed) for each in (*self._pending, *self.running)}
+        known = {_name(each.claimed) for each in self._pending} | {_name(run.claimed) for run in self.running}
         return [each for name, each in held.items() if name not in known]
 
     def _isolate(self, error: Exception) -> None:
