@@ -8,7 +8,10 @@ import pytest
 
 # Before the import, or a failing assertion of the suite would not show its values.
 pytest.register_assert_rewrite(
-    *(f"vcache.testing.{name}" for name in ("expect", "logs", "machine", "powers", "stores"))
+    *(
+        f"vcache.testing.{name}"
+        for name in ("expect", "logs", "machine", "powers", "queue_laws", "queues", "stores")
+    )
 )
 
 from vcache.testing.clock import FakeClock  # noqa: E402 - after the registration above
@@ -25,6 +28,7 @@ from vcache.testing.powers import (  # noqa: E402
     VerifiableTests,
     WatchedTests,
 )
+from vcache.testing.queues import QueueTests  # noqa: E402
 from vcache.testing.records import make_record  # noqa: E402
 from vcache.testing.stores import StoreTests  # noqa: E402
 
@@ -39,6 +43,7 @@ __all__ = [
     "LogStoreTests",
     "PersistentTests",
     "PresenceTests",
+    "QueueTests",
     "StoreTests",
     "VerifiableTests",
     "WatchedTests",

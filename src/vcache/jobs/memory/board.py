@@ -167,10 +167,9 @@ class Board:
             return few.values()
         if state is State.RUNNING:
             return [row for session in self.sessions.values() for row in session.held.values()]
-        return self.completed if state is State.COMPLETED else self._queued()
-
-    def _queued(self) -> Iterable[Row]:
-        return (row for row in self.rows.values() if row.state is State.QUEUED)
+        if state is State.COMPLETED:
+            return self.completed
+        return (row for row in self.rows.values() if row.state is state)
 
     def kind(self, name: str) -> KindRows:
         """All of a kind."""

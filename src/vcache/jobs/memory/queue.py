@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import heapq
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Final, Self
 
 from vcache.errors import SessionLost, StoreClosed, UsageError
@@ -98,13 +100,14 @@ class MemoryQueue:
         behind = int(cursor or 0)
         with self._lock:
             board = self._opened()
-            found = [
-                row for row in board.in_state(state)
+            found = (
+                row
+                for row in board.in_state(state)
                 if row.number > behind and (not kind or row.kind.name == kind)
-            ]  # fmt: skip
-            found.sort(key=lambda row: row.number)
-            page = [row.job() for row in found[:limit]]
-            return Page(page, str(found[limit - 1].number) if len(found) > limit else "")
+            )
+            rows = heapq.nsmallest(limit + 1, found, key=attrgetter("number"))
+            page = [row.job() for row in rows[:limit]]
+            return Page(page, str(rows[limit - 1].number) if len(rows) > limit else "")
 
     def cancel(self, ids: Sequence[str], *, why: str = "") -> Sequence[str]:
         """See `Queue`."""

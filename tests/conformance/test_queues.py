@@ -1,0 +1,31 @@
+"""Every queue of jobs against the suite that is shipped."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from vcache.jobs.base import Queue
+from vcache.jobs.memory import MemoryQueue
+from vcache.testing import FakeClock, QueueTests
+
+
+class _OnFakeClock(QueueTests):
+    """Of queues whose clock is `self.clock`."""
+
+    @pytest.fixture(autouse=True)
+    def clock(self) -> FakeClock:
+        self._clock = FakeClock()
+        return self._clock
+
+    def advance(self, queue: Queue, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+
+class TestMemoryQueue(_OnFakeClock):
+    @pytest.fixture
+    def make_queue(self, clock: FakeClock) -> Iterator[Callable[[], Queue]]:
+        with contextlib.ExitStack() as stack:
+            yield lambda: stack.enter_context(MemoryQueue(clock=clock))
