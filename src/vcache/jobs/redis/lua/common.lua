@@ -11,6 +11,12 @@ local function tries_of(id)
   return tonumber(attempts), tonumber(kills)
 end
 
+-- Its deadline counts again, as it has to start again.
+local function back_to_deadline(id)
+  local deadline = call('HGET', P .. ':deadline_of', id)
+  if deadline then call('ZADD', P .. ':deadlines', deadline, id) end
+end
+
 local function make_ready(id, priority, kind, is_suspect)
   if is_suspect then
     call('RPUSH', P .. ':s:' .. kind, id)
@@ -31,6 +37,10 @@ local function add_failure(id, packed)
   end
   if count > MOST_FAILURES then all = sub(all, 9 + tonumber(sub(all, 1, 8))) end
   call('HSET', P .. ':failures', id, all)
+end
+
+local function killed(attempt, now, worker)
+  return cmsgpack.pack({now * 1000, attempt, 'killed', 'its worker was lost', '', worker or ''})
 end
 
 local function free_unique(id)
@@ -55,6 +65,7 @@ end_job = function(id, state, now, why, kind, started, worker)
   call('HSET', P .. ':end', id, (started or digits(0)) .. digits(now) .. sub(state, 1, 1) .. (worker or '') .. '\n' .. why)
   call('HDEL', P .. ':progress', id)
   call('ZREM', P .. ':deadlines', id)
+  call('HDEL', P .. ':deadline_of', id)
   total(kind, state, 1)
   free_unique(id)
   local followers = call('HGET', P .. ':afters', id)
@@ -104,6 +115,14 @@ local function bury(id, priority, kind)
   end
   call('HINCRBY', P .. ':buried', id, 1)
   call('HINCRBY', P .. ':buried_in', priority .. ':' .. kind, 1)
+end
+
+local function unbury(id, priority, kind)
+  if not call('HGET', P .. ':buried', id) then return false end
+  for key, field in pairs({buried = id, buried_in = priority .. ':' .. kind}) do
+    if call('HINCRBY', P .. ':' .. key, field, -1) <= 0 then call('HDEL', P .. ':' .. key, field) end
+  end
+  return true
 end
 
 local function drop_late(id)

@@ -17,10 +17,11 @@ for i = 1, #lost, 2 do
   call('HINCRBY', P .. ':active', job.kind, -1)
   call('HDEL', P .. ':progress', id)
   call('HSET', P .. ':tries', id, job.attempt .. ':' .. kills)
-  add_failure(id, cmsgpack.pack({now * 1000, job.attempt, 'killed', 'its worker was lost', '', worker}))
+  add_failure(id, killed(job.attempt, now, worker))
   if kills >= KILLS then
     end_job(id, 'dead', now, 'killed', job.kind, job.started, worker)
   else
+    back_to_deadline(id)
     make_ready(id, job.priority, job.kind, true)
   end
 end

@@ -58,7 +58,7 @@ if n > 0 then
       active[kind] = (active[kind] or 0) - count
     end
     if call('EXISTS', P .. ':progress') == 1 then call('HDEL', P .. ':progress', unpack(order)) end
-    if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(order)) end
+    if call('EXISTS', P .. ':deadline_of') == 1 then call('HDEL', P .. ':deadline_of', unpack(order)) end
     if call('EXISTS', P .. ':unique_of') == 1 then
       for _, id in ipairs(order) do free_unique(id) end
     end
@@ -94,11 +94,13 @@ for _ = 1, tonumber(next_argument()) do
     elseif act == 'l' then
       kills = kills + 1
       if kills >= KILLS then act = 'd' end
+      if failure == '' then failure = killed(job.attempt, now, call('HGET', P .. ':workers', session)) end
     else
       total(kind, 'failed', 1)
     end
     call('HSET', P .. ':tries', id, attempts .. ':' .. kills)
     if failure ~= '' then add_failure(id, failure) end
+    if act ~= 'd' then back_to_deadline(id) end
     if act == 'r' then
       total(kind, 'retried', 1)
       more('retry', 1)
@@ -194,9 +196,7 @@ if want > 0 and #kinds > 0 then
         if left[id] > 0 then -- of two entries of a job that was requeued, the first is the one to pass over
           left[id] = left[id] - 1
           call('LREM', key, 1, id)
-          if call('HINCRBY', P .. ':buried', id, -1) <= 0 then call('HDEL', P .. ':buried', id) end
-          local place = priority .. ':' .. kind
-          if call('HINCRBY', P .. ':buried_in', place, -1) <= 0 then call('HDEL', P .. ':buried_in', place) end
+          unbury(id, priority, kind)
         else
           insert(live, id)
         end
@@ -205,20 +205,23 @@ if want > 0 and #kinds > 0 then
     end
   end
 
-  -- A suspect, if none is held.
+  -- A suspect, if none is held: the one asked for first.
   if tonumber(numbers[3] or 0) > 0 and call('HEXISTS', P .. ':suspect', session) == 0 then
+    local first, of
     for _, kind in ipairs(kinds) do
-      local id = room(kind) > 0 and call('LPOP', P .. ':s:' .. kind)
-      if id then
-        more('suspects', -1)
-        local spec = cmsgpack.unpack(call('HGET', P .. ':jobs', id))
-        hold(id, string.format('%d', spec[4] or 2), kind)
-        call('HSET', P .. ':suspect', session, id)
-        break
-      end
+      local head = room(kind) > 0 and call('LINDEX', P .. ':s:' .. kind, 0)
+      if head and (not first or head < first) then first, of = head, kind end
+    end
+    if first then
+      call('LPOP', P .. ':s:' .. of)
+      more('suspects', -1)
+      local spec = cmsgpack.unpack(call('HGET', P .. ':jobs', first))
+      hold(first, string.format('%d', spec[4] or 2), of)
+      call('HSET', P .. ':suspect', session, first)
     end
   end
 
+  local from_lanes = turn - #ids
   local lanes = {} -- those that have something, the highest priority first
   for priority = 0, 3 do
     for _, kind in ipairs(kinds) do
@@ -244,7 +247,7 @@ if want > 0 and #kinds > 0 then
   if #lanes == 1 then
     for _ = 1, math.min(#lanes[1].heads, room(lanes[1].kind)) do take(lanes[1]) end
   elseif #lanes > 1 then
-    for _ = 1, math.floor((turn % 16 + want) / 16) do -- each sixteenth, whatever its priority
+    for _ = 1, math.floor((turn % 16 + want - #ids) / 16) do -- each sixteenth, whatever its priority
       local from = #ids < want and oldest()
       if from then take(from) end
     end
@@ -261,7 +264,7 @@ if want > 0 and #kinds > 0 then
   if #ids > 0 then
     specs = call('HMGET', P .. ':jobs', unpack(ids))
     call('HSET', held, unpack(own))
-    call('HSET', P .. ':n', 'token', token, 'turn', turn + #ids)
+    call('HSET', P .. ':n', 'token', token, 'turn', from_lanes + #ids)
     if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(ids)) end
     for kind, there in pairs(buckets) do
       call('HSET', P .. ':bucket', kind, string.format('%.6f ', math.max(0, there)) .. stamp)

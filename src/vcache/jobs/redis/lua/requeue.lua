@@ -16,7 +16,9 @@ for at = 2, #ARGV, 3 do
     -- Somebody looked at it: it is no suspect any more, or dies at once of the count it had.
     if ARGV[1] == '0' then call('HDEL', P .. ':tries', id)
     elseif kills > 0 then call('HSET', P .. ':tries', id, attempts .. ':' .. (KILLS - 1)) end
-    make_ready(id, priority, kind, ARGV[1] == '1' and kills > 0)
+    local is_suspect = ARGV[1] == '1' and kills > 0
+    if is_suspect or not unbury(id, priority, kind) then make_ready(id, priority, kind, is_suspect)
+    else wake(kind) end
     insert(done, id)
   end
 end

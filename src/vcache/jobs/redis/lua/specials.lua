@@ -23,7 +23,10 @@ for number = 1, tonumber(next_argument()) do
     call('HSET', P .. ':jobs', id, spec)
     call('SADD', P .. ':kinds', kind)
     total(kind, 'submitted', 1)
-    if deadline ~= '0' then call('ZADD', P .. ':deadlines', deadline, id) end
+    if deadline ~= '0' then
+      call('HSET', P .. ':deadline_of', id, deadline)
+      back_to_deadline(id)
+    end
     if unique ~= '' then
       local ends = tonumber(lasts) > 0 and now + tonumber(lasts) or 0
       call('HSET', P .. ':unique', unique, id .. ' ' .. string.format('%.0f', ends))
