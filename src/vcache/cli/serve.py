@@ -22,6 +22,7 @@ __all__ = ["serve"]
 @click.option("--listen", metavar="HOST:PORT", help="Where all HTTP dialects are; port 0 for a free one.")
 @click.option("--grpc", metavar="HOST:PORT", help="Where Bazel's remote execution cache is.")
 @click.option("--store", metavar="URLS", help="Tiers, fastest first, in place of a directory.")
+@click.option("--queue", metavar="URL", help="Where jobs are kept, in place of the directory's own queue.")
 @click.option("--max", metavar="SIZE", help="What the directory may take, such as 20GB.")
 @click.option("--max-age", metavar="TIME", help="What was not used for so long goes, such as 30d.")
 @click.option(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from vcache.metrics import METRICS, Family, exposition
+from vcache.server.callers import Caller
 from vcache.server.counts import BOUNDS_S, Counts
 from vcache.server.dialect import Answer
 from vcache.server.exchange import Exchange
@@ -43,6 +44,7 @@ class Operations:
         trouble: why no PUT would be taken now; None where one would.
         vault: whose tiers are measured.
         connections: how many there are.
+        more: what other parts count, as a caller may see it; on a thread.
     """
 
     name = "operations"
@@ -53,7 +55,10 @@ class Operations:
         trouble: Callable[[], str | None],
         vault: Vault,
         connections: Callable[[], int],
+        *,
+        more: Callable[[Caller], Iterable[Family]] = lambda _: (),
     ) -> None:
+        self._more = more
         self._counts, self._trouble = counts, trouble
         self._vault, self._connections = vault, connections
 
@@ -75,7 +80,10 @@ class Operations:
             trouble = await exchange.desk.run(self._trouble)
             await exchange.answer(503 if trouble else 200, f"{trouble or 'ready'}\n".encode(), _TEXT)
         else:
-            text = await exchange.desk.run(lambda: exposition(self.families(), is_process=True))
+            caller = exchange.caller
+            text = await exchange.desk.run(
+                lambda: exposition((*self.families(), *self._more(caller)), is_process=True)
+            )
             await exchange.answer(200, text, _METRICS)
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:

@@ -11,11 +11,11 @@ import fcntl
 import logging
 import os
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.kit.deadlines import Within
 from vcache.logs.retention import Rules
@@ -25,6 +25,8 @@ from vcache.server.auth import Authenticator
 from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.exchange import Desk
+from vcache.server.jobs.desk import JobDesk
+from vcache.server.jobs.queues import Queues
 from vcache.server.logs.desk import LogDesk
 from vcache.server.logs.shelf import Shelf
 from vcache.server.office import audit_in, uploads_in
@@ -37,6 +39,9 @@ from vcache.store.tiers import mark_foreign
 from vcache.store.url import open_store
 from vcache.upkeep import Counts as CacheCounts
 from vcache.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from vcache.jobs.base import Queue
 
 __all__ = ["Room", "builders_only", "log_rules", "quotas"]
 
@@ -89,6 +94,15 @@ class Room:
             is_read_only=self.store.info.is_read_only,
         )
         self.quotas.also(self.logs.stores.size_bytes)
+        self.jobs = JobDesk(
+            _queues(settings, self.directory),
+            stack,
+            note=self._note_jobs,
+            grown=self.quotas.add,
+            logs=self.logs,
+            fires=settings.has_schedules,
+            is_read_only=self.store.info.is_read_only,
+        )
         self._count_namespaces()
         self.desk = Desk(
             vault=self.vault,
@@ -127,6 +141,13 @@ class Room:
 
     def _note_logs(self, caller: Caller, action: str, name: str) -> None:
         self._note(caller, action, "logs", "", name, None)
+
+    def _note_jobs(self, caller: Caller, action: str, name: str) -> None:
+        self._note(caller, action, "jobs", "", name, None)
+
+    def namespaces(self) -> Iterable[str]:
+        """All that are known: those of the tokens, or the one of a server that is open."""
+        return {""} if self.tokens is None else {row.namespace for row in self.tokens.rows().values()}
 
     def _note(
         self, caller: Caller, action: str, dialect: str, realm: str, name: str | bytes, kept: Kept | None
@@ -178,6 +199,22 @@ def _opened(settings: ServeSettings) -> Store:
         max_entries=settings.max_entries,
         max_age_s=settings.max_age_s,
     )
+
+
+def _queues(settings: ServeSettings, directory: Path | None) -> Queues:
+    """The queues of jobs: where it was said, or beside the store."""
+    if settings.queue is not None:
+        return Queues(partial(_opened_queue, settings.queue))
+    if directory is None:
+        return Queues(None)
+    place = directory / "jobs"
+    return Queues(partial(_opened_queue, str(place)), lambda _: place.exists())
+
+
+def _opened_queue(address: str, namespace: str) -> Queue:
+    from vcache.jobs.opening import open_queue
+
+    return open_queue(address, namespace=namespace)
 
 
 def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:

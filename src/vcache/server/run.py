@@ -35,6 +35,9 @@ from vcache.server.ground import (
     speak_up,
     tls,
 )
+from vcache.server.jobs.api import JobsApi
+from vcache.server.jobs.calls import QueueCalls
+from vcache.server.jobs.description import JOBS
 from vcache.server.logs.description import LOGS
 from vcache.server.logs.dialects import log_dialects
 from vcache.server.office import audit_in
@@ -120,11 +123,14 @@ class _House:
         self._is_stopping = False
         self._tls = tls(settings)
         self._log = AccessLog(settings.access_log)
-        operations = Operations(room.counts, self._trouble, room.vault, self._n_connections)
+        operations = Operations(
+            room.counts, self._trouble, room.vault, self._n_connections, more=room.jobs.families
+        )
         spoken = all_dialects(
             room.desk, room.authenticator, counts=room.counts, turbo_key=_turbo_key(settings)
         )
-        dialects = (operations, *spoken, *log_dialects(room.logs), *self._rest())
+        jobs = QueueCalls(room.jobs), JobsApi(room.jobs)
+        dialects = (operations, *spoken, *log_dialects(room.logs), *jobs, *self._rest())
         self._app = App(room.desk, dialects, room.authenticator, counts=room.counts, log=self._log)
         self._gate = _gate(self._app, settings, is_open=room.authenticator.is_open)
 
@@ -147,6 +153,7 @@ class _House:
             async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
                 house._is_stopping = True
                 house._room.logs.tails.end()  # they would go on for ever
+                house._room.jobs.end()
                 self.config.timeout_graceful_shutdown = max(1, round(house._settings.grace_s))
                 await super().shutdown(sockets)
                 await house._end()
@@ -182,6 +189,7 @@ class _House:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         works = self._gate.sweep(), self._flush(), self._watch_tokens()
         self._tasks = [loop.create_task(work) for work in works]
+        self._room.jobs.begin(self._room.namespaces())
         scheme = "http" if self._tls is None else "https"
         host, port = self._listening.getsockname()[:2]
         addresses = {"http": f"{scheme}://{Address(host, port)}"}
@@ -210,6 +218,7 @@ class _House:
             with contextlib.suppress(VcacheError, OSError):
                 await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.flush)
                 await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.logs.upkeep)
+                await asyncio.get_running_loop().run_in_executor(self._room.pool, self._room.jobs.flush)
 
     # -- changes at run time ---------------------------------------------------------------
 
@@ -283,7 +292,7 @@ class _House:
                     return "the disk is full"
         except (StoreError, OSError) as error:
             return f"the store: {error}"
-        return None
+        return self._room.jobs.trouble()
 
     def _n_connections(self) -> int:
         return len(self._gate.all)
@@ -306,7 +315,7 @@ class _House:
         office = Office(
             room.vault, room.tokens, room.quotas, audit_in(directory), note, self._reload_tokens, collect
         )
-        return (Rest(room.desk, office, version=version("vcache"), more=(LOGS,)),)
+        return (Rest(room.desk, office, version=version("vcache"), more=(LOGS, JOBS)),)
 
 
 # --- parts -----------------------------------------------------------------------------------

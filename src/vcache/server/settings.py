@@ -71,6 +71,8 @@ class ServeSettings:
     logs_max_bytes: int | None = None
     logs_max_age_s: float | None = None
     logs_keep: Mapping[str, str] = field(default_factory=dict)
+    queue: str | None = None
+    has_schedules: bool = True
     lease_s: float = 600.0
     threads: int = 8
     deadline_s: float = 10.0
@@ -259,6 +261,8 @@ KEYS: Final[Mapping[str, _Spec]] = MappingProxyType(
         "logs_keep": _Spec(
             "logs_keep", as_bounds, "bounds by patterns of sources: `gcc=30d debug-*=1d,100MB`", is_live=True
         ),
+        "queue": _Spec("queue", as_text, "the address of the queue of jobs, else `jobs` in `dir`"),
+        "schedules": _Spec("has_schedules", as_flag, "fire the schedules of jobs"),
         "lease": _Spec("lease_s", as_duration, "what was used so recently is not collected"),
         "threads": _Spec("threads", as_count, "how many store operations run at once"),
         "deadline": _Spec(

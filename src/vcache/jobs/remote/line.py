@@ -70,7 +70,7 @@ class Line:
                 "POST", self._path + call, headers=(("Content-Type", _TYPE),), body=body
             )
         if answer.status == 200:
-            return wire.unpack(answer.body)
+            return wire.unpack(bytes(answer.body))
         raise _error_of(answer) or refusal(
             self.where, answer, f"the call {call!r} of a queue", remedy=self._remedy
         )

@@ -1,55 +1,52 @@
-"""What a request in JSON wants of jobs, checked: values, places, and remedies for what does not fit. Pure."""
+"""What a request in JSON wants of jobs, checked: values, places, and remedies for what does not fit.
+
+Pure, but for the ids of those that say none.
+"""
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from vcache.errors import UsageError
-from vcache.jobs.models import Limits, Payload, Priority
+from vcache.jobs.asking import in_order, made_spec
+from vcache.jobs.models import Limits, Spec
 from vcache.jobs.plainjson import parse_json, plain_of
 from vcache.jobs.states import ENDED, State
-from vcache.kit.data import NamedTuple
+from vcache.kit.ids import uuid7
 from vcache.kit.names import did_you_mean
-from vcache.kit.units import seconds
 from vcache.server.refused import Refusal, Refused
 
-__all__ = ["JobWish", "batch_of", "body_of", "fields_of", "job_wish", "limits_of", "paging_of", "state_of"]
+if TYPE_CHECKING:
+    from datetime import datetime
+
+__all__ = ["batch_of", "body_of", "fields_of", "limits_of", "paging_of", "spec_of", "state_of", "trace_of"]
 
 MOST_JOBS: Final = 10_000  # of one batch
 _NUMBER: Final = (int, float)
 _WHEN: Final = (int, float, str)
 _JOB: Final[Mapping[str, tuple[type, ...]]] = {
-    "id": (str,), "kind": (str,), "payload": (dict,), "priority": (str,), "delay": _WHEN, "not_before": (int, str),
-    "deadline": (int, str), "timeout": _WHEN, "retries": (int,), "unique": (str, bool), "unique_for": _WHEN,
+    "id": (str,), "kind": (str,), "payload": (dict,), "priority": (str,), "delay": _WHEN, "not_before": (str,),
+    "deadline": _WHEN, "timeout": _WHEN, "retries": (int,), "unique": (str, bool), "unique_for": _WHEN,
     "after": (list,), "parent": (str,), "tags": (list,), "trace": (str,),
+}  # fmt: skip
+_USUAL_OF: Final[Mapping[str, Any]] = {
+    "id": "", "kind": "", "payload": {}, "priority": "medium", "delay": None, "not_before": None, "deadline": None,
+    "timeout": None, "retries": None, "unique": False, "unique_for": None, "after": (), "parent": "", "tags": (),
+    "trace": "",
 }  # fmt: skip
 _LIMITS: Final[Mapping[str, tuple[type, ...]]] = {"rate": _NUMBER, "burst": _NUMBER, "running": (int,)}
 _MOST_TEXT: Final = 1024
 _MOST_S: Final = 1e9
 _USUAL: Final = 100
+_TRACE: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_FAR_NS: Final = 1 << 63
 _MOST: Final = 1000
 _WORDS: Final = {
     str: "text", int: "a whole number", float: "a number", bool: "true or false", list: "a list", dict: "an object",
 }  # fmt: skip
-
-
-class JobWish(NamedTuple):
-    """A job that is asked for.
-
-    Attributes:
-        kind, payload: see `Spec`.
-        options: what `Jobs.spec` takes beside them.
-        id: as the asker wants it; "" for any.
-        trace: the `traceparent`.
-    """
-
-    kind: str
-    payload: Payload
-    options: Mapping[str, Any]
-    id: str = ""
-    trace: str = ""
 
 
 def body_of(data: bytes) -> object:
@@ -90,29 +87,46 @@ def fields_of(
     return body
 
 
-def job_wish(body: object, *, place: str = "the body") -> JobWish:
+def spec_of(body: object, *, now_ns: int, namespace: str, trace: str = "", place: str = "the body") -> Spec:
     """A job that is asked for.
+
+    Args:
+        now_ns: by the queue's clock.
+        trace: the `traceparent` of who asks, where the job does not say its own.
 
     Raises:
         Refused: something in it does not fit; the words say what, where, and what would.
     """
-    fields = dict(fields_of(body, _JOB, place=place, needed=("kind",)))
+    said = fields_of(body, _JOB, place=place, needed=("kind",))
+    fields = {name: said.get(name, usual) for name, usual in _USUAL_OF.items()}
     try:
-        kind, job_id = _text("kind", fields.pop("kind")), fields.pop("id", "")
-        payload = cast("Payload", plain_of(fields.pop("payload", {})))
+        for name in ("kind", "unique", "parent"):
+            _bounded(name, fields[name])
+        for name in ("after", "tags"):
+            for each in fields[name]:
+                _bounded(name, each)
+        payload = plain_of(fields.pop("payload"))
         if not isinstance(payload, dict):
             raise UsageError(
                 f"payload={payload!r:.80} is no object: its members are the handler's arguments by name"
             )
-        options = {name: _READERS.get(name, _as_it_is)(name, value) for name, value in fields.items()}
-        trace = options.pop("trace", "")
-        return JobWish(kind, payload, options, _id(job_id) if job_id else "", trace)
-    except UsageError as error:
+        job_id, own_trace = _id(fields.pop("id")), fields.pop("trace")
+        if own_trace and not _TRACE.fullmatch(own_trace):
+            raise UsageError(f"trace={own_trace!r:.80} is no traceparent: 00-TRACE-SPAN-FLAGS, as W3C has it")
+        fields["not_before"] = _moment(fields["not_before"])
+        spec = made_spec(
+            fields.pop("kind"), payload, job_id=job_id, now_ns=now_ns, namespace=namespace, trace=own_trace or trace,
+            **fields,
+        )  # fmt: skip
+        if max(spec.not_before_ns, spec.deadline_ns) >= _FAR_NS:
+            raise UsageError("not_before or deadline is too far away")
+        return spec
+    except (UsageError, OverflowError) as error:
         raise _malformed(f"{place}: {error}") from error
 
 
-def batch_of(body: object) -> list[JobWish]:
-    """The jobs of a batch: `{"jobs": [{…}, …]}`.
+def batch_of(body: object, *, now_ns: int, namespace: str, trace: str = "") -> tuple[list[str], list[Spec]]:
+    """The jobs of a batch, `{"jobs": [{…}, …]}`: their ids in order, and each behind those that it is after.
 
     Raises:
         Refused: it is none, too long, or one of them is none.
@@ -120,7 +134,23 @@ def batch_of(body: object) -> list[JobWish]:
     jobs = fields_of(body, {"jobs": (list,)}, needed=("jobs",))["jobs"]
     if not 1 <= len(jobs) <= MOST_JOBS:
         raise _malformed(f"jobs has {len(jobs):,} items; from 1 to {MOST_JOBS:,} are taken at once")
-    return [job_wish(job, place=f"jobs[{number}]") for number, job in enumerate(jobs)]
+    specs = [
+        spec_of(job, now_ns=now_ns, namespace=namespace, trace=trace, place=f"jobs[{number}]")
+        for number, job in enumerate(jobs)
+    ]
+    ids = [spec.id for spec in specs]
+    if len(set(ids)) < len(ids):
+        twice = next(job_id for number, job_id in enumerate(ids) if job_id in ids[:number])
+        raise _malformed(f"jobs has the id {twice} twice")
+    try:
+        return ids, in_order(specs)
+    except UsageError as error:
+        raise _malformed(str(error)) from error
+
+
+def trace_of(header: str | None) -> str:
+    """What a request's `traceparent` says; "" for none, or one that is no trace (as W3C has it: to be ignored)."""
+    return header if header is not None and _TRACE.fullmatch(header) else ""
 
 
 def limits_of(body: object) -> Limits:
@@ -163,55 +193,35 @@ def paging_of(fields: Mapping[str, str]) -> tuple[int, str]:
 # --- members ------------------------------------------------------------------------------------
 
 
-def _text(name: str, value: str) -> str:
-    if not 1 <= len(value) <= _MOST_TEXT:
-        raise UsageError(f"{name}={value!r:.80}: from 1 to {_MOST_TEXT} characters")
-    return value
+def _bounded(name: str, value: object) -> None:
+    if isinstance(value, str) and len(value) > _MOST_TEXT:
+        raise UsageError(
+            f"{name}={value!r:.80}… has {len(value):,} characters; at most {_MOST_TEXT} are taken"
+        )
 
 
 def _id(text: str) -> str:
+    if not text:
+        return uuid7.text()
     try:
         if str(uuid.UUID(text)) == text:
             return text
     except ValueError:
         pass
     raise UsageError(
-        f"id={text!r:.80} is no UUID in lower case, such as 0199aa00-0000-7000-8000-000000000000 (a UUIDv7)"
+        f"id={text!r:.80} is no UUID in lower case, such as 0199aa00-0000-7000-8000-000000000000"
     )
 
 
-def _seconds(name: str, value: float | str) -> float:
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    from datetime import datetime
+
     try:
-        found = seconds(value) if isinstance(value, str) else float(value)
-    except (UsageError, OverflowError) as error:
-        raise UsageError(f"{name}={value!r:.40}: {error}") from None
-    if not 0 <= found <= _MOST_S:
-        raise UsageError(f"{name}={value!r:.40}: from 0 to {_MOST_S:g} seconds")
-    return found
-
-
-def _texts(name: str, values: list[object]) -> tuple[str, ...]:
-    for value in values:
-        if not isinstance(value, str) or not 1 <= len(value) <= _MOST_TEXT:
-            raise UsageError(f"{name}: {value!r:.80} is no text of 1 to {_MOST_TEXT} characters")
-    return tuple(cast("list[str]", values))
-
-
-def _priority(name: str, value: str) -> str:
-    known = [priority.name.lower() for priority in Priority]
-    if value not in known:
-        raise UsageError(f"{name}={value!r:.40}: one of {', '.join(known)}{did_you_mean(value, known)}")
-    return value
-
-
-def _as_it_is(_: str, value: object) -> object:
-    return value
-
-
-_READERS: Final[Mapping[str, Callable[[str, Any], object]]] = {
-    "delay": _seconds, "timeout": _seconds, "unique_for": _seconds, "after": _texts, "tags": _texts,
-    "priority": _priority,
-}  # fmt: skip
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(f"not_before={text!r:.80}: write a time as 2026-01-31T12:00:00Z") from None
 
 
 def _kind_of(value: object) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import StoreBusy, StoreError, UsageError
@@ -16,10 +15,9 @@ from vcache.kit.data import NamedTuple
 from vcache.logs.record import Mark
 from vcache.server.logs.unpacking import unpacked
 from vcache.server.refused import Refusal, Refused
+from vcache.server.underway import UnderWay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from vcache.logs.collect.collector import Collector
     from vcache.logs.collect.parcels import Ticket
     from vcache.logs.receive.base import Format, Parsed
@@ -65,7 +63,7 @@ class Taking:
 
     def __init__(self, stores: Stores, note: Callable[[Caller, str, int, int], object]) -> None:
         self._stores, self._note = stores, note
-        self._under_way_bytes = 0
+        self._under_way = UnderWay(_ALL_BYTES)
 
     async def take(
         self, exchange: Exchange, parse: Callable[[bytes, int], Parsed], *, is_snappy: bool = False
@@ -91,7 +89,7 @@ class Taking:
             if length is None
             else min(length * (_FIRST_GUESS if coding or is_snappy else 1), BODY_BYTES)
         )
-        with self._room(guess):
+        with self._under_way.room(guess):
             body = await exchange.read(BODY_BYTES)
             found: Parsed = await exchange.desk.run(_parsed, body, coding, parse)
             size = len(body)
@@ -109,16 +107,6 @@ class Taking:
     async def take_as(self, exchange: Exchange, known: Format, *, source: str = "") -> Taken:
         """Keep what a body of a format holds; raises as `take`."""
         return await self.take(exchange, lambda body, now_ns: known.parse(body, now_ns=now_ns, source=source))
-
-    @contextmanager
-    def _room(self, size_bytes: int) -> Iterator[None]:
-        if self._under_way_bytes and self._under_way_bytes + size_bytes > _ALL_BYTES:
-            raise Refused(Refusal.CROWDED, "too much is being sent at once")
-        self._under_way_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._under_way_bytes -= size_bytes
 
 
 def _size_bytes(records: list[Record]) -> int:
