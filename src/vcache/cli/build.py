@@ -53,6 +53,8 @@ class _Spaced(click.Command):
     metavar="URL",
     help="Where commands run: local, dask://HOST:PORT[?cache=ADDRESS], or queue://[QUEUE][?cache=ADDRESS].",
 )
+@click.option("--queue", metavar="URL",
+              help="Where jobs of the build are asked for. By default what VCACHE_QUEUE or the setting `queue` says.")  # fmt: skip
 @click.option("--profile", metavar="FILE", help="Write the run as a trace that Perfetto and Chrome show.")
 @click.option("--metrics", metavar="FILE", help="Write the run's metrics as Prometheus text.")
 @click.option(
@@ -72,7 +74,7 @@ def build(
     setup: Setup, targets: tuple[str, ...], *, directory: str | None, file: str | None, jobs: int | None,
     keep_going: bool, load: float | None, memory: str | None, dry_run: bool, verbose: int,
     defines: tuple[str, ...], env: tuple[str, ...], trace: str | None, force: bool, no_cache: bool,
-    executor: str | None, profile: str | None, metrics: str | None, spans: str | None, watch: bool,
+    executor: str | None, queue: str | None, profile: str | None, metrics: str | None, spans: str | None, watch: bool,
     warnings: bool, hard_links: bool,
 ) -> int:  # fmt: skip
     """Make each TARGET, or what the build file makes by default.
@@ -105,7 +107,7 @@ def build(
     )
     # A report's place is where the caller stands, not where the build file is.
     profile, metrics, spans = (path and _absolute(path) for path in (profile, metrics, spans))
-    words = Words(targets, defined(defines), verbose, profile, metrics, spans, executor, warnings)
+    words = Words(targets, defined(defines), verbose, profile, metrics, spans, executor, warnings, queue)
     return carry_out(setup, place, options, words, no_cache=no_cache, watch=watch)
 
 

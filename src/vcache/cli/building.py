@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from types import MappingProxyType
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from vcache.cli.recording import Recorder
     from vcache.cli.setup import Setup
     from vcache.dag.away import AwayExecutor
+    from vcache.dag.errands import Errand
     from vcache.dag.events import Listener, RunEnded
     from vcache.dag.session import Build, Options
+    from vcache.jobs.base import Queue
+    from vcache.jobs.building.place import QueuePlace
 
 __all__ = ["Words", "carry_out", "slots_of"]
 
@@ -42,6 +46,7 @@ class Words(NamedTuple):
     spans: str | None = None
     executor: str | None = None
     shows_warnings: bool = False
+    queue: str | None = None
 
 
 def slots_of(jobs: int | None) -> int | None:
@@ -79,10 +84,20 @@ def _once(setup: Setup, place: Place, cache: Cache, options: Options, words: Wor
         told = _listeners(setup, place, cache, run, options, words)
         listeners = [stack.enter_context(_closing(each)) for each in told]
         listeners += more
-        executor = _executor(words.executor, setup, cache, options, stack, run)
+        executor = _executor(setup, cache, options, words, stack, run)
         if executor is not None:  # it must know what others make, to bring it to its workers
             listeners.append(executor)
-        work = Build(cache, base=place.base, listeners=listeners, options=options, executor=executor, run=run)
+        jobs = _JobsLater(setup, words.queue, run)
+        stack.callback(jobs.close)
+        work = Build(
+            cache,
+            base=place.base,
+            listeners=listeners,
+            options=options,
+            executor=executor,
+            jobs=jobs,
+            run=run,
+        )
         with stopping(work):
             try:
                 ended = _carry_out(setup, work, place, words)
@@ -193,10 +208,53 @@ def _closing(listener: Listener) -> Iterator[Listener]:
             close()
 
 
+class _JobsLater:
+    """Where job nodes are done. What queues need is loaded with the first of them."""
+
+    def __init__(self, setup: Setup, address: str | None, run: str) -> None:
+        self._setup, self._address, self._run_id = setup, address, run
+        self._lock = threading.Lock()  # guards the next
+        self._place: QueuePlace | None = None
+        self._is_stopped = False
+
+    def run(self, errand: Errand) -> object:
+        """As `JobPlace.run`."""
+        with self._lock:
+            if self._place is None:
+                from vcache.jobs.building.place import QueuePlace
+
+                self._place = QueuePlace(
+                    lambda: _opened_queue(self._setup, self._address), parent=self._run_id
+                )
+            place = self._place
+        if self._is_stopped:
+            place.stop()
+        return place.run(errand)
+
+    def stop(self) -> None:
+        """As `JobPlace.stop`."""
+        self._is_stopped = True
+        if self._place is not None:
+            self._place.stop()
+
+    def close(self) -> None:
+        """Let go of the queue, if one was needed."""
+        if self._place is not None:
+            self._place.close()
+
+
+def _opened_queue(setup: Setup, address: str | None) -> Queue:
+    from vcache.jobs.opening import open_queue
+
+    settings = setup.settings()
+    return open_queue(address or settings.queue_address, namespace=settings.namespace)
+
+
 def _executor(
-    url: str | None, setup: Setup, cache: Cache, options: Options, stack: ExitStack, run: str
+    setup: Setup, cache: Cache, options: Options, words: Words, stack: ExitStack, run: str
 ) -> AwayExecutor | None:
     """Where commands run; None for this machine."""
+    url = words.executor
     if url in (None, "local") or options.is_dry_run:
         return None
     executor: AwayExecutor
@@ -207,10 +265,8 @@ def _executor(
         executor = DaskExecutor(url, cache=cache, slots=options.jobs, env=options.env)
     elif scheme == "queue":
         from vcache.jobs.building.carrier import QueueExecutor, parse
-        from vcache.jobs.opening import open_queue
 
-        settings = setup.settings()
-        queue = open_queue(parse(url).queue or settings.queue_address, namespace=settings.namespace)
+        queue = _opened_queue(setup, parse(url).queue or words.queue)
         stack.callback(queue.close)
         executor = QueueExecutor(url, queue, cache=cache, slots=options.jobs, env=options.env, parent=run)
     else:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vcache.dag import events
+from vcache.dag.errands import NotInADryRun
 from vcache.dag.node import Call, Command, Made, Need, Script
 from vcache.dag.nodelogs import recall
 from vcache.dag.state import State
@@ -30,7 +31,11 @@ __all__ = ["Bodies", "Called", "Nothing", "traceback_of"]
 
 
 class Called(NamedTuple):
-    """A function of a `Call` has ended, or turned out to be a coroutine, which is set in its task."""
+    """A function of a `Call` has ended, or turned out to be a coroutine, which is set in its task.
+
+    Attributes:
+        is_unknown: in a dry run, only a run would tell its value.
+    """
 
     task: Task
     value: object = None
@@ -38,6 +43,7 @@ class Called(NamedTuple):
     error: str = ""
     took_ns: int = 0
     is_coroutine: bool = False
+    is_unknown: bool = False
 
 
 class Nothing:
@@ -161,6 +167,10 @@ class Bodies:
         begun_ns = time.perf_counter_ns()
         try:
             result = work.run(*arguments)
+        except NotInADryRun:
+            if self._run.options.is_dry_run:
+                return Called(task, is_unknown=True)
+            return Called(task, error=f"{task.node.name}: who opened this build gave it no place for jobs")
         except VcacheError as error:
             return Called(task, error=str(error))
         except BaseException as error:
@@ -180,6 +190,9 @@ class Bodies:
         task, run = ended.task, self._run
         if ended.error:
             raise NodeFailed(ended.error)
+        if ended.is_unknown:
+            self._would_run(task)
+            return
         from vcache.fingerprint.arguments import identity
 
         task.value = ended.value
@@ -201,6 +214,15 @@ class Bodies:
             run.emit(events.UpToDate(now, task.node))
         if task.is_changed:
             run.tree.record(task.node.name, Made(base=base, outs=outs, took_ns=ended.took_ns))
+        self._wanted.end(task, State.MADE)
+
+    def _would_run(self, task: Task) -> None:
+        """In a dry run: it would run, and what it gives is not known."""
+        task.is_unknown = task.is_changed = True
+        self._run.tally.n_run += 1
+        now = self._run.clock()
+        self._run.emit(events.Started(now, task.node, task.node.text or task.node.name))
+        self._run.emit(events.Finished(now, task.node, 0, 0))
         self._wanted.end(task, State.MADE)
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from importlib.machinery import ModuleSpec
 
+    from vcache.dag.errands import JobPlace
     from vcache.dag.node import Node
     from vcache.fingerprint.observe import Observer
     from vcache.making import Keeper
@@ -96,7 +97,7 @@ def _seen(spec: Spec, observer: Observer) -> Sequence[Dep]:
 
 def load(
     file: str | os.PathLike[str], *, cache: Keeper | None = None, defines: Mapping[str, str] | None = None,
-    log_words: Callable[[], Sequence[str]] = tuple,
+    log_words: Callable[[], Sequence[str]] = tuple, jobs: JobPlace | None = None,
 ) -> Loaded:  # fmt: skip
     """Read a build file. Its directory is the current one meanwhile, and the first to import from.
 
@@ -104,7 +105,7 @@ def load(
         file: the file.
         cache: where its values are kept; its root should be the file's directory.
         defines: what `-D name=value` said.
-        log_words: as `PyGraph` has them.
+        log_words, jobs: as `PyGraph` has them.
 
     Raises:
         GraphError: it is not there, it raised (with the user's own lines), or what it says is wrong.
@@ -115,7 +116,7 @@ def load(
     directory = getattr(cache, "directory", None)
     if directory is not None:
         ignore.append(os.fspath(directory))
-    graph = PyGraph(base, keeper=cache, options=defines, log_words=log_words)
+    graph = PyGraph(base, keeper=cache, options=defines, log_words=log_words, jobs=jobs)
     watch = _Imports(base)
     with inside(base), watch, traced.record(ignore=ignore) as seen, graph.writing():
         graph.seen = seen

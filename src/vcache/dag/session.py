@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vcache.cache import Cache
+    from vcache.dag.errands import JobPlace
     from vcache.dag.jobserver import Tokens
     from vcache.dag.loading import Loaded
     from vcache.dag.node import Graph, Node
@@ -84,6 +85,7 @@ class Build:
         base: the absolute directory that the build file's paths are relative to.
         listeners: told what happens, in order.
         executor: where commands run; None for this machine.
+        jobs: where job nodes are done.
         run: the id of the run.
 
     Threads: one; `stop` from any, and from signal handlers.
@@ -97,12 +99,14 @@ class Build:
         listeners: Sequence[events.Listener] = (),
         options: Options | None = None,
         executor: Executor | None = None,
+        jobs: JobPlace | None = None,
         run: str = "",
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.run = run or run_id()
         self._cache, self._base, self._options = cache, base, options or Options()
         self._executor, self._clock = executor, clock
+        self._jobs = None if self._options.is_dry_run else jobs
         self._bus: EventBus[events.Event] = EventBus()
         for listener in listeners:
             self._bus.subscribe(listener.on_event, name=type(listener).__name__)
@@ -117,6 +121,8 @@ class Build:
         """Stop what runs, and start no more."""
         self._stopped_by = signum
         self._stops()
+        if self._jobs is not None:
+            self._jobs.stop()
         if self._runner is not None:
             self._runner.stop(signum)
 
@@ -334,7 +340,9 @@ class Build:
     ) -> int:  # fmt: skip
         from vcache.dag.loading import inside, load
 
-        loaded = load(self._full(file), cache=self._cache, defines=defines, log_words=log_words)
+        loaded = load(
+            self._full(file), cache=self._cache, defines=defines, log_words=log_words, jobs=self._jobs
+        )
         files = self._files()
         with inside(self._base):
             status, runner = self._make(loaded.graph, tree, files, self._goals(loaded, targets))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from vcache.dag.front.calls import as_bytes
 from vcache.dag.front.graph import PyGraph
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from vcache.dag.capture import Record
+    from vcache.dag.front.jobs import JobFunction, JobWords
     from vcache.dag.front.logs import LogFunction
     from vcache.dag.front.targets import Target
     from vcache.dag.reports import Rows
@@ -34,6 +35,9 @@ __all__ = ["Build", "build"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+Payload: TypeAlias = Mapping[str, object] | Coroutine[Any, Any, Mapping[str, object]]
 
 
 class Build:
@@ -102,6 +106,51 @@ class Build:
         checked(options, ValueOptions, caller(graph.base), "build.value")
         wrap = _Values(graph, ValueOptions(**options))
         return wrap if function is None else wrap(function)
+
+    @overload
+    def job(
+        self, kind: str | Callable[..., object], /, *, payload: Mapping[str, object],
+        **options: Unpack[JobWords],
+    ) -> Any: ...  # fmt: skip
+
+    @overload
+    def job(
+        self, kind: str | Callable[..., object], /, *, payload: None = None, **options: Unpack[JobWords]
+    ) -> Callable[[Callable[P, Payload]], JobFunction[P]]: ...
+
+    def job(
+        self, kind: str | Callable[..., object], /, *, payload: Mapping[str, object] | None = None,
+        **options: Unpack[JobWords],
+    ) -> object:  # fmt: skip
+        """A job of a queue, whose result is kept by its kind, its payload and what it needs.
+
+        With `payload`, the job; without, a decorator of a function that gives the payload: each call with
+        other arguments is a job. What is known is not asked for again; jobs with one key that are under
+        way at the same time, in whatever builds, are one. Options are those of `JobOptions`.
+
+        Args:
+            kind: which handler is to run it; or the handler's function, whose code then counts.
+            payload: the handler's arguments by name: plain values, and values and files of this build.
+
+        Raises:
+            GraphError: an option that is none, or what is no kind.
+        """
+        from vcache.dag.front.jobs import JobFunction, JobOptions, job_node  # for who has jobs
+
+        graph = self._graph()
+        place = caller(graph.base)
+        checked(options, JobOptions, place, "build.job")
+        chosen = JobOptions(**options)
+        if payload is not None:
+            with graph.writing():
+                return job_node(graph, kind, payload, chosen, place)
+
+        def wrap(wrapped: Callable[..., Payload]) -> JobFunction[...]:
+            made: JobFunction[...] = JobFunction(graph, kind, wrapped, chosen)
+            graph.add_function(made)
+            return made
+
+        return wrap
 
     @overload
     def log(

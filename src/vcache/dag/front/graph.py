@@ -22,6 +22,7 @@ from vcache.fingerprint.inputs import Dir, Env, File, Glob, Spec, Value
 from vcache.kit.names import did_you_mean
 
 if TYPE_CHECKING:
+    from vcache.dag.errands import JobPlace
     from vcache.fingerprint.traced import Recording
     from vcache.making import Keeper
 
@@ -71,6 +72,7 @@ class PyGraph:
         keeper: the cache that values are kept in.
         options: what `-D name=value` said.
         log_words: asked for what leads a `vcache logs` command to the log store of this build.
+        jobs: where job nodes are done; None where none may be.
 
     Attributes:
         functions: steps, values and log queries by name.
@@ -86,12 +88,13 @@ class PyGraph:
 
     def __init__(
         self, base: str, *, keeper: Keeper | None = None, options: Mapping[str, str] | None = None,
-        log_words: Callable[[], Sequence[str]] = tuple,
+        log_words: Callable[[], Sequence[str]] = tuple, jobs: JobPlace | None = None,
     ) -> None:  # fmt: skip
         self._base = base
         self._prefix = os.path.join(base, "")
         self.keeper = keeper
         self.log_words = log_words
+        self.jobs = jobs
         self.options = dict(options or {})
         self.asked_options: dict[str, str | None] = {}
         self.functions: dict[str, Function] = {}

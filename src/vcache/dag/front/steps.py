@@ -119,7 +119,7 @@ def checked(options: Mapping[str, object], cls: type, place: str, what: str) -> 
             from vcache.kit.names import did_you_mean
 
             raise GraphError(f"{place}: {what} has no option {name!r}{did_you_mean(name, known)}")
-        if name in ("outs", "heeds", "tags", "ins", "after", "tools") and isinstance(value, str):
+        if name in ("outs", "heeds", "tags", "ins", "needs", "after", "tools") and isinstance(value, str):
             raise GraphError(f"{place}: {name}={value!r}: give a list such as [{value!r}]")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vcache.cache import Cache
 from vcache.dag import events
+from vcache.dag.errands import JobPlace
 from vcache.dag.files import Files
 from vcache.dag.loading import Loaded, inside, load
 from vcache.dag.local import LocalExecutor
@@ -50,6 +51,7 @@ class Project:
         self._error = ""
         self.loaded: Loaded | None = None
         self.runner: Runner | None = None
+        self.jobs: JobPlace | None = None
 
     def write(self, **files: str) -> None:
         """Files by name, "/" written as "__" and "." as "_DOT_"."""
@@ -67,10 +69,12 @@ class Project:
     def load(self, text: str | None = None, *, defines: Mapping[str, str] | None = None) -> Loaded:
         if text is not None:
             self.file("vcachefile.py", HEAD + textwrap.dedent(text))
-        self.loaded = load(self.base / "vcachefile.py", cache=self.cache, defines=defines)
+        self.loaded = load(self.base / "vcachefile.py", cache=self.cache, defines=defines, jobs=self.jobs)
         return self.loaded
 
-    def run(self, *words: str, status: int = 0, defines: Mapping[str, str] | None = None) -> Project:
+    def run(
+        self, *words: str, status: int = 0, defines: Mapping[str, str] | None = None, dry: bool = False
+    ) -> Project:
         """Read the file anew and make targets."""
         loaded = self.load(defines=defines)
         self.events = []
@@ -81,7 +85,7 @@ class Project:
         with inside(loaded.graph.base):
             self.runner = Runner(
                 loaded.graph, self.cache, self.tree, files, executor, emit=self.events.append,
-                options=Options(is_strict=True),
+                options=Options(is_strict=True, is_dry_run=dry),
             )  # fmt: skip
             try:
                 got = self.runner.run(loaded.targets(words))
