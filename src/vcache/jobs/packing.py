@@ -5,7 +5,7 @@ It must not know where the bytes go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, cast
 
 from vcache.errors import DecodeError, EncodeError, UsageError
@@ -37,6 +37,8 @@ def pack_spec(spec: Spec) -> bytes:
     try:
         packed = pack_plain(spec[:_SHORT] if spec[_SHORT:] == _DEFAULTS else spec)
     except EncodeError as error:
+        if isinstance(spec.payload, Mapping) and not isinstance(spec.payload, dict):  # such as that of no arguments
+            return pack_spec(spec._replace(payload=dict(spec.payload)))
         raise UsageError(
             f"job {spec.kind!r}: its payload {spec.payload!r:.200} is not made of None, bool, int (64 bits), float, "
             f"str, bytes, lists and dicts alone: {error}"
