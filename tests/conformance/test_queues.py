@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from vcache.jobs.base import Queue
 from vcache.jobs.memory import MemoryQueue
+from vcache.jobs.sqlite import SqliteQueue
 from vcache.testing import FakeClock, QueueTests
 
 
@@ -29,3 +31,10 @@ class TestMemoryQueue(_OnFakeClock):
     def make_queue(self, clock: FakeClock) -> Iterator[Callable[[], Queue]]:
         with contextlib.ExitStack() as stack:
             yield lambda: stack.enter_context(MemoryQueue(clock=clock))
+
+
+class TestSqliteQueue(_OnFakeClock):
+    @pytest.fixture
+    def make_queue(self, tmp_path: Path, clock: FakeClock) -> Iterator[Callable[[], Queue]]:
+        with contextlib.ExitStack() as stack:
+            yield lambda: stack.enter_context(SqliteQueue(tmp_path / "jobs", clock=clock))

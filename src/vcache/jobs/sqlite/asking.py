@@ -148,7 +148,7 @@ def _insert(ledger: Ledger, one: Asked, kind: int) -> Row:
 
 def _stand(ledger: Ledger, row: Row, spec: Spec) -> None:
     """Let a new job go where what it comes after lets it."""
-    before = [found for found in (find(ledger, key_of(id)) for id in dict.fromkeys(spec.after)) if found]
+    before = [found for found in (find(ledger, key_of(each)) for each in dict.fromkeys(spec.after)) if found]
     before = [each for each in before if each.no != row.no]
     for each in before:
         if each.code in (DEAD, CANCELLED):

@@ -139,7 +139,7 @@ class Checkpointer:
     def _let_go(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            db.close(True)  # noqa: FBT003 - apsw has it so
+            db.close(True)
         if self._lock_fd >= 0:
             os.close(self._lock_fd)
             self._lock_fd = -1

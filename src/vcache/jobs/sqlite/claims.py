@@ -14,8 +14,8 @@ from vcache.jobs.sqlite.schema import (
     LAST_CLAIM,
     LAST_TOKEN,
     LONG_SPEC,
-    NOTE,
     N_LIMITS,
+    NOTE,
     PROGRESS,
     READY,
     RUNNING,
@@ -202,7 +202,7 @@ class Claims:
         shelf, now_ns = RUNNING << SHELF | session, ledger.now_ns
         rows = [(shelf, token + at, now_ns, worker, no) for at, no in enumerate(self._taken)]
         self._rooms.save({kind for kind, _ in self._lanes})
-        return [self._raw(row) for row in ledger.many(_CLAIM, rows).fetchall()]
+        return [self._raw(row) for row in ledger.many(_CLAIM, rows)]
 
     def _raw(self, row: Sequence[Any]) -> Raw:
         no, token, spec, attempts, kills, flags = row

@@ -25,7 +25,19 @@ from vcache.jobs.sqlite.moves import (
     total,
     work_ended,
 )
-from vcache.jobs.sqlite.schema import COMPLETED, DELAYED, READY, RETRY, RUNNING, SHELF, SUSPECT, TOTAL, TOTALS
+from vcache.jobs.sqlite.schema import (
+    COMPLETED,
+    DELAYED,
+    LAST_TURN,
+    READY,
+    RETRY,
+    RUNNING,
+    SHELF,
+    SUSPECT,
+    TOTAL,
+    TOTALS,
+    key_id,
+)
 from vcache.jobs.sqlite.schema import id_key as key_of
 from vcache.jobs.states import Event, State
 from vcache.kit.data import NamedTuple
@@ -104,11 +116,9 @@ def finish(ledger: Ledger, session: int, told: Ended, *, keep_ended: int) -> lis
 def _complete(
     ledger: Ledger, session: int, completed: Sequence[tuple[bytes | None, int, bytes]], keep_ended: int
 ) -> list[str]:
-    from vcache.jobs.sqlite.schema import key_id
-
     now_ns, shelf = ledger.now_ns, RUNNING << SHELF | session
     rows = [(now_ns, result, shelf, token, key) for result, token, key in completed]
-    done = ledger.many(_COMPLETE, rows).fetchall()
+    done = ledger.many(_COMPLETE, rows)
     for kind, count in Counter([row[2] for row in done]).items():
         ledger.count(RUNNING << 8, kind, -count)
         ledger.count(TOTAL + TOTALS.index("completed"), kind, count)
@@ -212,14 +222,12 @@ _READY: Final = "UPDATE jobs SET shelf=?, turn=? WHERE no=?"
 
 
 def _make_ready(ledger: Ledger, rows: Sequence[Row], what: int, kind: int) -> None:
-    from vcache.jobs.sqlite.schema import LAST_TURN
-
     turn = ledger.draw(LAST_TURN, len(rows))
     moves = []
     for number, row in enumerate(rows):
         lane = row.priority | (SUSPECT if row.kills else 0)
         moves.append((READY << SHELF | kind << 8 | lane, turn + number, row.no))
         ledger.count(READY << 8 | lane, kind)
-    ledger.many(_READY, moves).fetchall()
+    ledger.many(_READY, moves)
     ledger.count(what, kind, -len(rows))
     ledger.wakes.add(kind)

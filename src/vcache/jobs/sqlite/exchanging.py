@@ -72,9 +72,9 @@ class Brought(NamedTuple):
     next_due_s: float | None
 
 
-def open_session(ledger: Ledger, id: str, worker: str, kinds: Sequence[str], lease_s: float) -> None:
+def open_session(ledger: Ledger, session: str, worker: str, kinds: Sequence[str], lease_s: float) -> None:
     """Let a worker's process begin."""
-    ledger.run(_OPEN, (ledger.draw(LAST_SESSION), id, worker, lease_s, pack_plain(list(kinds))))
+    ledger.run(_OPEN, (ledger.draw(LAST_SESSION), session, worker, lease_s, pack_plain(list(kinds))))
 
 
 def exchange(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vcache.jobs.sqlite.schema import LAST_TURN, NOTE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["Kinds", "Ledger"]
 
@@ -74,9 +74,9 @@ class Ledger:
         self._counts: dict[tuple[int, int], int] = {}
         self._drawn: dict[int, int] = {}
 
-    def many(self, sql: str, rows: Iterable[Sequence[object]]) -> Iterator[Any]:
+    def many(self, sql: str, rows: Iterable[Sequence[object]]) -> list[Any]:
         """What a statement gives for each of several rows."""
-        found: Iterator[Any] = self.db.executemany(sql, rows)
+        found: list[Any] = self.db.executemany(sql, rows).fetchall()
         return found
 
     # --- kinds and counts -------------------------------------------------------------------

@@ -42,7 +42,6 @@ from vcache.serialize.plain import unpack_plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from vcache.jobs.models import Plain
     from vcache.jobs.sqlite.trouble import Trouble
 
 __all__ = ["Reader"]
@@ -207,7 +206,7 @@ class Reader:
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            db.close(True)  # noqa: FBT003 - apsw has it so
+            db.close(True)
 
     def close(self) -> None:
         """Release everything. May be called again."""
@@ -241,7 +240,7 @@ def _job(db: Any, found: Sequence[Any]) -> Job:
         unpack_spec(data if data is not None else notes[LONG_SPEC]), state, row.attempts, row.kills, due_ns,
         row.started_ns, row.finished_ns, row.worker or "", row.turn if row.code == RUNNING else 0,
         unpack_progress(notes[PROGRESS]) if PROGRESS in notes else None,
-        cast("Plain", unpack_result(result)) if result is not None else None,
+        unpack_result(result) if result is not None else None,
         tuple(Failure(*each) for each in failures), str(unpack_plain(notes[WHY])) if WHY in notes else "",
     )  # fmt: skip
 
@@ -252,8 +251,8 @@ def _notes(db: Any, no: int) -> dict[int, bytes]:
 
 def _sessions(db: Any) -> list[Session]:
     return [
-        Session(id, worker, beats, lease_s, n_held, tuple(cast("list[str]", unpack_plain(kinds))))
-        for id, worker, beats, lease_s, n_held, kinds, _ in db.execute(_SESSIONS)
+        Session(each, worker, beats, lease_s, n_held, tuple(cast("list[str]", unpack_plain(kinds))))
+        for each, worker, beats, lease_s, n_held, kinds, _ in db.execute(_SESSIONS)
     ]
 
 

@@ -31,7 +31,7 @@ T = TypeVar("T")
 class _Call(Generic[T]):
     """What one thread wants to be done."""
 
-    __slots__ = ("error", "gate", "ledger", "leads", "result", "work")
+    __slots__ = ("error", "gate", "leads", "ledger", "result", "work")
 
     def __init__(self, work: Callable[[Ledger], T]) -> None:
         self.work = work
@@ -205,7 +205,7 @@ class Writer:
     def _disconnect(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            db.close(True)  # noqa: FBT003 - apsw has it so: whatever is going on
+            db.close(True)
         self._turnstile.close()
 
     def close(self) -> None:
