@@ -10,10 +10,15 @@ call('HDEL', P .. ':workers', session)
 call('HDEL', P .. ':leases', session)
 call('HDEL', P .. ':suspect', session)
 call('DEL', P .. ':held:' .. session, P .. ':revoked:' .. session)
+local jobs = {}
 for i = 1, #lost, 2 do
-  local id, job = lost[i], parse_held(lost[i + 1])
+  insert(ids, lost[i])
+  jobs[lost[i]] = parse_held(lost[i + 1])
+end
+table.sort(ids) -- as they were asked for
+for _, id in ipairs(ids) do
+  local job = jobs[id]
   local kills = job.kills + 1
-  insert(ids, id)
   call('HINCRBY', P .. ':active', job.kind, -1)
   call('HDEL', P .. ':progress', id)
   call('HSET', P .. ':tries', id, job.attempt .. ':' .. kills)

@@ -189,19 +189,17 @@ if want > 0 and #kinds > 0 then
     while true do
       local found = call('LRANGE', key, 0, count - 1)
       if not has_buried or #found == 0 then return found end
-      local graves, live = call('HMGET', P .. ':buried', unpack(found)), {}
-      local left = {}
+      local graves, left, removed = call('HMGET', P .. ':buried', unpack(found)), {}, 0
       for i, id in ipairs(found) do
         left[id] = left[id] or tonumber(graves[i] or 0)
         if left[id] > 0 then -- of two entries of a job that was requeued, the first is the one to pass over
           left[id] = left[id] - 1
           call('LREM', key, 1, id)
           unbury(id, priority, kind)
-        else
-          insert(live, id)
+          removed = removed + 1
         end
       end
-      if #live > 0 then return live end
+      if removed == 0 then return found end
     end
   end
 
