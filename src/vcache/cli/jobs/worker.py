@@ -1,13 +1,50 @@
-"""`vcache worker`: run what is asked for."""
+"""`vcache worker`: run what is asked for, until told to stop."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final
+
 import click
 
-from vcache.cli.jobs.where import queue_option
+from vcache.cli.jobs.completing import complete_kind
+from vcache.cli.jobs.where import opened, queue_option
 from vcache.cli.setup import Setup, shared_options
+from vcache.errors import StoreError, UsageError
+from vcache.jobs.states import State
+from vcache.kit.data import NamedTuple
+from vcache.kit.units import seconds, size_bytes
+
+if TYPE_CHECKING:
+    from vcache.jobs.base import Queue
+    from vcache.jobs.worker import Worker
+    from vcache.logs.base import LogStore
 
 __all__ = ["worker"]
+
+_LOOK_S: Final = 0.2  # of a worker that is to end when nothing is left
+_MODES: Final = ("auto", "async", "threads", "processes")
+
+
+class Wanted(NamedTuple):
+    """What the options say."""
+
+    modules: tuple[str, ...]
+    plugins: bool
+    kinds: tuple[str, ...]
+    concurrency: int
+    mode: str
+    lease_s: float
+    grace_s: float
+    most_bytes: int
+    most_jobs: int
+    name: str
+    metrics: str | None
+    log_store: str | None
+    is_burst: bool
+    address: str | None
 
 
 @click.command(short_help="Run jobs.")
@@ -17,14 +54,158 @@ __all__ = ["worker"]
     "modules",
     metavar="MODULE",
     multiple=True,
-    help="Where handlers are; may be given several times.",
+    help="Where handlers are: shop.jobs, or a file; may be given several times.",
 )
+@click.option("--no-plugins", is_flag=True, help="Without the handlers of installed packages.")
+@click.option(
+    "--kinds",
+    "-k",
+    metavar="A,B.*",
+    shell_complete=complete_kind,
+    help="Only these; * stands for anything. By default all that there are handlers for.",
+)
+@click.option(
+    "--concurrency",
+    "-c",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=None,
+    help="So many at the same time. By default 100 coroutines, 32 threads, or as many processes as CPUs.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(_MODES),
+    default="auto",
+    show_default=True,
+    help="auto: coroutines on an event loop, functions in threads.",
+)
+@click.option(
+    "--lease",
+    metavar="TIME",
+    default="10s",
+    show_default=True,
+    help="After so much silence others take its jobs.",
+)
+@click.option(
+    "--grace",
+    metavar="TIME",
+    default="30s",
+    show_default=True,
+    help="So long may go on what runs when it is told to stop.",
+)
+@click.option("--memory-limit", metavar="SIZE", help="When it takes more it is replaced, such as 500MB.")
+@click.option("--max-jobs", metavar="N", type=click.IntRange(min=1), help="After so many it is replaced.")
+@click.option("--name", metavar="NAME", default="", help="Who it says it is; by default HOST/PID.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus at /metrics there.")
+@click.option(
+    "--log-store",
+    metavar="PLACE",
+    help="Where what jobs say is kept: a directory, an address, or off. "
+    "By default as the setting `logs` says.",
+)
+@click.option("--burst", is_flag=True, help="End when nothing is left to do.")
 @queue_option
-@shared_options(json=True)
+@shared_options(json=False)
 @click.pass_obj
-def worker(setup: Setup, *, modules: tuple[str, ...], address: str | None) -> int:
-    """Take jobs out of a queue and run their handlers, until told to stop."""
-    from vcache.jobs.worker import Worker
+def worker(
+    setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str,
+    lease: str, grace: str, memory_limit: str | None, max_jobs: int | None, name: str, metrics: str | None,
+    log_store: str | None, burst: bool, address: str | None,
+) -> int:  # fmt: skip
+    """Take jobs out of a queue and run their handlers, until told to stop.
 
-    assert Worker and setup and modules and address
+    \b
+    vcache worker --module shop.jobs
+    vcache worker --module shop.jobs --kinds 'email.*' --concurrency 200 --metrics 127.0.0.1:9100
+
+    Handlers are functions with @job('kind') of the modules, which may lie in the working directory, and of
+    installed packages' entry points in the group `vcache.handlers`.
+
+    SIGTERM and Ctrl-C drain: nothing more is taken, what runs has --grace to end; a second one gives back at
+    once what runs. With --burst it ends when nothing of its kinds waits or is to be tried again; what is
+    delayed does not count.
+    """  # noqa: D301 - click keeps such lines as they are
+    wanted = Wanted(
+        modules, not no_plugins, _names(kinds), concurrency or 0, mode, seconds(lease), seconds(grace),
+        size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_store, burst, address,
+    )  # fmt: skip
+    return _run(setup, wanted)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _run(setup: Setup, wanted: Wanted) -> int:
+    from vcache.jobs.worker import Worker, load_handlers
+
+    handlers = load_handlers(wanted.modules, plugins=wanted.plugins)
+    if not len(handlers):
+        raise UsageError(
+            "which handlers? Give --module MODULE, where functions are decorated with @job('kind')"
+        )
+    with ExitStack() as stack:
+        queue = stack.enter_context(opened(setup, wanted.address))
+        log = _log_store(setup, wanted.log_store, stack)
+        metrics = None
+        if wanted.metrics is not None:
+            from vcache.cli.jobs.exposing import exposed, place_in
+            from vcache.metrics import Metrics
+
+            metrics = Metrics(is_required=True)
+            port = stack.enter_context(exposed(place_in(wanted.metrics), metrics.text))
+            setup.note(f"metrics are at port {port}")
+        made = Worker(
+            queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,
+            lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=wanted.name, most_jobs=wanted.most_jobs,
+            most_bytes=wanted.most_bytes, log=log, metrics=metrics,
+        )  # fmt: skip
+        kinds = handlers.matching(wanted.kinds) if wanted.kinds else handlers.kinds
+        setup.note(f"{made.name} works for {queue.info.name}: {' '.join(kinds)}")
+        if wanted.is_burst:
+            stack.enter_context(_ending_when_empty(made, queue, kinds))
+        made.run()
     return 0
+
+
+def _log_store(setup: Setup, place: str | None, stack: ExitStack) -> LogStore | None:
+    """Where what jobs say is kept; None for nowhere."""
+    from vcache.cli.logs.where import opened as logs_opened
+
+    settings = setup.settings()
+    if place == "off" or (place in (None, "on") and not settings.logs_place):
+        return None
+    return stack.enter_context(logs_opened(setup, None if place == "on" else place))
+
+
+@contextmanager
+def _ending_when_empty(made: Worker, queue: Queue, kinds: Sequence[str]) -> Iterator[None]:
+    """Drain the worker when nothing of its kinds is left to do."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not is_over.wait(_LOOK_S):
+            try:
+                if _is_empty(queue, made.session, kinds):
+                    made.drain()
+                    return
+            except StoreError:
+                continue  # the worker says what is wrong
+
+    thread = threading.Thread(target=watch, name="vcache-worker-burst", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
+
+
+def _is_empty(queue: Queue, session: str, kinds: Sequence[str]) -> bool:
+    """Whether nothing of these kinds may start, is to be tried again, or is held by the session."""
+    found = queue.stats()  # one look at both: what was claimed is no more waiting, but held
+    if not session or any(count for (kind, _), count in found.waiting.items() if kind in kinds):
+        return False
+    if any(each.n_held for each in found.sessions if each.id == session):
+        return False
+    return not any(queue.list(State.RETRY, kind=kind, limit=1).jobs for kind in kinds)
