@@ -38,7 +38,7 @@ class AskingLaws(Base):
         plain = spec("k", _PLAIN)
         whole = Spec(
             spec().id, "kind/ 🦜", _PLAIN, Priority.HIGH, 5, 0, queue.now_ns() + 10**15, 1.5, 7, "key", 60.0,
-            ("nobody",), "parent", ("one", "two"), "namespace", "00-1-2-01",
+            ("nobody",), "parent", ("one", "two"), queue.info.namespace, "00-1-2-01",
         )  # fmt: skip
         assert queue.submit([plain, whole]) == [plain.id, whole.id]
         hand = Hand(queue, "k", "kind/ 🦜")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from vcache.jobs.base import Claimed, Exchanged, Finished, Queue
 from vcache.jobs.models import Failure, Job, Payload, Plain, Spec
@@ -12,15 +11,18 @@ from vcache.jobs.states import Event, State
 from vcache.kit.ids import uuid7
 
 __all__ = [
-    "PATIENCE_S", "Base", "Hand", "at_once", "ended", "failure", "job_of", "made", "said", "spec", "states_of",
+    "Base", "Hand", "at_once", "ended", "failure", "job_of", "made", "said", "spec", "states_of",
 ]  # fmt: skip
-
-PATIENCE_S: Final = 30.0
-"""How long something that is to come at once may take on a machine that is busy."""
 
 
 class Base:
-    """What the parts of the suite have in common."""
+    """What the parts of the suite have in common.
+
+    Attributes:
+        patience_s: how long something that is to come at once may take on a machine that is busy.
+    """
+
+    patience_s = 30.0
 
     def advance(self, queue: Queue, seconds: float) -> None:
         """Let time pass on the queue's clock: for who tests a queue to say how."""
@@ -119,14 +121,18 @@ def said(value: object) -> object:
     return value
 
 
-def at_once(*works: Callable[[], object]) -> None:
-    """Let threads do this at the same time; what one of them raises is raised here."""
+def at_once(*works: Callable[[], object], patience_s: float) -> None:
+    """Let threads do this at the same time; what one of them raises is raised here.
+
+    Raises:
+        AssertionError: one of them has not ended in time.
+    """
     failed: list[BaseException] = []
     start = threading.Barrier(len(works))
 
     def run(work: Callable[[], object]) -> None:
         try:
-            start.wait(PATIENCE_S)
+            start.wait(patience_s)
             work()
         except BaseException as error:
             failed.append(error)
@@ -135,7 +141,7 @@ def at_once(*works: Callable[[], object]) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(2 * PATIENCE_S)
+        thread.join(patience_s)
         assert not thread.is_alive(), "a call did not return"
     if failed:
         raise failed[0]

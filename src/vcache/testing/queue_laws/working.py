@@ -162,7 +162,7 @@ class WorkingLaws(Base):
         assert hand.take() == []
         job = job_of(queue, job_id)
         assert (job.state, job.attempts, job.token) == (State.DEAD, 2, 0)
-        assert said(job.failures[-1]) == said(failure(claimed))
+        assert said(job.failures[-1:]) == [said(failure(claimed))]
         assert (len(job.failures), job.why != "") == (2, True)
         assert queue.stats().totals["k"] == (1, 0, 2, 1, 1, 0)
 
@@ -310,7 +310,7 @@ class WorkingLaws(Base):
                 assert hand.die() == [job_id]
         job = job_of(queue, job_id)
         assert (job.state, job.kills, job.attempts) == (State.DEAD, KILLS, KILLS)
-        assert job.failures[-1].reason == "killed"
+        assert [each.reason for each in job.failures[-1:]] == ["killed"]
         assert Hand(queue).take() == []
         queue.requeue([job_id])
         assert Hand(queue).one().kills == 0
@@ -363,7 +363,7 @@ class WorkingLaws(Base):
                     assert hand.complete(claimed) == []
                     ran.append(claimed.spec.id)
 
-        at_once(ask, ask, work, work)
+        at_once(ask, ask, work, work, patience_s=self.patience_s)
         assert len(ran) == 100
         assert set(ran) == set(asked)
         assert queue.stats().totals["k"].completed == 100
