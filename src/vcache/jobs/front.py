@@ -304,7 +304,7 @@ def _state(state: State | str) -> State:
     try:
         return State(state)
     except ValueError:
-        raise UsageError(f"no state of jobs: {state!r:.80}{did_you_mean(str(state), State)}") from None
+        raise UsageError(f"no state of jobs: {state!r:.80}{did_you_mean(str(state), map(str, State))}") from None
 
 
 def _ids(ids: str | Iterable[str]) -> tuple[str, ...]:

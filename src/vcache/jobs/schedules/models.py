@@ -210,7 +210,7 @@ def pack_schedule(schedule: Schedule) -> bytes:
     said = {
         field: value
         for field, value in fields.items()
-        if field not in ("name", "others") and value != _DEFAULTS[field]
+        if field in ("kind", "when") or (field not in ("name", "others") and value != _DEFAULTS[field])
     }
     plain = {field: value.value if isinstance(value, StrEnum) else value for field, value in said.items()}
     return pack_plain({"format": FORMAT} | dict(schedule.others) | plain)
@@ -250,4 +250,6 @@ def _word(name: str, field: str, word: str, words: type[W]) -> W:
     try:
         return words(word)
     except ValueError:
-        raise UsageError(f"schedule {name!r}: {field} {word!r}{did_you_mean(str(word), words)}") from None
+        raise UsageError(
+            f"schedule {name!r}: {field} {word!r}{did_you_mean(str(word), map(str, words))}"
+        ) from None
