@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -164,6 +165,8 @@ def _run(setup: Setup, wanted: Wanted) -> int:
         setup.note(f"{made.name} works for {queue.info.name}: {' '.join(kinds)}")
         if wanted.is_burst:
             stack.enter_context(_ending_when_empty(made, queue, kinds))
+        gc.enable()  # commands live too short for it (`app.main`); handlers may leave circles behind
+        gc.freeze()  # what is there now stays: the collector need not walk it again and again
         made.run()
     return 0
 
