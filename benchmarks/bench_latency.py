@@ -13,6 +13,8 @@ from benchmarks.measure import Scale
 from benchmarks.queues.places import address_of, durable_redis
 from benchmarks.queues.sides import OURS, asker, worker
 from benchmarks.result import Compare, Figure, Row, Spread
+from tests.servers import wait_until
+from vcache.jobs import Jobs, open_queue
 
 TITLE = "from asking for a job to its start"
 _RATES: Final = {1_000: None, 10_000: (1.0, 10.0), 50_000: (1.0, 10.0)}  # jobs/s: p50 and p99, at most, in ms
@@ -34,6 +36,8 @@ def _paced(scale: Scale, directory: Path, rate: int, bounds: tuple[float | None,
         worker(OURS, address_of(server), count, directory) as running,
         asker(OURS, address_of(server)) as asking,
     ):
+        with Jobs(open_queue(address_of(server))) as jobs:
+            wait_until(lambda: bool(jobs.queue.sessions()), "a worker is there")
         reached = count / asking.ask("paced", count, rate)
         late = Spread.of(running.ran().late_ms[warm:])
     what = f"{rate:,} jobs/s, those of a millisecond in one call"
