@@ -174,8 +174,8 @@ class _Carrier:
             shared.delete_key(key)
         if why_not is None:
             raise UsageError(
-                f"--executor {url!r}: {self.workerless()}: start some with `vcache worker --kinds {NODE}"
-                f" --queue {self._queue.info.name}`"
+                f"--executor {url!r}: {self.workerless()}: start some with `vcache worker --module "
+                f"vcache.jobs.building.handlers --queue {self._queue.info.name}`"
             )
         if why_not:
             raise UsageError(

@@ -1,5 +1,7 @@
-"""The handler that runs nodes of builds: `vcache worker --kinds vcache.node` has it.
+"""The handler that runs nodes of builds: `vcache worker --module vcache.jobs.building.handlers`.
 
+It is no entry point, so that no worker has it unasked: whoever may submit jobs to a worker that has it may
+run any command there, as the worker's user.
 It knows what `vcache.dag.remote` is given and gives; what that does with it is its own affair.
 """
 

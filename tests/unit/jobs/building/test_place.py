@@ -122,7 +122,7 @@ def test_who_did_not_ask_for_it_cancels_nothing(
     queue: MemoryQueue, new: Callable[[], QueuePlace], threads: ThreadPoolExecutor
 ):
     """A build that only waits for another one's job leaves it alone when it is stopped."""
-    queue.submit([Spec("id", "mail", unique="vcache.build:key")])
+    queue.submit([Spec("id", "mail", {}, unique="vcache.build:key")])
     place = new()
     result = threads.submit(place.run, _ERRAND)
     until(lambda: waits(place))
@@ -158,7 +158,7 @@ def test_many_ends_are_told_each_once(queue: MemoryQueue):
 
         return end
 
-    ids = list(queue.submit([Spec(f"{number:04}", "mail") for number in range(600)]))
+    ids = list(queue.submit([Spec(f"{number:04}", "mail", {}) for number in range(600)]))
     endings = Endings(queue)
     for job_id in (*ids, "unknown"):
         endings.watch(job_id, on_end(job_id))
