@@ -25,8 +25,8 @@ _HEAD: Final = """\
 # The command
 
 How to use it: [cache commands](../how-to/command.md), [cache a compiler](../how-to/compiler-wrapper.md), [write a
-vcachefile](../how-to/write-a-vcachefile.md), [build what CMake wrote](../how-to/build-a-ninja-project.md). What decides where
-options are not given: [settings](settings.md). `vcache-ninja` takes [ninja's own words](../how-to/use-instead-of-ninja.md).
+vcachefile](../how-to/write-a-vcachefile.md), [build what CMake wrote](../how-to/build-a-ninja-project.md), [run
+jobs](../how-to/run-jobs.md). What decides where options are not given: [settings](settings.md). `vcache-ninja` takes [ninja's own words](../how-to/use-instead-of-ninja.md).
 
 A name is text, or `hex:` with the digits of a name that is bytes; `str:` before a name says that it is text.
 
