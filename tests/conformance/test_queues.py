@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.servers import RedisServer, redis_server
 from vcache.jobs.base import Queue
 from vcache.jobs.memory import MemoryQueue
+from vcache.jobs.redis import RedisQueue
 from vcache.jobs.sqlite import SqliteQueue
 from vcache.testing import FakeClock, QueueTests
 
@@ -38,3 +40,26 @@ class TestSqliteQueue(_OnFakeClock):
     def make_queue(self, tmp_path: Path, clock: FakeClock) -> Iterator[Callable[[], Queue]]:
         with contextlib.ExitStack() as stack:
             yield lambda: stack.enter_context(SqliteQueue(tmp_path / "jobs", clock=clock))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+class TestRedisQueue(QueueTests):
+    @pytest.fixture
+    def make_queue(
+        self, server: RedisServer, request: pytest.FixtureRequest
+    ) -> Iterator[Callable[[], Queue]]:
+        address = f"redis+unix://{server.socket}"
+        with contextlib.ExitStack() as stack:
+            yield lambda: stack.enter_context(RedisQueue.at(address, namespace=request.node.name))
+
+    def advance(self, queue: Queue, seconds: float) -> None:
+        assert isinstance(queue, RedisQueue)
+        # As who finds that the server's clock has jumped: the epoch says that all others are to believe it.
+        _, epoch = queue._move_clock(b"", 0)
+        queue._move_clock(epoch, round(seconds * 1e6))
+        queue._move_clock(b"", 0)

@@ -77,11 +77,11 @@ def job_of(answer: Sequence[Any]) -> Job | None:
         )
     if state is State.COMPLETED:
         finished_ns = _ns(info[:_DIGITS])
-        held, _, result = info[_DIGITS:].partition(b"\n")
+        held, who, result = info[_DIGITS:].split(b"\n", 2)
         _, started_ns, attempts, kills = _held(held)
         return job._replace(
             attempts=attempts, kills=kills, started_ns=started_ns, finished_ns=finished_ns,
-            result=unpack_result(result),
+            worker=who.decode(), result=unpack_result(result),
         )  # fmt: skip
     if state in (State.DEAD, State.CANCELLED):
         who, _, why = info[2 * _DIGITS + 1 :].partition(b"\n")

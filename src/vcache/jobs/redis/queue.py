@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn, Self, cast
 
-from vcache.errors import FormatError, SessionLost, UsageError
+from vcache.errors import FormatError, SessionLost, StoreClosed, UsageError
 from vcache.jobs.base import (
     MOST_CLAIMED,
     Cell,
@@ -37,6 +37,16 @@ _KEEP: Final = 10_000
 _FORMAT: Final = b"vcache jobs 1"
 _PAGE: Final = 1_000
 _MOST_ASKED: Final = 500  # jobs by one script: it holds up everybody else
+
+
+class _Closed:
+    """What a closed queue has in place of who talks to the server."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise StoreClosed("the queue is closed")
+
+
+_CLOSED: Final = _Closed()
 
 
 class RedisQueue:
@@ -111,18 +121,13 @@ class RedisQueue:
         return jobs
 
     def list(self, state: State, *, kind: str = "", cursor: str = "", limit: int = 100) -> Page:
-        place, offset = requests.place_of(cursor)
-        arguments = [
-            state.encode(),
-            kind.encode(),
-            b"%d" % place,
-            b"%d" % offset,
-            b"%d" % max(1, min(limit, _PAGE)),
-        ]
-        next_place, next_offset, *ids = self._scripts.call("page", arguments)
+        if limit < 1:
+            raise UsageError(f"a list of at most {limit!r} jobs: give 1 or more")
+        arguments = [state.encode(), kind.encode(), *requests.place_of(cursor), b"%d" % min(limit, _PAGE)]
+        place, offset, last, *ids = self._scripts.call("page", arguments)
         jobs = self.get([each.decode() for each in ids])
         right = [each for each in jobs if each and each.state is state and kind in ("", each.kind)]
-        return Page(right, f"{next_place.decode()}-{next_offset.decode()}" if next_place else "")
+        return Page(right, b"-".join((place, offset, last)).decode() if place else "")
 
     def cancel(self, ids: Sequence[str], *, why: str = "") -> Sequence[str]:
         return self._change("cancel", ids, (why or "somebody said so").encode())
@@ -146,8 +151,8 @@ class RedisQueue:
             count += gone
             if not page.next:
                 return count
-            place, offset = requests.place_of(page.next)
-            cursor = f"{place}-{max(0, offset - gone)}"
+            place, offset, last = requests.place_of(page.next)
+            cursor = f"{place.decode()}-{max(0, int(offset) - gone)}-{last.decode()}"
 
     def stats(self) -> QueueStats:
         return answers.stats_of(self._scripts.call("stats", []))
@@ -172,7 +177,7 @@ class RedisQueue:
         key = session.encode()
         lease = pack_plain([lease_s, list(kinds)])
         self._client.ask_all([
-            (b"HSET", self._prefix + b":workers", key, worker.encode()),
+            (b"HSET", self._prefix + b":workers", key, " ".join(worker.split()).encode()),
             (b"HSET", self._prefix + b":leases", key, lease),
             (b"HSET", self._prefix + b":sessions", key, b"0"),
         ])  # fmt: skip
@@ -227,7 +232,16 @@ class RedisQueue:
         return bool(self._scripts.call("swap", arguments + submission) != 0)
 
     def close(self) -> None:
-        self._client.close()
+        client, closed = self._client, cast("Client", _CLOSED)
+        if client is not closed:
+            client.close()
+        self._client, self._scripts = closed, cast("Scripts", _CLOSED)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _change(self, script: str, ids: Sequence[str], first: bytes) -> Sequence[str]:
         """Have a script do something with jobs, which it finds by their lanes."""

@@ -5,6 +5,7 @@ It must not know what they answer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -19,6 +20,7 @@ __all__ = ["exchange", "packed_limits", "place_of", "submission"]
 _PRIORITIES: Final = frozenset(Priority)
 _ACTS: Final = {Event.TRY_AGAIN: b"r", Event.GIVE_UP: b"d", Event.RELEASE: b"b", Event.LOSE: b"l"}
 _NOTHING: Final = pack_result(None)
+_CURSOR: Final = re.compile(r"([0-9]{1,6})-([0-9]{1,15})-((?:[0-9]{16}[!-~]{1,200})?)", re.ASCII)
 
 
 def submission(specs: Sequence[Spec], now_ns: Callable[[], int]) -> tuple[list[bytes], list[Spec]]:
@@ -90,22 +92,22 @@ def packed_limits(kind: str, limits: Limits) -> bytes | None:
             raise UsageError(f"limits of {kind!r}: {name}={value!r}: give a number from 0 on")
     if not limits.rate and not limits.running:
         return None
-    burst = limits.burst or max(1.0, limits.rate)
-    return f"{limits.rate!r} {burst!r} {int(limits.running)}".encode()
+    return f"{float(limits.rate)!r} {float(limits.burst)!r} {int(limits.running)}".encode()
 
 
-def place_of(cursor: str) -> tuple[int, int]:
-    """Where a page begins.
+def place_of(cursor: str) -> tuple[bytes, bytes, bytes]:
+    """Where a page begins: which of several lists, how far in it, and behind what.
 
     Raises:
         UsageError: that is no cursor of ours.
     """
-    place, _, offset = cursor.partition("-")
     if not cursor:
-        return 0, 0
-    if not (place.isdecimal() and offset.isdecimal() and cursor.isascii() and len(cursor) < 30):
+        return b"0", b"0", b""
+    found = _CURSOR.fullmatch(cursor)
+    if found is None:
         raise UsageError(f"{cursor!r:.80} is no cursor: give the one of the page before, or none")
-    return int(place), int(offset)
+    place, offset, last = found.groups()
+    return place.encode(), offset.encode(), last.encode()
 
 
 def _check_lane(spec: Spec) -> None:

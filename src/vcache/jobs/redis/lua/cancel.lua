@@ -1,5 +1,5 @@
--- ARGV: why, (id, kind, priority)…. Gives the ids that are cancelled by it, without their followers.
-local now, done = now_us(), {}
+-- ARGV: why, (id, kind, priority)…. Gives the ids that are cancelled by it, also of those behind.
+local now = now_us()
 for at = 2, #ARGV, 3 do
   local id, kind, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local state, value, session = locate(id)
@@ -23,7 +23,6 @@ for at = 2, #ARGV, 3 do
   end
   if state then
     end_job(id, 'cancelled', now, ARGV[1], kind, started, worker)
-    insert(done, id)
   end
 end
-return done
+return ended

@@ -51,17 +51,25 @@ local function free_unique(id)
   end
 end
 
+-- dead, cancelled: end(16) id
 local function forget(ids)
+  for _, id in ipairs(ids) do
+    local value = call('HGET', P .. ':end', id)
+    if value then
+      call('ZREM', P .. (sub(value, 33, 33) == 'd' and ':dead' or ':cancelled'), sub(value, 17, 32) .. id)
+    end
+  end
   for _, name in ipairs({'jobs', 'tries', 'failures', 'done', 'end', 'progress'}) do
     in_parts(ids, function(...) call('HDEL', P .. ':' .. name, ...) end)
   end
-  in_parts(ids, function(...) call('ZREM', P .. ':dead', ...) call('ZREM', P .. ':cancelled', ...) end)
 end
 
 -- end: started(16) finished(16) state(1) worker NEWLINE why
+local ended = {}
 local end_job
 end_job = function(id, state, now, why, kind, started, worker)
-  call('ZADD', P .. ':' .. state, digits(now), id)
+  insert(ended, id)
+  call('ZADD', P .. ':' .. state, 0, digits(now) .. id)
   call('HSET', P .. ':end', id, (started or digits(0)) .. digits(now) .. sub(state, 1, 1) .. (worker or '') .. '\n' .. why)
   call('HDEL', P .. ':progress', id)
   call('ZREM', P .. ':deadlines', id)

@@ -36,12 +36,13 @@ if n > 0 then
   end
   local values = call('HMGET', held, unpack(ids))
   local order, done, counts = {}, {}, {}
+  local worker = '\n' .. call('HGET', P .. ':workers', session) .. '\n'
   for i = 1, n do
     local value = values[i]
     if value and sub(value, 1, 16) == sub(given[i], 1, 16) then
       local k = #order + 1
       order[k] = ids[i]
-      done[2 * k - 1], done[2 * k] = ids[i], stamp .. value .. '\n' .. sub(given[i], 17)
+      done[2 * k - 1], done[2 * k] = ids[i], stamp .. value .. worker .. sub(given[i], 17)
       local job = parse(value)
       counts[job.kind] = (counts[job.kind] or 0) + 1
       if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
@@ -150,7 +151,9 @@ if want > 0 and #kinds > 0 then
         end
         if tonumber(rate) > 0 then
           local there, filled = string.match(call('HGET', P .. ':bucket', kind) or '', '^(%S+) (%d+)$')
-          there = there and math.min(tonumber(burst), there + math.max(0, now - filled) * rate / 1000000) or tonumber(burst)
+          burst = tonumber(burst)
+          if burst == 0 then burst = math.max(1, tonumber(rate)) end
+          there = there and math.min(burst, there + math.max(0, now - filled) * rate / 1000000) or burst
           buckets[kind] = there
           -- A millionth of a token: rounding must not make a waiter come twice.
           local whole = math.floor(there + 0.000001)

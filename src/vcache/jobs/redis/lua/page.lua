@@ -1,6 +1,7 @@
--- ARGV: state, kind, place, offset, limit. Gives: next place, next offset ('' at the end), id….
+-- ARGV: state, kind, place, offset, last, limit. Gives: next place ('' at the end), next offset, next last, id….
 -- Lists are read from their younger end, so that what is taken from the other moves nothing.
-local state, only, place, offset, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local state, only, place, offset, limit = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[6])
+local last = ARGV[5]
 local function backwards(key) return function(from, count)
   local found, turned = call('LRANGE', key, -(from + count), -(from + 1)), {}
   for i = #found, 1, -1 do insert(turned, found[i]) end
@@ -12,8 +13,13 @@ local function of_hash(key) return function(from, count)
   for i = from + 1, math.min(from + count, #all) do insert(part, all[i]) end
   return part
 end end
-local function ranked(key) return function(from, count)
-  return call('ZRANGE', key, from, from + count - 1, 'REV')
+local function ranked(key) return function(_, count)
+  local found, ids = call('ZRANGE', key, last ~= '' and '(' .. last or '+', '-', 'BYLEX', 'REV', 'LIMIT', 0, count), {}
+  for i, member in ipairs(found) do
+    last = member
+    ids[i] = sub(member, 17)
+  end
+  return ids
 end end
 local function late(letter) return function(from, count)
   local found, right = call('ZRANGE', P .. ':due', from, from + count - 1), {}
@@ -44,7 +50,7 @@ elseif state == 'running' then
   for _, session in ipairs(sessions) do insert(places, of_hash(P .. ':held:' .. session)) end
 end
 
-local answer = {'', ''}
+local answer = {'', '', ''}
 while place < #places do
   local found = places[place + 1](offset, limit)
   for _, id in ipairs(found) do
@@ -52,7 +58,7 @@ while place < #places do
   end
   limit = limit - #found
   if limit <= 0 then
-    answer[1], answer[2] = tostring(place), tostring(offset + #found)
+    answer[1], answer[2], answer[3] = tostring(place), tostring(offset + #found), last
     break
   end
   place, offset = place + 1, 0

@@ -2,10 +2,10 @@
 local done = {}
 for at = 2, #ARGV, 3 do
   local id, kind, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local state = locate(id)
+  local state, value = locate(id)
   if state == 'dead' or state == 'cancelled' then
     call('HDEL', P .. ':end', id)
-    call('ZREM', P .. ':' .. state, id)
+    call('ZREM', P .. ':' .. state, sub(value, 17, 32) .. id)
   elseif state == 'retry' then
     drop_late(id)
   else
@@ -17,8 +17,9 @@ for at = 2, #ARGV, 3 do
     if ARGV[1] == '0' then call('HDEL', P .. ':tries', id)
     elseif kills > 0 then call('HSET', P .. ':tries', id, attempts .. ':' .. (KILLS - 1)) end
     local is_suspect = ARGV[1] == '1' and kills > 0
-    if is_suspect or not unbury(id, priority, kind) then make_ready(id, priority, kind, is_suspect)
-    else wake(kind) end
+    -- Rare enough to look for its old entry: nobody has to know then which of two counts.
+    if unbury(id, priority, kind) then call('LREM', lane(priority, kind), 1, id) end
+    make_ready(id, priority, kind, is_suspect)
     insert(done, id)
   end
 end

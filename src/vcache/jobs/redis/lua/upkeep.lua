@@ -9,7 +9,9 @@ for _, unique in ipairs(call('ZRANGE', P .. ':unique_ends', '-inf', digits(now),
 end
 local surplus = math.min(call('ZCARD', P .. ':cancelled') - keep, STEP)
 if surplus > 0 then
-  forget(call('ZRANGE', P .. ':cancelled', 0, surplus - 1))
+  local old = call('ZRANGE', P .. ':cancelled', 0, surplus - 1)
+  for i, member in ipairs(old) do old[i] = sub(member, 17) end
+  forget(old)
   count = count + surplus
 end
 surplus = math.min(call('LLEN', P .. ':doneq') - keep, STEP)
