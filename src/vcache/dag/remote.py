@@ -200,8 +200,6 @@ def _worker() -> _Worker:
 
 def _place() -> str:
     """Where trees are made: the worker's own directory, which Dask removes, also after a crash."""
-    import tempfile
-
     if "distributed" in sys.modules:
         from distributed import get_worker
 
@@ -209,12 +207,9 @@ def _place() -> str:
             place = os.path.join(get_worker().local_directory, "vcache")
             if _PLAIN.fullmatch(os.path.realpath(place)):
                 return place
-    import atexit
-    import shutil
+    from vcache.dag.workplace import workplace
 
-    place = tempfile.mkdtemp(prefix="vcache-worker-")
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    return place
+    return workplace()
 
 
 def _here() -> str:
