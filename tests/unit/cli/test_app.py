@@ -115,4 +115,6 @@ def test_a_start_loads_only_what_it_needs(tmp_path):
         "vcache.cache",
     ):
         assert name not in loaded, name
-    assert not any(name.startswith(("vcache.fingerprint", "rich.")) for name in loaded)
+    assert not any(
+        name.startswith(("vcache.fingerprint", "vcache.jobs", "vcache.cli.jobs", "rich.")) for name in loaded
+    )

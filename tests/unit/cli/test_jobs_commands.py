@@ -91,6 +91,12 @@ def test_submit_prints_the_id(vcache, queue):
     assert job_of(queue, str(found["id"])).spec.payload == {}
 
 
+def test_the_queue_may_be_made_before_the_cache(vcache, tmp_path: Path):
+    """Both lie in one directory, and neither takes the other for a stranger's"""
+    (tmp_path / "cache" / "jobs").mkdir(parents=True)
+    assert vcache("put", "a", stdin="x").exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("word", "value"),
     [

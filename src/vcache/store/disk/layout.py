@@ -110,6 +110,7 @@ _OWN_NAMES = frozenset(
         "CACHEDIR.TAG", "format", "lock", "janitor.lock", "index", "index.new",
         "segments", "blobs", "tmp", "locks", "quarantine", FOREIGN,
         "logs",  # of log stores: see docs/design/logs.md
+        "jobs",  # of the queue: see docs/design/jobs.md
         "remotes",  # of network tiers, which may be used first: see docs/design/network.md
     }
 )  # fmt: skip
