@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import sysconfig
 from array import array
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.servers import ended, wait_until
+from tests.servers import wait_until
 
 __all__ = [
     "DRAMATIQ",
@@ -160,11 +161,17 @@ def worker(side: Side, address: str, jobs: int, directory: Path) -> Iterator[Wor
     ]
     env = _environ(side, address, BENCH_JOBS=str(jobs), BENCH_REPORT=os.fspath(report))
     with open(log, "ab") as output:
-        process = subprocess.Popen(command, cwd=_ROOT, env=env, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            command, cwd=_ROOT, env=env, stdout=output, stderr=output, start_new_session=True
+        )
     try:
         yield Worker(process, report, log)
     finally:
-        ended(process, timeout_s=30)
+        with suppress(ProcessLookupError):
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )  # nobody's way to end in peace is measured, and some are long
+        process.wait()
 
 
 def drained(side: Side, address: str, jobs: int, directory: Path) -> float:
