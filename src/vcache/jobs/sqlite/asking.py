@@ -218,14 +218,11 @@ def _requeued(ledger: Ledger, row: Row | None, *, keep_attempts: bool) -> bool:
     return True
 
 
-_FORGET: Final = (
-    "DELETE FROM jobs WHERE no IN (SELECT no FROM jobs WHERE shelf=? AND turn<? ORDER BY turn, no LIMIT ?) "
-    "RETURNING no, flags"
+_ENDED: Final = "SELECT no, flags FROM jobs WHERE shelf=? AND turn<? ORDER BY turn, no LIMIT ?"
+_ENDED_KIND: Final = (
+    "SELECT no, flags FROM jobs WHERE shelf=? AND turn<? AND kind=? ORDER BY turn, no LIMIT ?"
 )
-_FORGET_KIND: Final = (
-    "DELETE FROM jobs WHERE no IN (SELECT no FROM jobs WHERE shelf=? AND turn<? AND kind=? ORDER BY turn, no LIMIT ?) "
-    "RETURNING no, flags"
-)
+_FORGET: Final = "DELETE FROM jobs WHERE no=?"
 _UNNOTE: Final = "DELETE FROM notes WHERE place BETWEEN ? AND ?"
 _KINDS_OF: Final = "SELECT kind FROM counts WHERE what=? AND n>0"
 
@@ -241,9 +238,9 @@ def forget_part(ledger: Ledger, state: State, kind: str, before_ns: int, most: i
     kinds = [number] if number else [each for (each,) in ledger.run(_KINDS_OF, (code << 8,)).fetchall()]
     count = 0
     for each in kinds:
-        gone = ledger.run(_FORGET, (code << SHELF | each, before_ns, most - count)).fetchall()
+        gone = ledger.run(_ENDED, (code << SHELF | each, before_ns, most - count)).fetchall()
         ledger.count(code << 8, each, -len(gone))
-        _unnote(ledger, gone)
+        _forget(ledger, gone)
         count += len(gone)
     return count
 
@@ -252,15 +249,16 @@ def forget_completed(ledger: Ledger, most: int, *, before_ns: int = 1 << 62, kin
     """Forget the jobs that completed first; how many."""
     shelf = COMPLETED << SHELF
     if kind is None:
-        gone = ledger.run(_FORGET, (shelf, before_ns, most)).fetchall()
+        gone = ledger.run(_ENDED, (shelf, before_ns, most)).fetchall()
     else:
-        gone = ledger.run(_FORGET_KIND, (shelf, before_ns, kind, most)).fetchall()
+        gone = ledger.run(_ENDED_KIND, (shelf, before_ns, kind, most)).fetchall()
     ledger.count(COMPLETED << 8, 0, -len(gone))
-    _unnote(ledger, gone)
+    _forget(ledger, gone)
     return len(gone)
 
 
-def _unnote(ledger: Ledger, gone: Sequence[tuple[int, int]]) -> None:
+def _forget(ledger: Ledger, gone: Sequence[tuple[int, int]]) -> None:
+    ledger.many(_FORGET, [(no,) for no, _ in gone])
     noted = [(no << NOTE, no << NOTE | 7) for no, flags in gone if flags & HAS_NOTES]
     if noted:
         ledger.many(_UNNOTE, noted)

@@ -6,7 +6,7 @@ It must not know how attempts end.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from vcache.jobs.base import TURNS
 from vcache.jobs.sqlite.schema import (
@@ -24,7 +24,7 @@ from vcache.jobs.sqlite.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from vcache.jobs.sqlite.ledger import Ledger
 
@@ -33,19 +33,22 @@ __all__ = ["Claims", "Rooms", "lanes_of"]
 _LANES: Final = (
     f"SELECT kind, what & 255, n FROM counts WHERE what BETWEEN {READY << 8} AND {READY << 8 | 255} AND n>0"  # noqa: S608 - numbers of ours
 )
-_HEADS: Final = "SELECT turn, no FROM jobs WHERE shelf=? AND (turn, no)>(?, ?) ORDER BY turn, no LIMIT ?"
-_CLAIM: Final = (
-    "UPDATE jobs SET shelf=?1, turn=?2, attempts=attempts+1, started_ns=?3, finished_ns=0, worker=?4 WHERE no=?5 "
-    "RETURNING no, turn, spec, attempts, kills, flags"
+# Read, then changed by number: half the cost of UPDATE … RETURNING.
+_HEADS: Final = (
+    "SELECT turn, no, spec, attempts, kills, flags FROM jobs WHERE shelf=? AND (turn, no)>(?, ?) "
+    "ORDER BY turn, no LIMIT ?"
 )
+_CLAIM: Final = "UPDATE jobs SET shelf=?1, turn=?2, attempts=attempts+1, started_ns=?3, finished_ns=0, worker=?4 WHERE no=?5"
 _LONG: Final = "SELECT data FROM notes WHERE place=?"
 _LIMITS: Final = "SELECT kind, rate, burst, running, level, at_ns FROM limits"
 _SPENT: Final = "UPDATE limits SET level=?, at_ns=? WHERE kind=?"
 _UNBOUNDED: Final = 1 << 60
-_CHUNK: Final = 64
+_CHUNK: Final = 16  # of each of several lanes: what is read and not taken is read for nothing
 
 Raw = tuple[bytes, int, int, int]
 """A claimed job: its packed spec, token, attempt, kills."""
+Head = tuple[int, int, bytes | None, int, int, int]
+"""One that may be: turn, number, packed spec (None for a long one), attempts, kills, flags."""
 
 
 def lanes_of(ledger: Ledger, kinds: Iterable[int]) -> dict[tuple[int, int], int]:
@@ -81,16 +84,16 @@ class Rooms:
         """How many may start at once."""
         return self._rooms.get(kind, _UNBOUNDED)
 
-    def take(self, kind: int) -> None:
-        """Count a start."""
+    def take(self, kind: int, count: int) -> None:
+        """Count starts."""
         if kind not in self._rooms:
             return
-        self._rooms[kind] -= 1
+        self._rooms[kind] -= count
         if kind in self._runs:
-            self._runs[kind] -= 1
+            self._runs[kind] -= count
         if kind in self._limits:
             rate, level = self._limits[kind]
-            self._limits[kind] = (rate, level - 1)
+            self._limits[kind] = (rate, level - count)
 
     def lacking_s(self, kind: int) -> float | None:
         """How long the next start has to wait; None for until another one has ended."""
@@ -112,26 +115,23 @@ class Rooms:
 class _Lane:
     """The jobs of one kind and priority that wait, foremost first."""
 
-    __slots__ = ("_behind", "_heads", "_ledger", "_shelf", "kind", "lane")
+    __slots__ = ("_behind", "_ledger", "_shelf", "heads", "kind", "lane")
 
     def __init__(self, ledger: Ledger, kind: int, lane: int) -> None:
         self.kind, self.lane = kind, lane
+        self.heads: deque[Head] = deque()
         self._ledger = ledger
         self._shelf = READY << SHELF | kind << 8 | lane
-        self._heads: deque[tuple[int, int]] = deque()
         self._behind = (-1, -1)
 
-    def head(self, want: int) -> tuple[int, int] | None:
-        """Turn and number of the first; None at the end."""
-        if not self._heads:
-            found = self._ledger.run(_HEADS, (self._shelf, *self._behind, max(1, min(want, _CHUNK))))
-            self._heads.extend(found.fetchall())
-        return self._heads[0] if self._heads else None
-
-    def take(self) -> int:
-        """The number of the first, which the next call does not give again."""
-        self._behind = self._heads.popleft()
-        return self._behind[1]
+    def fill(self, most: int) -> bool:
+        """Read the next ones, where none is left; whether there are any."""
+        if not self.heads:
+            rows = self._ledger.run(_HEADS, (self._shelf, *self._behind, most)).fetchall()
+            if rows:
+                self._behind = rows[-1][:2]
+                self.heads.extend(rows)
+        return bool(self.heads)
 
 
 class Claims:
@@ -145,69 +145,85 @@ class Claims:
         self._ledger = ledger
         self._left = lanes
         self._rooms = rooms
-        self._lanes = {key: _Lane(ledger, *key) for key in lanes}
-        self._taken: list[int] = []
+        self._lanes = [_Lane(ledger, *key) for key in sorted(lanes, key=_by_lane)]
+        self._taken: list[Head] = []
 
     def claim(self, session: int, worker: str, want: int, *, may_suspect: bool) -> tuple[list[Raw], int]:
         """Up to so many jobs for a session, and how many suspects are among them."""
-        n_suspects = int(may_suspect and want > 0 and self._take_suspect())
-        turn = self._ledger.counted(LAST_CLAIM)
-        first = turn
-        while len(self._taken) < want:
-            lane = self._next(turn + 1, want - len(self._taken))
-            if lane is None:
+        if want <= 0 or not self._lanes:
+            return [], 0
+        n_suspects = int(may_suspect and self._take_suspect())
+        first = turn = self._ledger.counted(LAST_CLAIM)
+        while (left := want - len(self._taken)) > 0:
+            lanes = self._open(0, SUSPECT - 1)
+            if not lanes:
                 break
-            turn += 1
-            self._take(lane)
+            turn += self._take_some(lanes, turn + 1, left)
         self._ledger.count(LAST_CLAIM, 0, turn - first)
         return self._start(session, worker), n_suspects
 
     def _open(self, least: int, most: int) -> list[_Lane]:
-        """Lanes of some numbers that have jobs which may start."""
+        """Lanes of some numbers that have jobs which may start, by number."""
         return [
-            lane for (kind, number), lane in self._lanes.items()
-            if least <= number <= most and self._left[kind, number] > 0 and self._rooms.room(kind) > 0
+            each for each in self._lanes
+            if least <= each.lane <= most and self._left[each.kind, each.lane] > 0 and self._rooms.room(each.kind) > 0
         ]  # fmt: skip
 
     def _take_suspect(self) -> bool:
-        found = [(lane.lane, head, lane) for lane in self._open(SUSPECT, 255) if (head := lane.head(1))]
+        found = [each for each in self._open(SUSPECT, 255) if each.fill(1)]
         if found:
-            self._take(min(found, key=lambda each: each[:2])[2])
+            self._take(min(found, key=lambda each: (each.lane, each.heads[0][:2])), 1)
         return bool(found)
 
-    def _next(self, turn: int, want: int) -> _Lane | None:
-        """The lane whose first is next: the longest waiting of the highest priority, or each `TURNS`th time of all."""
-        lanes = self._open(0, SUSPECT - 1)
-        if turn % TURNS and lanes:
-            foremost = min(lane.lane for lane in lanes)
-            lanes = [lane for lane in lanes if lane.lane == foremost]
+    def _take_some(self, lanes: list[_Lane], turn: int, want: int) -> int:
+        """Take what comes next, as long as it comes from one lane; how many."""
+        if turn % TURNS:  # the highest priority, as far as the next one whose turn is another
+            want = min(want, TURNS - turn % TURNS) if lanes[0].lane != lanes[-1].lane else want
+            lanes = [each for each in lanes if each.lane == lanes[0].lane]
+        elif len(lanes) > 1:
+            want = 1
         if len(lanes) == 1:
-            return lanes[0] if lanes[0].head(want) else None
-        heads = [(head, lane) for lane in lanes if (head := lane.head(want))]
-        return min(heads, key=lambda each: each[0])[1] if heads else None
+            return self._take(lanes[0], want)
+        filled = []
+        for each in lanes:
+            if each.fill(min(want, _CHUNK)):
+                filled.append(each)
+            else:
+                self._left[each.kind, each.lane] = 0
+        return self._take(min(filled, key=lambda each: each.heads[0][:2]), 1) if filled else 0
 
-    def _take(self, lane: _Lane) -> None:
-        self._taken.append(lane.take())
+    def _take(self, lane: _Lane, want: int) -> int:
         key = (lane.kind, lane.lane)
-        self._left[key] -= 1
-        self._rooms.take(lane.kind)
-        self._ledger.count(READY << 8 | lane.lane, lane.kind, -1)
-        self._ledger.count(RUNNING << 8, lane.kind)
+        want = min(want, self._left[key], self._rooms.room(lane.kind))
+        count = 0
+        while count < want and lane.fill(want - count):
+            self._taken.append(lane.heads.popleft())
+            count += 1
+        # A count that says more than there is would be asked for ever.
+        self._left[key] = self._left[key] - count if count == want else 0
+        self._rooms.take(lane.kind, count)
+        self._ledger.count(READY << 8 | lane.lane, lane.kind, -count)
+        self._ledger.count(RUNNING << 8, lane.kind, count)
+        return count
 
     def _start(self, session: int, worker: str) -> list[Raw]:
-        ledger = self._ledger
-        if not self._taken:
+        ledger, taken = self._ledger, self._taken
+        if not taken:
             return []
-        token = ledger.draw(LAST_TOKEN, len(self._taken))
+        first = ledger.draw(LAST_TOKEN, len(taken))
         shelf, now_ns = RUNNING << SHELF | session, ledger.now_ns
-        rows = [(shelf, token + at, now_ns, worker, no) for at, no in enumerate(self._taken)]
-        self._rooms.save({kind for kind, _ in self._lanes})
-        return [self._raw(row) for row in ledger.many(_CLAIM, rows)]
+        ledger.many(_CLAIM, [(shelf, first + at, now_ns, worker, head[1]) for at, head in enumerate(taken)])
+        self._rooms.save({each.kind for each in self._lanes})
+        return [self._raw(head, first + at) for at, head in enumerate(taken)]
 
-    def _raw(self, row: Sequence[Any]) -> Raw:
-        no, token, spec, attempts, kills, flags = row
+    def _raw(self, head: Head, token: int) -> Raw:
+        _, no, spec, attempts, kills, flags = head
         if flags & HAS_NOTES:
             self._ledger.unnote(no, PROGRESS)
-            if spec is None:
-                spec = self._ledger.run(_LONG, (no << NOTE | LONG_SPEC,)).get
-        return spec, token, attempts, kills
+        if spec is None:
+            spec = self._ledger.run(_LONG, (no << NOTE | LONG_SPEC,)).get
+        return spec, token, attempts + 1, kills
+
+
+def _by_lane(key: tuple[int, int]) -> tuple[int, int]:
+    return key[1], key[0]

@@ -149,8 +149,6 @@ CREATE TABLE cells(name TEXT PRIMARY KEY, version INTEGER NOT NULL, value BLOB N
 CREATE TABLE boots(boot TEXT PRIMARY KEY, offset_ns INTEGER NOT NULL) WITHOUT ROWID;
 """
 
-_HEX: Final = frozenset("0123456789abcdef")
-
 
 def id_key(job_id: str) -> bytes:
     """An id as it stands in the file: a UUID's 16 bytes, and of anything else the text, of which none has 16.
@@ -159,8 +157,12 @@ def id_key(job_id: str) -> bytes:
     """
     if len(job_id) == 36 and job_id[8] == job_id[13] == job_id[18] == job_id[23] == "-":
         digits = job_id.replace("-", "")
-        if len(digits) == 32 and _HEX.issuperset(digits):
-            return bytes.fromhex(digits)
+        try:
+            key = bytes.fromhex(digits)
+        except ValueError:
+            key = b""
+        if key.hex() == digits:  # not of capital letters or with spaces, which would be another one's
+            return key
     data = job_id.encode("utf-8", "surrogatepass")
     return data + b"\0" if len(data.rstrip(b"\0")) == 16 else data
 
