@@ -30,7 +30,7 @@ from vcache.jobs.states import State
 __all__ = ["RemoteQueue"]
 
 _BODY_BYTES: Final = 8 << 20  # what goes into one request, but for a single job that is larger
-_CLOCK_S: Final = 30.0  # how long the difference to the server's clock is taken to hold
+_CLOCK_S: Final = 30.0
 _WAIT_S: Final = 20.0  # proxies end a request that is silent for a minute
 _PAUSE_S: Final = 1.0  # after a wait that failed
 
@@ -41,12 +41,14 @@ class RemoteQueue:
     Args:
         line: to the server.
         namespace: that the token must be for; "" for whichever it is.
+        clock_s: how long the difference to the server's clock is taken to hold.
 
     Threads: any.
     """
 
-    def __init__(self, line: Line, *, namespace: str = "") -> None:
+    def __init__(self, line: Line, *, namespace: str = "", clock_s: float = _CLOCK_S) -> None:
         self._line = line
+        self._clock_s = clock_s
         self._namespace = namespace
         self._info: QueueInfo | None = None
         self._is_closed = threading.Event()
@@ -78,7 +80,8 @@ class RemoteQueue:
             before_ns = time.monotonic_ns()
             said_ns = cast("int", self._ask("now"))
             ahead_ns = said_ns - (before_ns + time.monotonic_ns()) // 2
-            self._clock = ahead_ns, time.monotonic() + _CLOCK_S
+            self._clock = ahead_ns, time.monotonic() + self._clock_s
+            return said_ns
         return time.monotonic_ns() + ahead_ns
 
     # -- who asks --------------------------------------------------------------------------------
@@ -87,7 +90,7 @@ class RemoteQueue:
         """See `Queue`. All of them go in one request, since they are kept all or none."""
         for spec in specs:
             pack_spec(spec)  # what is wrong with it is said with its kind, before it crosses the network
-        return wire.texts_of(self._ask("submit", [wire.sent_spec(spec) for spec in specs]))
+        return wire.texts_listed(self._ask("submit", [wire.sent_spec(spec) for spec in specs]))
 
     def get(self, ids: Sequence[str]) -> Sequence[Job | None]:
         """See `Queue`."""
@@ -99,11 +102,11 @@ class RemoteQueue:
 
     def cancel(self, ids: Sequence[str], *, why: str = "") -> Sequence[str]:
         """See `Queue`."""
-        return wire.texts_of(self._ask("cancel", list(ids), why))
+        return wire.texts_listed(self._ask("cancel", list(ids), why))
 
     def requeue(self, ids: Sequence[str], *, keep_attempts: bool = False) -> Sequence[str]:
         """See `Queue`."""
-        return wire.texts_of(self._ask("requeue", list(ids), keep_attempts))
+        return wire.texts_listed(self._ask("requeue", list(ids), keep_attempts))
 
     def purge(self, state: State, *, kind: str = "", before_ns: int | None = None) -> int:
         """See `Queue`."""
@@ -137,7 +140,7 @@ class RemoteQueue:
         for part in parts[:-1]:
             refused += wire.exchanged_of(self._ask("exchange", session, part, [], 0)).refused
         got = wire.exchanged_of(self._ask("exchange", session, parts[-1], list(kinds), want))
-        return got._replace(refused=(*refused, *got.refused)) if refused else got
+        return got._replace(refused=[*refused, *got.refused]) if refused else got
 
     def held(self, session: str) -> Sequence[Claimed]:
         """See `Queue`."""
@@ -153,7 +156,7 @@ class RemoteQueue:
 
     def end_session(self, session: str, *, beats: int | None = None) -> Sequence[str]:
         """See `Queue`."""
-        return wire.texts_of(self._ask("end-session", session, beats))
+        return wire.texts_listed(self._ask("end-session", session, beats))
 
     def wait(self, kinds: Sequence[str], timeout_s: float) -> None:
         """See `Queue`. A server that cannot be asked is no error here: who claims next is told."""

@@ -49,6 +49,7 @@ __all__ = [
     "sessions_of",
     "spec_of",
     "stats_of",
+    "texts_listed",
     "texts_of",
     "unpack",
 ]
@@ -164,6 +165,11 @@ def texts_of(value: object) -> tuple[str, ...]:
     return tuple(listed(value, _text))
 
 
+def texts_listed(value: object) -> list[str]:
+    """The same, as a list."""
+    return listed(value, _text)
+
+
 def spec_of(value: object) -> Spec:
     """A spec; raises as `listed`."""
     fields = _fields(value, _SPEC, "job", least=_SHORT)
@@ -192,7 +198,7 @@ def exchanged_of(value: object) -> Exchanged:
     claimed, refused, revoked, due = _fields(value, (list, list, list, object), "exchange")
     if due is not None and not isinstance(due, float | int):
         raise DecodeError(f"{due!r:.80} is no time")
-    return Exchanged(listed(claimed, claimed_of), texts_of(refused), texts_of(revoked), due)
+    return Exchanged(listed(claimed, claimed_of), texts_listed(refused), texts_listed(revoked), due)
 
 
 def job_of(value: object) -> Job | None:

@@ -35,7 +35,7 @@ class AskingLaws(Base):
 
     def test_a_job_is_as_it_was_asked_for(self, queue: Queue) -> None:
         """Every field and any plain value comes back, to who looks and to who works."""
-        plain = spec("k", _PLAIN)
+        plain = spec("k", _PLAIN)._replace(namespace=queue.info.namespace)
         whole = Spec(
             spec().id, "kind/ 🦜", _PLAIN, Priority.HIGH, 5, 0, queue.now_ns() + 10**15, 1.5, 7, "key", 60.0,
             ("nobody",), "parent", ("one", "two"), queue.info.namespace, "00-1-2-01",
