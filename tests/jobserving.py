@@ -88,7 +88,7 @@ def _served(app: App, desk: JobDesk) -> Iterator[str]:
             app, loop="asyncio", ws="none", lifespan="off", log_config=None, access_log=False
         )
         server = uvicorn.Server(config)
-        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+        server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:
