@@ -1,4 +1,4 @@
-"""`vcache jobs`, `vcache worker` and `vcache schedule` as people use them: real processes, on every durable queue."""
+"""`vcache jobs`, `vcache worker` and `vcache schedule` as people use them: real processes; where the queue matters, on each."""
 
 from __future__ import annotations
 
@@ -115,13 +115,16 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+on_every_queue = pytest.mark.parametrize("desk", ["sqlite", "redis"], indirect=True)
+
+
+@pytest.fixture
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
     root = tmp_path / "work"
     root.mkdir()
     (root / "handlers.py").write_text(HANDLERS)
     address = f"sqlite:{root}/jobs"
-    if request.param == "redis":
+    if getattr(request, "param", "") == "redis":
         server = request.getfixturevalue("redis")
         address = f"redis://127.0.0.1:{server.port}/0?prefix={tmp_path.name}"
     made = Desk(root, address)
@@ -139,6 +142,7 @@ def held(desk: Desk) -> tuple[str, subprocess.Popen[bytes]]:
     return job_id, process
 
 
+@on_every_queue
 def test_submit_work_show(desk):
     """A job's way through three processes: asked for, run, shown, with its log"""
     job_id, other = desk.submit("add", "a=2"), desk.submit("later", "path=x")
@@ -160,6 +164,7 @@ def test_a_payload_that_does_not_fit_is_dead(desk):
     assert "a" in found["failures"][0]["message"]
 
 
+@on_every_queue
 def test_dead_mended_and_run_again(desk):
     """The evidence names the line; when the module is mended, a retry completes"""
     (desk.root / "reports.py").write_text(BROKEN)
@@ -187,6 +192,7 @@ def test_sigterm_drains(desk):
     assert desk.show(waiting)["state"] in ("queued", "completed")
 
 
+@on_every_queue
 def test_ctrl_c_twice_gives_back(desk):
     """What runs is queued again, and no attempt counts"""
     job_id, process = held(desk)
@@ -197,6 +203,7 @@ def test_ctrl_c_twice_gives_back(desk):
     assert (found["state"], found["attempts"]) == ("queued", 0)
 
 
+@on_every_queue
 def test_a_killed_worker_loses_nothing(desk):
     """Another one runs the job, which shows both"""
     job_id, process = held(desk)
@@ -246,6 +253,7 @@ def test_watch_on_a_terminal(desk):
     os.close(ours)
 
 
+@on_every_queue
 def test_cancel_of_what_runs(desk):
     """It is cancelled at once, and who watches it hears of it by the exit code"""
     job_id, _ = held(desk)
@@ -253,6 +261,7 @@ def test_cancel_of_what_runs(desk):
     assert "cancelled: enough" in desk.run("jobs", "watch", job_id, status=1)
 
 
+@on_every_queue
 def test_stats_limits_and_doctor_from_outside(desk):
     """Who works is seen while they do"""
     desk.run("jobs", "limit", "add", "--running", "2")
@@ -274,6 +283,7 @@ def test_a_batch_is_taken_whole(desk):
         assert jobs.stats().totals["add"].completed == 500
 
 
+@on_every_queue
 def test_a_schedule_fires(desk):
     """`schedule run` submits; SIGTERM ends it with exit code 0"""
     desk.run("schedule", "add", "tick", "every 1s", "add", "a:=1")
@@ -315,3 +325,5 @@ def test_a_redis_that_does_not_answer(tmp_path: Path):
     text = desk.run("jobs", "submit", "add", status=1)
     assert text.count("\n") == 1 and text.startswith("vcache: error: ")
     assert "127.0.0.1" in text and "secret" not in text
+    assert "who named this one: VCACHE_QUEUE" in text
+    assert "who named this one: --queue" in desk.run("jobs", "list", "--queue", desk.queue, status=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -278,6 +279,7 @@ def run(setup: Setup, *, address: str | None) -> int:
         scheduler = Scheduler(queue)
         count = len(Schedules(queue).list())
         setup.note(f"{count} schedule{'' if count == 1 else 's'} in {queue.info.name}; Ctrl-C ends it")
+        gc.enable()  # commands are short-lived, and have it off; this one is not
         with _ended_by_signals(scheduler.stop):
             scheduler.run()
     return 0

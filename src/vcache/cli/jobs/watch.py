@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from typing import TYPE_CHECKING, Final, TextIO
@@ -52,6 +53,7 @@ def watch(setup: Setup, job_id: str | None, *, all_: bool, until_empty: bool, ad
     """
     if (job_id is None) != all_:
         raise UsageError("what? Give the ID of a job, or --all")
+    gc.enable()  # commands are short-lived, and have it off; this one may take days
     with opened(setup, address) as queue:
         if job_id is not None:
             return _watch_job(setup, queue, job_id)

@@ -38,10 +38,26 @@ def opened(setup: Setup, address: str | None) -> Iterator[Queue]:
         ConfigError: an address makes no sense, or what it needs is not installed.
         StoreError: it cannot be opened, or does not answer.
     """
+    from vcache.errors import StoreUnavailable
     from vcache.jobs.opening import open_queue
 
-    queue = open_queue(address_of(setup, address), namespace=setup.settings().namespace)
     try:
-        yield queue
-    finally:
-        queue.close()
+        queue = open_queue(address_of(setup, address), namespace=setup.settings().namespace)
+        try:
+            yield queue
+        finally:
+            queue.close()
+    except StoreUnavailable as error:
+        words = str(error).rstrip(".")
+        raise StoreUnavailable(
+            f"{words}: start it, or name another one (who named this one: {_origin(setup, address)})"
+        ) from error
+
+
+def _origin(setup: Setup, address: str | None) -> str:
+    """Who said which queue it is."""
+    return (
+        "--queue"
+        if address
+        else setup.settings().origins.get("queue", "nobody, it is in the cache's directory")
+    )
