@@ -37,10 +37,14 @@ def pack_spec(spec: Spec) -> bytes:
     try:
         packed = pack_plain(spec[:_SHORT] if spec[_SHORT:] == _DEFAULTS else spec)
     except EncodeError as error:
-        if isinstance(spec.payload, Mapping) and not isinstance(spec.payload, dict):  # such as that of no arguments
+        if isinstance(spec.payload, Mapping) and not isinstance(
+            spec.payload, dict
+        ):  # such as that of no arguments
             return pack_spec(spec._replace(payload=dict(spec.payload)))
+        import reprlib  # for who made a mistake: a whole repr may be long, or deeper than the stack
+
         raise UsageError(
-            f"job {spec.kind!r}: its payload {spec.payload!r:.200} is not made of None, bool, int (64 bits), float, "
+            f"job {spec.kind!r}: its payload {reprlib.repr(spec.payload)} is not made of None, bool, int (64 bits), float, "
             f"str, bytes, lists and dicts alone: {error}"
         ) from None
     if len(packed) > MOST_PAYLOAD_BYTES:

@@ -240,6 +240,8 @@ class Board:
             row.state = after(row.state, event)
             row.attempts -= 1
             row.kind.put(row, row.order, first=True)
+            if row.deadline_ns:
+                self._deadlines.add(row.deadline_ns, row)
         elif event is Event.LOSE:
             self.lose(row, finished.failure, now_ns)
         else:

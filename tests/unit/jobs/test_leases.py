@@ -1,0 +1,98 @@
+"""Whose lease is over."""
+
+from __future__ import annotations
+
+import pytest
+
+from vcache.jobs.base import Session
+from vcache.jobs.leases import LeaseWatch
+from vcache.jobs.memory import MemoryQueue
+from vcache.jobs.models import Spec
+from vcache.testing import FakeClock
+
+_HOUR_NS = 3600 * 10**9
+
+
+def _at(beats: int, name: str = "a", lease_s: float = 10.0) -> Session:
+    return Session(name, "worker", beats, lease_s, 0)
+
+
+def test_beats_that_stand_still_are_over() -> None:
+    """when the watcher has seen the same number for a lease, and not before"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    assert watch.seen([_at(5)]) == []
+    clock.advance(9.99)
+    assert watch.seen([_at(5)]) == []
+    clock.advance(0.01)
+    assert watch.seen([_at(5)]) == [_at(5)]
+    assert watch.seen([_at(5)]) == [_at(5)]
+
+
+def test_each_beat_begins_a_lease() -> None:
+    """a number that rose, or changed in any way, starts anew"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    for beats in (1, 2, 9, 3):
+        assert watch.seen([_at(beats)]) == []
+        clock.advance(9)
+    clock.advance(1)
+    assert watch.seen([_at(3)]) == [_at(3)]
+
+
+def test_sessions_are_judged_by_themselves() -> None:
+    """each by its own lease; who is gone is forgotten, and new ones have their time"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    watch.seen([_at(1, "short", 5), _at(1, "long", 50), _at(1, "alive", 5), _at(1, "gone", 5)])
+    clock.advance(5)
+    present = [_at(1, "short", 5), _at(1, "long", 50), _at(2, "alive", 5), _at(1, "new", 5)]
+    assert [each.id for each in watch.seen(present)] == ["short"]
+    clock.advance(1)
+    assert watch.seen([_at(1, "gone", 5)]) == []
+
+
+@pytest.mark.parametrize("jump_ns", [_HOUR_NS, -_HOUR_NS])
+def test_a_wall_clock_that_is_set_changes_nothing(jump_ns: int) -> None:
+    """neither ends a lease nor prolongs it"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    watch.seen([_at(1)])
+    clock.advance(6)
+    clock.jump_to(clock() + jump_ns)
+    assert watch.seen([_at(1)]) == []
+    clock.advance(4)
+    assert watch.seen([_at(1)]) == [_at(1)]
+
+
+def test_the_next_end_is_known() -> None:
+    """the shortest time that is left of any lease; none where there is no session"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    assert watch.next_s([]) is None
+    sessions = [_at(1, "a", 10), _at(1, "b", 30)]
+    assert watch.next_s(sessions) == 10
+    watch.seen(sessions)
+    clock.advance(4)
+    assert watch.next_s(sessions) == 6
+    clock.advance(40)
+    assert watch.next_s(sessions) == 0
+
+
+def test_who_beats_meanwhile_is_spared() -> None:
+    """between the look and the end a beat may come: the queue sees it"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    queue = MemoryQueue(clock=clock)
+    queue.submit([Spec("1", "k")])
+    session = queue.open_session("worker", kinds=["k"], lease_s=10)
+    queue.exchange(session, kinds=["k"], want=1)
+    watch.seen(queue.sessions())
+    clock.advance(10)
+    (over,) = watch.seen(queue.sessions())
+    queue.exchange(session)
+    assert queue.end_session(over.id, beats=over.beats) == []
+    assert watch.seen(queue.sessions()) == []
+    clock.advance(10)
+    (over,) = watch.seen(queue.sessions())
+    assert queue.end_session(over.id, beats=over.beats) == ["1"]
