@@ -6,8 +6,10 @@ one job, since it is submitted together with the change of the schedule that say
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
 
@@ -68,7 +70,9 @@ class Scheduler:
         self._clock = clock
         self._look_s = look_s
         self._known: dict[str, _Known] = {}
-        self._stopped = threading.Event()
+        self._is_stopped = False
+        # Not an Event: a handler of a signal that sets one deadlocks with the thread which it interrupts.
+        self._bell: SimpleQueue[None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -83,13 +87,14 @@ class Scheduler:
     def start(self) -> None:
         """Watch from here on. May be called again."""
         if self._thread is None:
-            self._stopped.clear()
+            self._is_stopped, self._bell = False, SimpleQueue()
             self._thread = threading.Thread(target=self.run, name="vcache-scheduler", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
         """Fire nothing more, and return when what was begun is done. May be called again."""
-        self._stopped.set()
+        self._is_stopped = True
+        self._bell.put(None)
         thread, self._thread = self._thread, None
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -98,7 +103,7 @@ class Scheduler:
         """Watch in this thread, until `stop` is called from another one, or a signal's handler."""
         waits = Backoff(times=1 << 30, base_s=0.2, most_s=max(self._look_s, 0.2))
         n_failures = 0
-        while not self._stopped.is_set():
+        while not self._is_stopped:
             try:
                 ticked = self.tick()
             except (
@@ -107,12 +112,12 @@ class Scheduler:
                 n_failures += 1
                 if n_failures == 1:
                     logger(_LOG).warning("schedules do not fire, for now: %s", error)
-                self._stopped.wait(waits.wait_s(n_failures) or self._look_s)
+                self._pause(waits.wait_s(n_failures) or self._look_s)
                 continue
             if n_failures:
                 logger(_LOG).warning("schedules fire again")
             n_failures = 0
-            self._stopped.wait(self._pause_s(ticked.next_ns))
+            self._pause(self._pause_s(ticked.next_ns))
 
     def tick(self, now_ns: int | None = None) -> Ticked:
         """Submit what is due at a moment, now if none is given.
@@ -180,6 +185,10 @@ class Scheduler:
         except (VcacheError, ValueError) as error:
             logger(_LOG).warning("schedule %r does not fire: %s", name[len(PREFIX) :], error)
             return _Known(cell, None, None, None)
+
+    def _pause(self, pause_s: float) -> None:
+        with contextlib.suppress(Empty):
+            self._bell.get(timeout=pause_s)
 
     def _pause_s(self, next_ns: int | None) -> float:
         if next_ns is None:
