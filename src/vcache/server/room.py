@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from vcache.kit.deadlines import Within
 from vcache.logs.retention import Rules
@@ -26,7 +26,7 @@ from vcache.server.callers import Caller
 from vcache.server.counts import Counts
 from vcache.server.exchange import Desk
 from vcache.server.jobs.desk import JobDesk
-from vcache.server.jobs.queues import Queues
+from vcache.server.jobs.places import queues_of
 from vcache.server.logs.desk import LogDesk
 from vcache.server.logs.shelf import Shelf
 from vcache.server.office import audit_in, uploads_in
@@ -39,9 +39,6 @@ from vcache.store.tiers import mark_foreign
 from vcache.store.url import open_store
 from vcache.upkeep import Counts as CacheCounts
 from vcache.upkeep import Upkeep
-
-if TYPE_CHECKING:
-    from vcache.jobs.base import Queue
 
 __all__ = ["Room", "builders_only", "log_rules", "quotas"]
 
@@ -95,7 +92,7 @@ class Room:
         )
         self.quotas.also(self.logs.stores.size_bytes)
         self.jobs = JobDesk(
-            _queues(settings, self.directory),
+            queues_of(settings.queue, self.directory),
             stack,
             note=self._note_jobs,
             grown=self.quotas.add,
@@ -103,6 +100,7 @@ class Room:
             fires=settings.has_schedules,
             is_read_only=self.store.info.is_read_only,
         )
+        self.quotas.also(self.jobs.queues.size_bytes)
         self._count_namespaces()
         self.desk = Desk(
             vault=self.vault,
@@ -199,22 +197,6 @@ def _opened(settings: ServeSettings) -> Store:
         max_entries=settings.max_entries,
         max_age_s=settings.max_age_s,
     )
-
-
-def _queues(settings: ServeSettings, directory: Path | None) -> Queues:
-    """The queues of jobs: where it was said, or beside the store."""
-    if settings.queue is not None:
-        return Queues(partial(_opened_queue, settings.queue))
-    if directory is None:
-        return Queues(None)
-    place = directory / "jobs"
-    return Queues(partial(_opened_queue, str(place)), lambda _: place.exists())
-
-
-def _opened_queue(address: str, namespace: str) -> Queue:
-    from vcache.jobs.opening import open_queue
-
-    return open_queue(address, namespace=namespace)
 
 
 def _uploads(directory: Path | None, stack: contextlib.ExitStack) -> Path:

@@ -27,6 +27,7 @@ class Queues:
     Args:
         open_queue: of a namespace; None where a server keeps no jobs.
         are_kept: whether a namespace may have jobs, without opening its queue.
+        size_bytes: what the jobs of a namespace take.
 
     Threads: all operations.
     """
@@ -34,10 +35,12 @@ class Queues:
     def __init__(
         self,
         open_queue: Callable[[str], Queue] | None,
+        *,
         are_kept: Callable[[str], bool] = lambda _: True,
+        size_bytes: Callable[[str], int] = lambda _: 0,
     ) -> None:
         self._open = open_queue
-        self._are_kept = are_kept
+        self.are_kept, self.size_bytes = are_kept, size_bytes
         self._lock = threading.Lock()  # guards the two below; held while one is opened, that none is twice
         self._queues: dict[str, Queue] = {}
         self._is_closed = False
@@ -65,10 +68,6 @@ class Queues:
             if found is None:
                 found = self._queues[namespace] = self._open(namespace)
             return found
-
-    def are_kept(self, namespace: str) -> bool:
-        """Whether a namespace may have jobs."""
-        return self._open is not None and self._are_kept(namespace)
 
     def opened(self) -> Mapping[str, Queue]:
         """Those that somebody asked for, by namespace."""
