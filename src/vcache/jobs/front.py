@@ -38,7 +38,8 @@ _PART: Final = 5_000  # specs of one transaction: it holds up nobody for long
 _SHORTEST_S: Final = 0.002
 _LONGEST_S: Final = 0.25
 _PLAIN: Final = Spec("", "")[5:]
-_LOWEST: Final = int(Priority.LOW)
+_PRIORITIES: Final = range(len(Priority))
+_TEXT: Final = frozenset((str,))
 
 
 def connect(address: str | os.PathLike[str] | None = None, *, namespace: str = "") -> Jobs:
@@ -183,14 +184,14 @@ class Jobs:
         filled = []
         for spec in specs:
             job_id, kind, payload, priority, created_ns = spec[:5]
-            if not (type(payload) is dict and type(kind) is str and kind and 0 <= priority <= _LOWEST):
-                check_spec(spec)
+            is_usual = type(payload) is dict and type(kind) is str and priority in _PRIORITIES
+            if not (is_usual and kind and _TEXT.issuperset(map(type, payload))):
+                check_spec(spec)  # which takes as long as all the rest
             job_id = job_id or next(ids)
             created_ns = created_ns or now_ns
             if is_bare and spec[5:] == _PLAIN:
                 filled.append(Spec(job_id, kind, payload, priority, created_ns))
                 continue
-            check_spec(spec)
             filled.append(
                 spec._replace(
                     id=job_id,
@@ -304,7 +305,9 @@ def _state(state: State | str) -> State:
     try:
         return State(state)
     except ValueError:
-        raise UsageError(f"no state of jobs: {state!r:.80}{did_you_mean(str(state), map(str, State))}") from None
+        raise UsageError(
+            f"no state of jobs: {state!r:.80}{did_you_mean(str(state), map(str, State))}"
+        ) from None
 
 
 def _ids(ids: str | Iterable[str]) -> tuple[str, ...]:
