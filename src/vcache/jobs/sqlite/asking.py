@@ -43,8 +43,11 @@ __all__ = ["Asked", "asked", "cancel", "forget_completed", "forget_part", "reque
 _PRIORITIES: Final = range(len(Priority))
 _PLAIN: Final = Spec("", "")[5:]
 _LONG_BYTES: Final = 1500  # a row is written anew at each step of its job; what is long is not
-_INSERT: Final = "INSERT INTO jobs VALUES(?1,?2,?3,?4,?5,?6,?7,0,0,0,0,0,?8,NULL,NULL,?9) ON CONFLICT(id) DO NOTHING RETURNING no"
-_INSERT_PLAIN: Final = "INSERT INTO jobs VALUES(?1,?2,?3,?1,?4,?5,0,0,0,0,0,0,NULL,NULL,NULL,?6) ON CONFLICT(id) DO NOTHING RETURNING no"
+_INSERT: Final = "INSERT INTO jobs VALUES(?1,?2,?3,?4,?5,?6,?7,0,0,0,0,0,?8,NULL,NULL,?9)"
+_INSERT_PLAIN: Final = (
+    "INSERT INTO jobs VALUES(?1,?2,?3,?1,?4,?5,0,0,0,0,0,0,NULL,NULL,NULL,?6) ON CONFLICT(id) DO NOTHING"
+)
+_MADE: Final = "SELECT no FROM jobs WHERE no BETWEEN ? AND ?"
 _TAKEN: Final = "SELECT id FROM uniques WHERE key=? AND (until_ns=0 OR until_ns>?)"
 _TAKE: Final = "INSERT OR REPLACE INTO uniques VALUES(?,?,?)"
 _EDGE: Final = "INSERT OR IGNORE INTO edges VALUES(?,?)"
@@ -95,9 +98,11 @@ def _add_plain(ledger: Ledger, many: Sequence[Asked]) -> None:
     numbers = {name: ledger.kind(name) for name in dict.fromkeys([each.spec.kind for each in many])}
     first = ledger.draw(LAST_TURN, len(many))
     rows = list(_plain_rows(many, numbers, first))
-    made = [no for (no,) in ledger.many(_INSERT_PLAIN, rows)]
-    if len(made) < len(rows):  # the others are known
-        rows = [rows[no - first] for no in made]
+    before = ledger.db.total_changes()
+    ledger.many(_INSERT_PLAIN, rows)
+    if ledger.db.total_changes() - before < len(rows):  # the others are known
+        made = ledger.run(_MADE, (first, first + len(rows) - 1)).fetchall()
+        rows = [rows[no - first] for (no,) in made]
     for (kind, priority), count in Counter([(row[3], row[4]) for row in rows]).items():
         ledger.count(READY << 8 | priority, kind, count)
         ledger.count(TOTAL, kind, count)
@@ -138,7 +143,7 @@ def _insert(ledger: Ledger, one: Asked, kind: int) -> Row:
     )
     shelf = BLOCKED << SHELF | kind
     values = (no, one.key, shelf, no, kind, int(spec.priority), flags, spec.deadline_ns or None)
-    ledger.run(_INSERT, (*values, None if is_long else one.data)).fetchall()
+    ledger.run(_INSERT, (*values, None if is_long else one.data))
     if is_long:
         ledger.note(no, LONG_SPEC, one.data)
     ledger.count(BLOCKED << 8, kind)
