@@ -40,6 +40,40 @@ def test_the_text_of_a_uuid_needs_no_uuid() -> None:
     assert one.text() == str(other())
 
 
+@given(st.lists(st.tuples(st.integers(-5, 5), st.integers(0, 40)), max_size=30))
+def test_many_uuids_are_drawn_at_once(draws: list[tuple[int, int]]) -> None:
+    """`texts` gives as many as it is asked for, each above all before it, among those of `text`"""
+    clock = FakeClock()
+    generate = UuidGenerator(clock=clock)
+    made = []
+    for jump_ms, count in draws:
+        clock.jump_to(clock() + jump_ms * 1_000_000)
+        drawn = generate.texts(count)
+        assert len(drawn) == count
+        made += [*drawn, generate.text()]
+    assert made == sorted(set(made))
+    for text in made:
+        parsed = uuid.UUID(text)
+        assert (str(parsed), parsed.version, parsed.variant) == (text, 7, uuid.RFC_4122)
+
+
+def test_many_uuids_are_those_of_one_by_one() -> None:
+    """of equal time and randomness"""
+    one, other = (UuidGenerator(clock=FakeClock(), random_bits=lambda count: 0) for _ in range(2))
+    assert one.texts(3) == [f"018cc251-f400-7000-8000-{number:012x}" for number in (1, 2, 3)]
+    assert other.text() == "018cc251-f400-7000-8000-000000000000"
+    assert other.texts(2) == [f"018cc251-f400-7000-8000-{number:012x}" for number in (1, 2)]
+
+
+def test_many_uuids_go_past_the_end_of_a_millisecond() -> None:
+    """what does not fit in it takes from the next ones"""
+    generate = UuidGenerator(clock=FakeClock(), random_bits=lambda count: (1 << count) - 1)
+    generate._ms, generate._tail = FakeClock()() // 1_000_000, (1 << 74) - (5 << 32)
+    drawn = generate.texts(20)
+    assert drawn == sorted(set(drawn))
+    assert len({text[:13] for text in drawn}) > 1
+
+
 def test_the_layout_is_that_of_the_rfc() -> None:
     """the example of RFC 9562, appendix A.6, is made from its own parts"""
     rand = (0xCC3 << 62 | 0x18C4DC0C0C07398F) << 1
