@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,7 +13,10 @@ from click.shell_completion import ShellComplete
 
 from tests.unit.cli.screen import Screen
 from vcache.cli import cli
+from vcache.cli.jobs.exposing import exposed, place_in
 from vcache.cli.jobs.watch import Board
+from vcache.cli.jobs.worker import is_empty
+from vcache.errors import UsageError
 from vcache.jobs.base import Finished
 from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.models import Failure, Job, Payload, Progress, Spec
@@ -343,6 +348,21 @@ def test_the_dead_letter_queue(vcache, queue):
     assert vcache("jobs", "show", dead[0]).exit_code == 1
 
 
+def test_purge(vcache, queue):
+    """Of one state, of one kind, and nothing that has not ended"""
+    for kind in ("a", "b"):
+        asked(queue, kind)
+        attempt(queue, Event.COMPLETE)
+    assert vcache("jobs", "purge", "--yes").exit_code == 2
+    assert vcache("jobs", "purge", "--yes", "-s", "queued").exit_code == 2
+    assert vcache("jobs", "purge", "-s", "completed").exit_code == 2
+    assert rows(vcache("jobs", "purge", "--yes", "-s", "cancelled", "--json").stdout) == [{"purged": 0}]
+    assert rows(vcache("jobs", "purge", "--yes", "-s", "completed", "-k", "a", "--json").stdout) == [
+        {"purged": 1}
+    ]
+    assert [row["kind"] for row in rows(vcache("jobs", "list", "--json").stdout)] == ["b"]
+
+
 # --- stats, limit --------------------------------------------------------------------------------
 
 
@@ -554,7 +574,7 @@ def test_the_doctor_looks_at_the_queue(vcache, queue, tmp_path: Path):
     """Which one it is, whether it answers, and what is to be seen to; one that nobody made is not made"""
 
     def said() -> str:
-        text = vcache("doctor").stdout
+        text: str = vcache("doctor").stdout
         return next(line for line in text.splitlines() if line.split()[1] == "queue")
 
     assert "no job was asked for yet" in said()
@@ -576,3 +596,48 @@ def test_a_queue_that_does_not_answer_is_bad(vcache, monkeypatch):
     assert found["level"] == "bad" and "127.0.0.1:1" in found["detail"]
     (row,) = (each for each in json.loads(result.stdout)["settings"] if each["key"] == "queue")
     assert "secret" not in row["value"]
+
+
+# --- worker --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [("127.0.0.1:9100", ("127.0.0.1", 9100)), (":9100", ("127.0.0.1", 9100)), ("9100", ("127.0.0.1", 9100)),
+     ("[::1]:0", ("::1", 0))],
+)  # fmt: skip
+def test_where_metrics_are(text, place):
+    """A host and a port, or a port alone"""
+    assert place_in(text) == place
+
+
+@pytest.mark.parametrize("text", ["", "host", "host:", "host:70000", "host:-1"])
+def test_where_metrics_cannot_be(text):
+    """A usage error that names the value"""
+    with pytest.raises(UsageError, match="--metrics"):
+        place_in(text)
+
+
+def test_metrics_are_exposed():
+    """At /metrics, and nowhere else"""
+    with exposed(("127.0.0.1", 0), lambda: b"x 1\n") as port:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+            assert answer.read() == b"x 1\n"
+            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=60)
+
+
+def test_when_a_burst_is_over(queue):
+    """Nothing of its kinds waits, is to be tried again, or is held; what is delayed does not count"""
+    session = queue.open_session("host:1", kinds=["a"], lease_s=10)
+    asked(queue, "b")
+    asked(queue, "a", not_before_ns=queue.now_ns() + 10**15)
+    assert is_empty(queue, session, ["a"])
+    assert not is_empty(queue, session, ["a", "b"])
+    assert not is_empty(queue, "", ["a"])
+    asked(queue, "a")
+    (claimed,) = queue.exchange(session, kinds=["a"], want=1).claimed
+    assert not is_empty(queue, session, ["a"])
+    queue.exchange(session, [Finished(claimed, Event.TRY_AGAIN, None, Failure(0, 1, "error", "no"), 1000)])
+    assert not is_empty(queue, session, ["a"])

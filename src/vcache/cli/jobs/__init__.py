@@ -19,6 +19,7 @@ _HOMES: Final = {
     "cancel": "ending",
     "retry": "ending",
     "dlq": "dlq",
+    "purge": "forgetting",
     "stats": "stats",
     "limit": "limit",
 }

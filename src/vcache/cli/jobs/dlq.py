@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from itertools import islice
-from typing import TYPE_CHECKING
 
 import click
 
 from vcache.cli.jobs.completing import id_argument, kind_option
 from vcache.cli.jobs.ending import report
+from vcache.cli.jobs.forgetting import purge_of
 from vcache.cli.jobs.looking import job_table, jobs_of, show_one
 from vcache.cli.jobs.showing import refused
 from vcache.cli.jobs.where import opened, queue_option
@@ -19,9 +17,6 @@ from vcache.cli.show import print_json
 from vcache.errors import UsageError
 from vcache.jobs.facts import job_facts
 from vcache.jobs.states import State
-
-if TYPE_CHECKING:
-    from vcache.jobs.base import Queue
 
 __all__ = ["dlq"]
 
@@ -109,27 +104,7 @@ def retry(
 @click.pass_obj
 def purge(setup: Setup, *, kind: str, before: str | None, yes: bool, address: str | None) -> int:
     """Forget dead jobs with all evidence. --json prints an object: `purged`, a number."""
-    from vcache.cli.logs.asking import moment_of
-
-    before_ns = None if before is None else moment_of(before, "--before", now_ns=time.time_ns())
-    with opened(setup, _address(address)) as queue:
-        if not yes:
-            _confirm(queue, kind)
-        count = queue.purge(State.DEAD, kind=kind, before_ns=before_ns)
-    if setup.is_json:
-        print_json({"purged": count})
-    else:
-        setup.note(f"{count:,} forgotten")
-    return 0
-
-
-def _confirm(queue: Queue, kind: str) -> None:
-    """Ask; raises when the answer is no."""
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is there to be asked: give --yes")
-    which = f"those of kind {kind} among " if kind else ""
-    count = queue.stats().by_state.get(State.DEAD, 0)
-    click.confirm(f"Forget {which}{count:,} dead jobs and what is known of them?", abort=True, err=True)
+    return purge_of(setup, _address(address), State.DEAD, kind=kind, before=before, is_sure=yes)
 
 
 def _address(address: str | None) -> str | None:

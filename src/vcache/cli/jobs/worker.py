@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vcache.jobs.worker import Worker
     from vcache.logs.base import LogStore
 
-__all__ = ["worker"]
+__all__ = ["is_empty", "worker"]
 
 _LOOK_S: Final = 0.2  # of a worker that is to end when nothing is left
 _MODES: Final = ("auto", "async", "threads", "processes")
@@ -189,7 +189,7 @@ def _ending_when_empty(made: Worker, queue: Queue, kinds: Sequence[str]) -> Iter
     def watch() -> None:
         while not is_over.wait(_LOOK_S):
             try:
-                if _is_empty(queue, made.session, kinds):
+                if is_empty(queue, made.session, kinds):
                     made.drain()
                     return
             except StoreError:
@@ -204,7 +204,7 @@ def _ending_when_empty(made: Worker, queue: Queue, kinds: Sequence[str]) -> Iter
         thread.join()
 
 
-def _is_empty(queue: Queue, session: str, kinds: Sequence[str]) -> bool:
+def is_empty(queue: Queue, session: str, kinds: Sequence[str]) -> bool:
     """Whether nothing of these kinds may start, is to be tried again, or is held by the session."""
     found = queue.stats()  # one look at both: what was claimed is no more waiting, but held
     if not session or any(count for (kind, _), count in found.waiting.items() if kind in kinds):
