@@ -186,6 +186,12 @@ class RedisQueue:
     def exchange(
         self, session: str, finished: Sequence[Finished] = (), *, kinds: Sequence[str] = (), want: int = 0
     ) -> Exchanged:
+        if len(finished) > _MOST_ASKED:
+            first = self.exchange(session, finished[:_MOST_ASKED])
+            rest = self.exchange(session, finished[_MOST_ASKED:], kinds=kinds, want=want)
+            return rest._replace(
+                refused=[*first.refused, *rest.refused], revoked=[*first.revoked, *rest.revoked]
+            )
         arguments = requests.exchange(session, self._keep, finished, kinds, min(want, MOST_CLAIMED))
         answer = self._scripts.call("exchange", arguments)
         if answer[0] == b"LOST":

@@ -11,7 +11,7 @@ from typing import Final
 
 from vcache.errors import UsageError
 from vcache.jobs.base import Finished
-from vcache.jobs.models import Limits, Priority, Spec
+from vcache.jobs.models import Limits, Plain, Priority, Spec
 from vcache.jobs.packing import pack_failure, pack_result, pack_spec
 from vcache.jobs.states import Event
 
@@ -19,7 +19,7 @@ __all__ = ["exchange", "packed_limits", "place_of", "submission"]
 
 _PRIORITIES: Final = frozenset(Priority)
 _ACTS: Final = {Event.TRY_AGAIN: b"r", Event.GIVE_UP: b"d", Event.RELEASE: b"b", Event.LOSE: b"l"}
-_NOTHING: Final = pack_result(None)
+_ID_CHARS: Final = 36
 _CURSOR: Final = re.compile(r"([0-9]{1,6})-([0-9]{1,15})-((?:[0-9]{16}[!-~]{1,200})?)", re.ASCII)
 
 
@@ -41,6 +41,8 @@ def submission(specs: Sequence[Spec], now_ns: Callable[[], int]) -> tuple[list[b
         if group is None:
             _check_lane(spec)
             group = plain[lane] = []
+        if len(spec.id) != _ID_CHARS:
+            _check_lane(spec)
         group.append(spec.id.encode())
         group.append(pack_spec(spec))
     arguments = [b"%d" % len(plain)]
@@ -62,23 +64,43 @@ def exchange(
     session: str, keep: bytes, finished: Sequence[Finished], kinds: Sequence[str], want: int
 ) -> list[bytes]:
     """What `exchange` is given."""
-    completed: list[bytes] = []
+    groups: dict[tuple[int, int, int, int, str], tuple[list[str], list[Plain]]] = {}
     others: list[bytes] = []
     for claimed, event, result, failure, delay_s in finished:
+        spec, token, attempt, kills = claimed
+        alike = token, spec.priority, attempt, kills, spec.kind
         if event is Event.COMPLETE:
-            completed.append(claimed.spec.id.encode())
-            completed.append(
-                b"%016d%b" % (claimed.token, _NOTHING if result is None else pack_result(result))
-            )
+            group = groups.get(alike)
+            if group is None:
+                group = groups[alike] = [], []
+            group[0].append(spec.id)
+            group[1].append(result)
         else:
             others += (
-                claimed.spec.id.encode(), b"%016d" % claimed.token, _ACTS[event], b"%d" % round(delay_s * 1e6),
+                spec.id.encode(), _entry(*alike), _ACTS[event], b"%d" % round(delay_s * 1e6),
                 b"" if failure is None else pack_failure(failure),
             )  # fmt: skip
-    return [
-        session.encode(), keep, b"%d" % want, b"%d" % len(kinds), *(each.encode() for each in kinds),
-        b"%d" % (len(completed) // 2), *completed, b"%d" % (len(others) // 5), *others,
-    ]  # fmt: skip
+    arguments = [
+        session.encode(),
+        keep,
+        b"%d" % want,
+        b"%d" % len(kinds),
+        *map(str.encode, kinds),
+        b"%d" % len(groups),
+    ]
+    for alike, (ids, results) in groups.items():
+        has_results = results.count(None) < len(results)
+        arguments += (_entry(*alike), b"%d" % len(ids), b"%d" % has_results)
+        arguments += map(str.encode, ids)
+        if has_results:
+            arguments += map(pack_result, results)
+    arguments.append(b"%d" % (len(others) // 5))
+    return arguments + others
+
+
+def _entry(token: int, priority: int, attempt: int, kills: int, kind: str) -> bytes:
+    """Under what a session holds such jobs."""
+    return f"{token:016d}{priority:d}{attempt}:{kills}:{kind}".encode()
 
 
 def packed_limits(kind: str, limits: Limits) -> bytes | None:
@@ -111,6 +133,8 @@ def place_of(cursor: str) -> tuple[bytes, bytes, bytes]:
 
 
 def _check_lane(spec: Spec) -> None:
+    if len(spec.id) != _ID_CHARS or not spec.id.isascii():
+        raise UsageError(f"job {spec.kind!r}: {spec.id!r:.80} is no id: give a UUID as text, or none")
     if not spec.kind or not spec.kind.isprintable() or len(spec.kind) > 200:
         raise UsageError(f"job kind {spec.kind!r:.210}: give a printable word of at most 200 characters")
     if spec.priority not in _PRIORITIES:

@@ -2,11 +2,10 @@
 local now = now_us()
 for at = 2, #ARGV, 3 do
   local id, kind, priority = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local state, value, session = locate(id)
+  local state, _, session, job, entry, place = locate(id)
   local started, worker
   if state == 'running' then
-    local job = parse_held(value)
-    call('HDEL', P .. ':held:' .. session, id)
+    let_go(session, job.field, entry, place)
     call('HINCRBY', P .. ':active', kind, -1)
     call('SADD', P .. ':revoked:' .. session, id)
     if job.kills > 0 then call('HDEL', P .. ':suspect', session) end

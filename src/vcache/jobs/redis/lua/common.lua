@@ -1,9 +1,39 @@
 -- What happens to jobs. Goes on from base.lua.
--- held: token(16) started(16) priority(1) attempt:kills:kind
-local function parse_held(value)
-  local attempt, kills, kind = string.match(value, '^(%d+):(%d+):(.*)$', 34)
-  return {token = sub(value, 1, 16), started = sub(value, 17, 32), priority = sub(value, 33, 33),
+-- held: token(16) priority(1) attempt:kills:kind -> started(16) id(36)...
+-- Jobs of one claim that are alike share an entry, so that 250 that end together cost what one does.
+local function parse_held(field)
+  local attempt, kills, kind = string.match(field, '^(%d+):(%d+):(.*)$', 18)
+  return {field = field, token = sub(field, 1, 16), priority = sub(field, 17, 17),
           attempt = tonumber(attempt), kills = tonumber(kills), kind = kind}
+end
+
+local function place_in(value, id)
+  local from = 17
+  while true do
+    local at = string.find(value, id, from, true)
+    if not at then return nil end
+    if (at - 17) % 36 == 0 and #id == 36 then return at end
+    from = at + 1
+  end
+end
+
+-- The entry that has a job, if one does: what it says, its value, and where in that the id is.
+local function held_by(session, id)
+  local all = call('HGETALL', P .. ':held:' .. session)
+  for i = 1, #all, 2 do
+    local at = place_in(all[i + 1], id)
+    if at then
+      local job = parse_held(all[i])
+      job.started = sub(all[i + 1], 1, 16)
+      return job, all[i + 1], at
+    end
+  end
+end
+
+local function let_go(session, field, value, at)
+  local rest = sub(value, 1, at - 1) .. sub(value, at + 36)
+  if #rest == 16 then call('HDEL', P .. ':held:' .. session, field)
+  else call('HSET', P .. ':held:' .. session, field, rest) end
 end
 
 local function tries_of(id)
@@ -167,8 +197,8 @@ local function locate(id)
   value = call('HGET', P .. ':blocked', id)
   if value then return 'blocked', value end
   for _, session in ipairs(call('HKEYS', P .. ':sessions')) do
-    value = call('HGET', P .. ':held:' .. session, id)
-    if value then return 'running', value, session end
+    local job, entry, at = held_by(session, id)
+    if job then return 'running', job.token .. job.started .. sub(job.field, 17), session, job, entry, at end
   end
   if call('HEXISTS', P .. ':jobs', id) == 1 then return 'queued', '' end
 end

@@ -12,8 +12,13 @@ call('HDEL', P .. ':suspect', session)
 call('DEL', P .. ':held:' .. session, P .. ':revoked:' .. session)
 local jobs = {}
 for i = 1, #lost, 2 do
-  insert(ids, lost[i])
-  jobs[lost[i]] = parse_held(lost[i + 1])
+  local job, value = parse_held(lost[i]), lost[i + 1]
+  job.started = sub(value, 1, 16)
+  for at = 17, #value, 36 do
+    local id = sub(value, at, at + 35)
+    insert(ids, id)
+    jobs[id] = job
+  end
 end
 table.sort(ids) -- as they were asked for
 for _, id in ipairs(ids) do

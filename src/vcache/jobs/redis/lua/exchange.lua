@@ -1,5 +1,5 @@
--- ARGV: session, keep, want, kinds, kind…, completed, (id, token(16) result)…,
---   others, (id, token, r|d|b|l, delay, failure)…
+-- ARGV: session, keep, want, kinds, kind…, groups of completed, (entry, count, 0|1, id…, result…)…,
+--   others, (id, entry, r|d|b|l, delay, failure)…
 -- Gives LOST, or: now, epoch, refused, revoked, next due (-1: none), token, specs,
 --   tries of those that are not the first (index, attempt, kills, …).
 local session, keep, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -15,79 +15,83 @@ local kinds = {}
 for i = 1, tonumber(next_argument()) do kinds[i] = next_argument() end
 
 local refused, active = {}, {}
-local parsed = {}
-local function parse(value)
-  local found = parsed[value]
-  if not found then
-    found = parse_held(value)
-    parsed[value] = found
-  end
-  return found
-end
-local function less(kind) active[kind] = (active[kind] or 0) - 1 end
+local function less(kind, count) active[kind] = (active[kind] or 0) - count end
 
 -- 1. What completed.
-local n = tonumber(next_argument())
-if n > 0 then
-  local ids, given = {}, {}
-  for i = 1, n do
-    ids[i], given[i] = ARGV[at], ARGV[at + 1]
-    at = at + 2
+local order, done = {}, {}
+local worker
+for _ = 1, tonumber(next_argument()) do
+  local field, count, has_results = next_argument(), tonumber(next_argument()), next_argument() == '1'
+  local job = parse_held(field)
+  local value = call('HGET', held, field) or digits(0)
+  local joined = table.concat(ARGV, '', at, at + count - 1)
+  local rest
+  local right = 0
+  worker = worker or '\n' .. (call('HGET', P .. ':workers', session) or '') .. '\n'
+  local said = stamp .. job.token .. sub(value, 1, 16) .. sub(field, 17) .. worker
+  local nothing = said .. '\192' -- msgpack's nil
+  local function add(i)
+    local k = #order + 1
+    order[k] = ARGV[at + i]
+    done[2 * k - 1], done[2 * k] = ARGV[at + i], has_results and said .. ARGV[at + count + i] or nothing
+    right = right + 1
   end
-  local values = call('HMGET', held, unpack(ids))
-  local order, done, counts = {}, {}, {}
-  local worker = '\n' .. call('HGET', P .. ':workers', session) .. '\n'
-  for i = 1, n do
-    local value = values[i]
-    if value and sub(value, 1, 16) == sub(given[i], 1, 16) then
-      local k = #order + 1
-      order[k] = ids[i]
-      done[2 * k - 1], done[2 * k] = ids[i], stamp .. value .. worker .. sub(given[i], 17)
-      local job = parse(value)
-      counts[job.kind] = (counts[job.kind] or 0) + 1
-      if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
-    else
-      insert(refused, ids[i])
+  if sub(value, 17, 16 + #joined) == joined then -- those that started first, as they started: the usual case
+    rest = sub(value, 1, 16) .. sub(value, 17 + #joined)
+    for i = 0, count - 1 do add(i) end
+  else
+    rest = value
+    for i = 0, count - 1 do
+      local place = place_in(rest, ARGV[at + i])
+      if place then
+        rest = sub(rest, 1, place - 1) .. sub(rest, place + 36)
+        add(i)
+      else
+        insert(refused, ARGV[at + i])
+      end
     end
   end
-  if #order > 0 then
-    call('HDEL', held, unpack(order))
-    call('HSET', P .. ':done', unpack(done))
-    local kept = call('RPUSH', P .. ':doneq', unpack(order))
-    for kind, count in pairs(counts) do
-      total(kind, 'completed', count)
-      active[kind] = (active[kind] or 0) - count
-    end
-    if call('EXISTS', P .. ':progress') == 1 then call('HDEL', P .. ':progress', unpack(order)) end
-    if call('EXISTS', P .. ':deadline_of') == 1 then call('HDEL', P .. ':deadline_of', unpack(order)) end
-    if call('EXISTS', P .. ':unique_of') == 1 then
-      for _, id in ipairs(order) do free_unique(id) end
-    end
-    if call('EXISTS', P .. ':afters') == 1 then
-      for _, id in ipairs(order) do unblock(id, now) end
-    end
-    if kept > keep then
-      local old = call('LPOP', P .. ':doneq', math.min(kept - keep, STEP))
-      call('HDEL', P .. ':jobs', unpack(old))
-      call('HDEL', P .. ':done', unpack(old))
-      if call('EXISTS', P .. ':tries') == 1 then call('HDEL', P .. ':tries', unpack(old)) end
-      if call('EXISTS', P .. ':failures') == 1 then call('HDEL', P .. ':failures', unpack(old)) end
-    end
+  at = at + (has_results and 2 * count or count)
+  if right > 0 then
+    if #rest == 16 then call('HDEL', held, field) else call('HSET', held, field, rest) end
+    total(job.kind, 'completed', right)
+    less(job.kind, right)
+    if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
+  end
+end
+if #order > 0 then
+  call('HSET', P .. ':done', unpack(done))
+  local kept = call('RPUSH', P .. ':doneq', unpack(order))
+  if call('EXISTS', P .. ':progress') == 1 then call('HDEL', P .. ':progress', unpack(order)) end
+  if call('EXISTS', P .. ':deadline_of') == 1 then call('HDEL', P .. ':deadline_of', unpack(order)) end
+  if call('EXISTS', P .. ':unique_of') == 1 then
+    for _, id in ipairs(order) do free_unique(id) end
+  end
+  if call('EXISTS', P .. ':afters') == 1 then
+    for _, id in ipairs(order) do unblock(id, now) end
+  end
+  if kept > keep then
+    local old = call('LPOP', P .. ':doneq', math.min(kept - keep, STEP))
+    call('HDEL', P .. ':jobs', unpack(old))
+    call('HDEL', P .. ':done', unpack(old))
+    if call('EXISTS', P .. ':tries') == 1 then call('HDEL', P .. ':tries', unpack(old)) end
+    if call('EXISTS', P .. ':failures') == 1 then call('HDEL', P .. ':failures', unpack(old)) end
   end
 end
 
 -- 2. What failed, or is given back, or was lost by a part of the worker.
 for _ = 1, tonumber(next_argument()) do
-  local id, token, act = next_argument(), next_argument(), next_argument()
+  local id, field, act = next_argument(), next_argument(), next_argument()
   local delay, failure = tonumber(next_argument()), next_argument()
-  local value = call('HGET', held, id)
-  if not value or sub(value, 1, 16) ~= token then
+  local value = call('HGET', held, field)
+  local place = value and place_in(value, id)
+  if not place then
     insert(refused, id)
   else
-    local job = parse(value)
-    local kind, attempts, kills = job.kind, job.attempt, job.kills
-    call('HDEL', held, id)
-    less(kind)
+    local job = parse_held(field)
+    local kind, attempts, kills, started = job.kind, job.attempt, job.kills, sub(value, 1, 16)
+    let_go(session, field, value, place)
+    less(kind, 1)
     if kills > 0 then call('HDEL', P .. ':suspect', session) end
     call('HDEL', P .. ':progress', id)
     if act == 'b' then
@@ -108,7 +112,7 @@ for _ = 1, tonumber(next_argument()) do
       call('ZADD', P .. ':due', digits(now + delay), id)
       call('HSET', P .. ':late', id, 'r' .. job.priority .. kind)
     elseif act == 'd' then
-      end_job(id, 'dead', now, kills >= KILLS and 'killed' or 'failed', kind, job.started, call('HGET', P .. ':workers', session))
+      end_job(id, 'dead', now, kills >= KILLS and 'killed' or 'failed', kind, started, call('HGET', P .. ':workers', session))
     else
       if act == 'b' and kills == 0 then call('LPUSH', lane(job.priority, kind), id) wake(kind)
       else make_ready(id, job.priority, kind, kills > 0) end
@@ -130,12 +134,12 @@ if call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
 
 -- 4. Claims.
 local token, specs, tries = '', {}, {}
-local ids, own = {}, {} -- what is claimed, and what `held` says of it
+local ids = {} -- what is claimed
 if want > 0 and #kinds > 0 then
   local numbers = call('HMGET', P .. ':n', 'token', 'turn', 'suspects')
   local turn = tonumber(numbers[2] or 0)
   token = digits(tonumber(numbers[1] or 0) + 1)
-  local start = token .. stamp
+  local alike = {} -- by what the session's entry says of them
   local has_buried = call('EXISTS', P .. ':buried') == 1
   local has_tries = call('EXISTS', P .. ':tries') == 1
 
@@ -175,7 +179,9 @@ if want > 0 and #kinds > 0 then
     if has_tries then attempts, kills = tries_of(id) end
     local i = #ids + 1
     ids[i] = id
-    own[2 * i - 1], own[2 * i] = id, start .. priority .. (attempts + 1) .. ':' .. kills .. ':' .. kind
+    local meta = priority .. (attempts + 1) .. ':' .. kills .. ':' .. kind
+    local group = alike[meta]
+    if group then group[#group + 1] = id else alike[meta] = {id} end
     if attempts > 0 or kills > 0 then
       insert(tries, i)
       insert(tries, attempts + 1)
@@ -264,7 +270,7 @@ if want > 0 and #kinds > 0 then
 
   if #ids > 0 then
     specs = call('HMGET', P .. ':jobs', unpack(ids))
-    call('HSET', held, unpack(own))
+    for meta, group in pairs(alike) do call('HSET', held, token .. meta, stamp .. table.concat(group)) end
     call('HSET', P .. ':n', 'token', token, 'turn', from_lanes + #ids)
     if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(ids)) end
     for kind, there in pairs(buckets) do

@@ -13,6 +13,15 @@ local function of_hash(key) return function(from, count)
   for i = from + 1, math.min(from + count, #all) do insert(part, all[i]) end
   return part
 end end
+local function held_in(session) return function(from, count)
+  local all, part = {}, {}
+  for _, value in ipairs(call('HVALS', P .. ':held:' .. session)) do
+    for at = 17, #value, 36 do insert(all, sub(value, at, at + 35)) end
+  end
+  table.sort(all)
+  for i = from + 1, math.min(from + count, #all) do insert(part, all[i]) end
+  return part
+end end
 local function ranked(key) return function(_, count)
   local found, ids = call('ZRANGE', key, last ~= '' and '(' .. last or '+', '-', 'BYLEX', 'REV', 'LIMIT', 0, count), {}
   for i, member in ipairs(found) do
@@ -47,7 +56,7 @@ elseif state == 'dead' or state == 'cancelled' then insert(places, ranked(P .. '
 elseif state == 'running' then
   local sessions = call('HKEYS', P .. ':sessions')
   table.sort(sessions)
-  for _, session in ipairs(sessions) do insert(places, of_hash(P .. ':held:' .. session)) end
+  for _, session in ipairs(sessions) do insert(places, held_in(session)) end
 end
 
 local answer = {'', '', ''}

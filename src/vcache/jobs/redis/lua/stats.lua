@@ -20,7 +20,11 @@ for _, kind in ipairs(kinds) do
   end
 end
 local sessions, held = call('HGETALL', P .. ':sessions'), {}
-for i = 1, #sessions, 2 do insert(held, call('HLEN', P .. ':held:' .. sessions[i])) end
+for i = 1, #sessions, 2 do
+  local count = 0
+  for _, value in ipairs(call('HVALS', P .. ':held:' .. sessions[i])) do count = count + (#value - 16) / 36 end
+  insert(held, count)
+end
 local spec = oldest ~= '' and call('HGET', P .. ':jobs', oldest) or ''
 return {waiting,
   {call('ZCARD', P .. ':due'), tonumber(call('HGET', P .. ':n', 'retry') or 0), call('HLEN', P .. ':blocked'),
