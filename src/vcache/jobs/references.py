@@ -6,6 +6,7 @@ It must not know flows, nor workers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Final, cast
 
 from vcache.errors import UsageError
@@ -31,26 +32,35 @@ def resolved(specs: Sequence[Spec], queue: Queue) -> list[Spec | UsageError]:
     Raises:
         StoreError: the queue does not answer.
     """
-    wanted = {each for spec in specs if spec.after for each in _referred(spec.payload, spec.after)}
+    wanted = {each for spec in specs if spec.after for each in _wanted(spec)}
     jobs: dict[str, Job | None] = {}
     for part in parts_of(list(wanted)):
         jobs |= zip(part, queue.get(part), strict=True)
     return [_with_results(spec, jobs) if spec.after and jobs else spec for spec in specs]
 
 
+def _wanted(spec: Spec) -> AbstractSet[str]:
+    try:
+        return _referred(spec.payload, frozenset(spec.after))
+    except RecursionError:
+        return frozenset()  # what is in there so deeply is no reference of a flow
+
+
 def _with_results(spec: Spec, jobs: Mapping[str, Job | None]) -> Spec | UsageError:
     try:
-        return spec._replace(payload=cast("Payload", _filled(spec.payload, spec.after, jobs)))
+        return spec._replace(payload=cast("Payload", _filled(spec.payload, frozenset(spec.after), jobs)))
     except UsageError as error:
         return error
+    except RecursionError:
+        return UsageError("its payload is nested too deeply to look for results in it")
 
 
-def _filled(value: Plain, after: Sequence[str], jobs: Mapping[str, Job | None]) -> Plain:
+def _filled(value: Plain, after: AbstractSet[str], jobs: Mapping[str, Job | None]) -> Plain:
     if isinstance(value, Mapping):
         reference = _reference(value, after)
         if reference is None:
             return {key: _filled(each, after, jobs) for key, each in value.items()}
-        return _part_of(jobs[cast("str", reference[0])], reference)
+        return _part_of(jobs.get(cast("str", reference[0])), reference)
     if isinstance(value, (list, tuple)):
         return [_filled(each, after, jobs) for each in value]
     return value
@@ -74,7 +84,7 @@ def _part_of(job: Job | None, reference: Sequence[Plain]) -> Plain:
     return found
 
 
-def _referred(value: Plain, after: Sequence[str]) -> set[str]:
+def _referred(value: Plain, after: AbstractSet[str]) -> set[str]:
     """Ids of the jobs whose results a payload refers to."""
     if isinstance(value, Mapping):
         reference = _reference(value, after)
@@ -86,11 +96,13 @@ def _referred(value: Plain, after: Sequence[str]) -> set[str]:
     return set()
 
 
-def _reference(value: Mapping[str, Plain], after: Sequence[str]) -> Sequence[Plain] | None:
+def _reference(value: Mapping[str, Plain], after: AbstractSet[str]) -> Sequence[Plain] | None:
     if len(value) != 1:
         return None
     found = value.get(REFERENCE)
-    return found if isinstance(found, (list, tuple)) and found and found[0] in after else None
+    if not isinstance(found, (list, tuple)) or not found or not isinstance(found[0], str):
+        return None
+    return found if found[0] in after else None
 
 
 def parts_of(ids: Sequence[str]) -> Iterable[Sequence[str]]:

@@ -161,15 +161,14 @@ class Batch:
             ended = self._ended(part)
             results |= ended
             waiting += [each for each in part if each not in ended]
-            if ended or not waiting:
-                pause_s = _SHORTEST_S
+            if len(ended) == len(part):
                 continue
             if deadline.is_past:
                 raise TimeoutError(
                     f"{len(waiting)} of {len(self.ids)} jobs have not ended after {timeout_s:g} s"
                 )
+            pause_s = _SHORTEST_S if ended else min(pause_s * 1.5, _LONGEST_S)
             self._jobs.sleep(deadline.remaining_s(pause_s))
-            pause_s = min(pause_s * 1.5, _LONGEST_S)
         return [results[each] for each in self.ids]
 
     def cancel(self, *, why: str = "") -> list[str]:

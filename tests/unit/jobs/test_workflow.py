@@ -12,7 +12,7 @@ from vcache.errors import GraphError, JobFailed, StoreUnavailable, UsageError
 from vcache.jobs import Jobs, MemoryQueue, Worker, job
 from vcache.jobs.base import Finished
 from vcache.jobs.handlers import Registry
-from vcache.jobs.models import Plain
+from vcache.jobs.models import Plain, Spec
 from vcache.jobs.references import resolved
 from vcache.jobs.states import Event, State
 from vcache.jobs.workflow import Flow
@@ -166,11 +166,26 @@ def test_results_of_others_are_not_read_by_naming_them(jobs: Jobs) -> None:
     other = jobs.submit("number", {"value": 1})
     payload: dict[str, Plain] = {
         "values": {"$result": [other]},
-        "more": [{"$result": other}, {"$result": []}, {"$result": [other], "x": 1}],
+        "more": [{"$result": other}, {"$result": []}, {"$result": [[other]]}, {"$result": [other], "x": 1}],
     }
     alone = jobs.spec("total", payload)
     behind = jobs.spec("total", payload, after=[jobs.submit("number")])
     assert resolved([alone, behind], jobs.queue) == [alone, behind]
+
+
+def test_a_payload_as_deep_as_a_well_stops_no_worker(jobs: Jobs) -> None:
+    """What nobody could have meant is an error of that job, or left as it is"""
+    first = jobs.submit("number")
+    well: Plain = []
+    for _ in range(5000):
+        well = [well]
+    reference: Plain = {"$result": [first]}
+    alone, mixed = (
+        Spec("x", "total", payload, after=(first,)) for payload in ({"a": well}, {"a": well, "b": reference})
+    )
+    assert resolved([alone, mixed], jobs.queue)[0] is alone
+    behind = Spec("y", "total", {"a": reference}, after=(first,))
+    assert "nested too deeply" in str(resolved([mixed, behind], jobs.queue)[0])
 
 
 def test_a_result_that_is_gone_is_said(jobs: Jobs) -> None:
