@@ -6,6 +6,7 @@ the log anew: else a log under constant load would never come to an end. It must
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Checkpointer"]
 
 _MOST_PAGES: Final = 4_000  # 16 MB
+_LEFT_PAGES: Final = 250  # 1 MB: what who opens it next reads in some milliseconds
 _IDLE_S: Final = 5.0
 _TURN_S: Final = 2.0
-_LOG: Final = logger(__name__)
 
 
 class Checkpointer:
@@ -86,17 +87,18 @@ class Checkpointer:
                 self.work(is_idle=is_idle)
             except StoreError as error:
                 # What is in the log is safe there; the next commit asks again.
-                _LOG.warning("%s: its log could not be brought in: %s", self._path, error)
+                logger(__name__).warning("%s: its log could not be brought in: %s", self._path, error)
             with self._bell:
                 self._is_wanted = False
                 if is_idle and self._pages == seen:
                     self._pages = 0
 
-    def work(self, *, is_idle: bool = False) -> None:
+    def work(self, *, is_idle: bool = False, turn_s: float = _TURN_S) -> None:
         """Bring the log in, unless another process is at it.
 
         Args:
             is_idle: and give its space back.
+            turn_s: how long to wait for those who write.
 
         Raises:
             StoreError: it could not be done.
@@ -105,7 +107,7 @@ class Checkpointer:
             try:
                 if self._is_mine():
                     try:
-                        self._bring_in(is_idle=is_idle)
+                        self._bring_in(turn_s, is_idle=is_idle)
                     finally:
                         fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
             except apsw().Error:
@@ -121,13 +123,13 @@ class Checkpointer:
             return False
         return True
 
-    def _bring_in(self, *, is_idle: bool) -> None:
+    def _bring_in(self, turn_s: float, *, is_idle: bool) -> None:
         sqlite = apsw()
         if self._db is None:
             self._db = connect(self._path)
             self._db.set_busy_timeout(0)
         self._db.wal_checkpoint(mode=sqlite.SQLITE_CHECKPOINT_PASSIVE)
-        self._turnstile.enter(_TURN_S)
+        self._turnstile.enter(turn_s)
         try:
             mode = sqlite.SQLITE_CHECKPOINT_TRUNCATE if is_idle else sqlite.SQLITE_CHECKPOINT_PASSIVE
             self._db.wal_checkpoint(mode=mode)
@@ -152,6 +154,9 @@ class Checkpointer:
             self._bell.notify_all()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+        if self._pages >= _LEFT_PAGES:
+            with contextlib.suppress(StoreError):
+                self.work(is_idle=True, turn_s=0)
         with self._working:
             self._let_go()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import (
@@ -56,7 +58,7 @@ class Trouble:
         if isinstance(error, sqlite.BusyError | sqlite.LockedError | sqlite.ProtocolError):
             return StoreBusy(f"{path}: another program holds its lock: {error}")
         if isinstance(error, sqlite.ReadOnlyError | sqlite.PermissionsError):
-            return StoreReadOnly(f"{path}: it takes no writes ({error}): make it and its directory writable")
+            return self._read_only(str(error))
         if isinstance(error, sqlite.NotADBError):
             return FormatError(
                 f"{path} is no queue's file, or its beginning is damaged. It is left as it is: move it aside with its "
@@ -65,6 +67,12 @@ class Trouble:
         if isinstance(error, sqlite.CorruptError):
             return self._damaged(str(error))
         return self._of_files(error)
+
+    def _read_only(self, said: str) -> StoreReadOnly:
+        return StoreReadOnly(
+            f"{self._path} takes no writes ({said}), and a queue needs them also to be read: make it and its directory "
+            "writable"
+        )
 
     def _damaged(self, said: str) -> StoreError:
         return StoreError(
@@ -80,6 +88,9 @@ class Trouble:
                 "a queue needs both: keep it on a local disk, or use redis:// for several machines"
             )
         if isinstance(error, apsw().CantOpenError):
+            directory = os.path.dirname(self._path)
+            if os.path.isdir(directory) and not os.access(directory, os.W_OK):
+                return self._read_only("its directory takes no new files")
             return StoreUnavailable(
                 f"{self._path} cannot be opened: {error}. Is its directory there, and writable?"
             )
@@ -88,12 +99,8 @@ class Trouble:
         return StoreUnavailable(f"{self._path}: {error} {extended}".rstrip())
 
     def _of_system(self, error: OSError) -> StoreError:
-        import errno
-
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE):
             return StoreFull(f"{self._path}: {error.strerror}")
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return StoreReadOnly(
-                f"{self._path}: {error.strerror}: make its directory writable, or choose another"
-            )
+            return self._read_only(error.strerror or str(error))
         return StoreUnavailable(f"{self._path}: {error}")
