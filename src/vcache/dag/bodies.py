@@ -34,12 +34,13 @@ class Called(NamedTuple):
     """A function of a `Call` has ended, or turned out to be a coroutine, which is set in its task.
 
     Attributes:
+        is_hit: it was remembered; None where another node's value was handed on.
         is_unknown: in a dry run, only a run would tell its value.
     """
 
     task: Task
     value: object = None
-    is_hit: bool = False
+    is_hit: bool | None = False
     error: str = ""
     took_ns: int = 0
     is_coroutine: bool = False
@@ -131,7 +132,7 @@ class Bodies:
         if isinstance(task.node.work, Script):
             return self._command(task, value)
         assert isinstance(value, tuple)
-        self.called(Called(task, value[0], bool(value[1])))
+        self.called(Called(task, value[0], value[1]))
         return None
 
     def _command(self, task: Task, value: object) -> Command | Nothing:
@@ -203,9 +204,12 @@ class Bodies:
         last = run.tree.last(task.node.name)
         task.is_changed = last is None or (last.base, last.outs) != (base, outs)
         now = run.clock()
-        if not ended.is_hit:
+        if ended.is_hit is False:
             run.tally.n_run += 1
             run.emit(events.Finished(now, task.node, 0, ended.took_ns))
+        elif ended.is_hit is None:
+            run.tally.n_up_to_date += 1
+            run.emit(events.UpToDate(now, task.node))
         elif task.is_changed or outs != tuple(task.was.values()):
             run.tally.n_hit += 1
             run.emit(events.Hit(now, task.node, "", 0, ended.took_ns))

@@ -119,12 +119,12 @@ class Call:
     Attributes:
         run: called in a worker thread when the node's inputs are made, or, for a function that
             needs more nodes, a coroutine function driven by the runner. Gives the value and
-            whether it came from the cache.
+            whether it came from the cache; None where it is another node's.
         wants: nodes whose results it is given, in this order, besides the node's own inputs.
         wants_logs: nodes whose captured output it is given instead.
     """
 
-    run: Callable[..., tuple[object, bool] | Coroutine[Need, tuple[object, ...], tuple[object, bool]]]
+    run: Callable[..., tuple[object, bool] | Coroutine[Need, tuple[object, ...], tuple[object, bool | None]]]
     wants: tuple[Node, ...] = ()
     wants_logs: tuple[Node, ...] = ()
 

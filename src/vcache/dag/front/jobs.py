@@ -112,7 +112,7 @@ class _Kind:
 
     def gather(
         self, node: Node, payload: object, needs: Inputs
-    ) -> Generator[Need, tuple[object, ...], tuple[object, bool]]:
+    ) -> Generator[Need, tuple[object, ...], tuple[object, None]]:
         """Wait for what the payload names, then for the job."""
         if not isinstance(payload, Mapping):
             raise GraphError(
@@ -134,8 +134,8 @@ class _Kind:
             place=self.place,
         )
         (value,) = yield Need((query,))
-        # What was made was the job; this node only says of what.
-        return value, True
+        # What was made, or remembered, is the job.
+        return value, None
 
     def _answer(
         self, node: Node, payload: dict[str, object], paths: Sequence[str], values: Mapping[str, object]
@@ -271,7 +271,7 @@ class JobFunction(Maker, Generic[P]):
     @turns
     def _later(
         self, node: Node, asked: Asked, results: Mapping[Node, object], needs: Inputs
-    ) -> Generator[Need, tuple[object, ...], tuple[object, bool]]:
+    ) -> Generator[Need, tuple[object, ...], tuple[object, None]]:
         args = cast("tuple[object, ...]", replaced(asked.args, results))
         kwargs = cast("dict[str, object]", replaced(dict(asked.kwargs), results))
         stage = Stage(self.graph, Frame(node))
@@ -300,7 +300,7 @@ def job_node(
         raise GraphError(f"{place}: {options.name!r} is there already: {graph.functions[options.name].place}")
 
     @turns
-    def work() -> Generator[Need, tuple[object, ...], tuple[object, bool]]:
+    def work() -> Generator[Need, tuple[object, ...], tuple[object, None]]:
         return what.gather(node, payload, needs)
 
     node = Node(
