@@ -11,7 +11,7 @@ import redis
 from benchmarks.measure import Scale, time_alone
 from benchmarks.queues.places import address_of, durable_redis
 from benchmarks.result import Compare, Figure, Row, Spread
-from vcache.jobs import Jobs
+from vcache.jobs import Jobs, Spec
 from vcache.jobs.base import Claimed, Finished, Queue
 from vcache.jobs.opening import open_queue
 from vcache.jobs.states import Event
@@ -39,7 +39,7 @@ def run(scale: Scale, directory: Path) -> list[Row]:
 
 def _fill(jobs: Jobs, count: int) -> None:
     for start in range(0, count, _BATCH):
-        jobs.submit_many([jobs.spec("noop") for _ in range(min(_BATCH, count - start))])
+        jobs.submit_many([Spec("", "noop") for _ in range(min(_BATCH, count - start))])
 
 
 def _rows(name: str, scale: Scale, queue: Queue, count: int, each_bytes: float, note: str) -> list[Row]:

@@ -8,7 +8,7 @@ from time import monotonic_ns
 
 import vcache.jobs
 from benchmarks.queues import asking, counting
-from vcache.jobs import job
+from vcache.jobs import Spec, job
 
 _BATCH = 1000
 _TICKS = 1000  # a second
@@ -38,7 +38,7 @@ def main() -> None:
 
         def many(count: int, kind: str = "noop") -> None:
             for start in range(0, count, _BATCH):
-                jobs.submit_many([jobs.spec(kind) for _ in range(min(_BATCH, count - start))])
+                jobs.submit_many([Spec("", kind) for _ in range(min(_BATCH, count - start))])
 
         def paced(count: int, rate: int) -> None:
             """So many a second, those of a thousandth of it in one call, which is when they are stamped."""
@@ -48,7 +48,7 @@ def main() -> None:
                 if ahead_s > 0:
                     time.sleep(ahead_s)
                 payload = {"sent_ns": monotonic_ns()}
-                jobs.submit_many([jobs.spec("late", payload) for _ in range(min(tick, count - number))])
+                jobs.submit_many([Spec("", "late", payload) for _ in range(min(tick, count - number))])
 
         asking.serve(one=one, many=many, plain=lambda count: many(count, "plain"), paced=paced)
 
