@@ -146,6 +146,9 @@ def test_a_unique_job_is_made_once(vcache, queue):
     one = submitted(vcache, queue, "k", "a=1", "--unique-for", "1h")
     assert submitted(vcache, queue, "k", "a=1", "--unique-for", "1h").id == one.id
     assert submitted(vcache, queue, "k", "a=2", "--unique-for", "1h").id != one.id
+    two = submitted(vcache, queue, "b", "a=1", "--unique-payload")
+    assert submitted(vcache, queue, "b", "a=1", "--unique-payload").id == two.id and not two.unique_s
+    assert vcache("jobs", "submit", "k", "--unique", "a", "--unique-payload").exit_code == 2
 
 
 def test_a_batch(vcache, queue, elsewhere: Path):
@@ -374,7 +377,7 @@ def test_stats(vcache, queue):
     assert "no worker is there: start one with `vcache worker" in text
     session = queue.open_session("host:7", kinds=["email.send"], lease_s=10)
     text = vcache("jobs", "stats").stdout
-    assert "queued        2\n" in text and "delayed       1\n" in text
+    assert "queued            2\n" in text and "delayed           1\n" in text
     assert "1 high" in text and "host:7" in text
     (found,) = rows(vcache("jobs", "stats", "--json").stdout)
     assert found["waiting"] == {"email.send": {"high": 1}}

@@ -53,6 +53,9 @@ _OPTIONS: Final = (
 )
 @click.option("--unique", metavar="KEY", help="While a job with this key lives, no second one is made.")
 @click.option(
+    "--unique-payload", is_flag=True, default=None, help="The same, with kind and payload as the key."
+)
+@click.option(
     "--unique-for",
     metavar="TIME",
     help="The key is taken for so long instead; without --unique, the payload is the key.",
@@ -88,6 +91,8 @@ def submit(
 
     if batch is not None and (fields or payload is not None or wait):
         raise UsageError("--batch has the payloads in its file: give no others, and no --wait")
+    if given["unique"] is not None and given["unique_payload"]:
+        raise UsageError("--unique and --unique-payload are two keys: give one of them")
     if batch is None and kind is None:
         raise UsageError("which KIND? For example: vcache jobs submit email.send to=a@example.com")
     chosen = {name: value for name, value in given.items() if value not in (None, ())}
@@ -152,6 +157,6 @@ def _spec(jobs: Jobs, kind: str, payload: Mapping[str, Plain], chosen: Mapping[s
         given["not_before"] = moment_ahead(str(given.pop("at")), "--at")
     if "deadline" in given:
         given["deadline"] = moment_ahead(str(given["deadline"]), "--deadline")
-    if "unique_for" in given:
+    if given.pop("unique_payload", None) or "unique_for" in given:
         given.setdefault("unique", True)
     return jobs.spec(kind, payload, **given)  # type: ignore[arg-type]  # it refuses what it does not take

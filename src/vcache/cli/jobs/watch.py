@@ -203,8 +203,8 @@ def _summary(found: QueueStats) -> str:
 
 def _board_lines(queue: Queue, found: QueueStats) -> list[str]:
     now_ns = queue.now_ns()
-    lines = [f"{name:<13} {words:>12}" for name, words in state_rows(found, now_ns)]
-    lines += [f"{'workers':<13} {len(found.sessions):>12,}", ""]
+    lines = [f"{name:<16} {words:>12}" for name, words in state_rows(found, now_ns)]
+    lines += [f"{'workers':<16} {len(found.sessions):>12,}", ""]
     for job, _ in zip(jobs_of(queue, State.RUNNING), range(_MOST_RUNNING), strict=False):
         lines.append(f"{job.id}  {_line(job, now_ns)}")
     return lines
