@@ -84,7 +84,12 @@ def test_a_tick_is_fired_once(bench: Bench) -> None:
         30.0,
         2,
     )
-    assert (list(spec.tags), spec.parent, spec.namespace, spec.not_before_ns) == (["t"], "schedule/s", "ns", 0)
+    assert (list(spec.tags), spec.parent, spec.namespace, spec.not_before_ns) == (
+        ["t"],
+        "schedule/s",
+        "ns",
+        0,
+    )
     assert inspect_uuid(one.job_id).created_ns == one.tick_ns
     kept = bench.book.get("s")
     assert kept is not None
