@@ -1,7 +1,7 @@
 """What tests of stores and of code around caches need; shipped to third parties.
 
-The hypothesis machine is `vcache.testing.machine.store_machine`: imported on its own, since
-hypothesis takes half a second to load.
+The hypothesis machines are `vcache.testing.machine.store_machine` and `vcache.testing.queue_machine`:
+imported on their own, since hypothesis takes half a second to load.
 """
 
 import pytest
@@ -10,7 +10,7 @@ import pytest
 pytest.register_assert_rewrite(
     *(
         f"vcache.testing.{name}"
-        for name in ("expect", "logs", "machine", "powers", "queue_laws", "queues", "stores")
+        for name in ("expect", "logs", "machine", "powers", "queue_laws", "queue_machine", "queues", "stores")
     )
 )
 

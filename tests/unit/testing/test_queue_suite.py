@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
 
 from vcache.errors import SessionLost, UsageError
 from vcache.jobs.base import Exchanged, Finished, Page, Queue, QueueStats, Session
@@ -13,6 +15,7 @@ from vcache.jobs.models import Failure, Job, Limits, Progress, Spec
 from vcache.jobs.states import Event, State
 from vcache.kit.ids import uuid7
 from vcache.testing import FakeClock, QueueTests
+from vcache.testing.queue_machine import queue_machine
 
 
 class Good(MemoryQueue):
@@ -434,6 +437,29 @@ def test_who_promises_too_much_fails(broken: type[Good], law: Callable[..., None
     law(Suite(), Good)
     with pytest.raises((AssertionError, ValueError)):
         law(Suite(), broken)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        IgnoresOrder, IgnoresDeadlines, IgnoresKeys, GivesAllSuspects, CancelsTheFirst, EndsAnyway,
+        CountsReleases, SubmitsAnyway, HidesRevoked, IgnoresDelays,
+    ],
+)  # fmt: skip
+def test_the_machine_finds_broken_queues(broken: type[Good]) -> None:
+    """a queue that does not agree with the model is caught"""
+
+    def advance(queue: Queue, seconds: float) -> None:
+        assert isinstance(queue, Good)
+        queue.fake.advance(seconds)
+
+    machine = queue_machine(lambda stack: lambda: stack.enter_context(broken()), advance)
+    quick = settings(  # found is enough: shrinking would take most of the time
+        max_examples=500, stateful_step_count=40, deadline=None, database=None, phases=[Phase.generate],
+        derandomize=True, suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    with pytest.raises((AssertionError, KeyError)):
+        run_state_machine_as_test(machine, settings=quick)
 
 
 def test_who_does_not_move_the_clock_is_told() -> None:
