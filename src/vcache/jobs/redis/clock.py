@@ -5,21 +5,41 @@ Who talks to the server compares what it says with a monotonic clock of its own.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
 
 from vcache.kit.clock import Monotonic
+from vcache.kit.data import NamedTuple
 
-__all__ = ["ServerClock", "awake_s"]
+__all__ = ["Expected", "ServerClock", "awake_s"]
 
-_JUMP_US: Final = 5_000_000  # a slow answer is no jump
+_FAST_US: Final = 100_000
+JUMP_US: Final = 5_000_000
+"""By how much the two may differ: clocks run at slightly different speeds."""
 
 
 def awake_s() -> float:
     """Seconds that never go back, and go on while the machine sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class Expected(NamedTuple):
+    """What a server should say at a moment of the monotonic clock, give or take so much, while that epoch lasts."""
+
+    at_s: float
+    now_us: int
+    epoch: bytes
+    most_us: int
+
+
+class Heard(NamedTuple):
+    """What it said at a moment of the monotonic clock, or so much before."""
+
+    at_s: float
+    now_us: int
+    epoch: bytes
+    slack_us: int
 
 
 class ServerClock:
@@ -34,22 +54,41 @@ class ServerClock:
     ) -> None:
         self._move = move
         self._monotonic = monotonic
-        self._lock = threading.Lock()  # guards the one below
-        self._heard: tuple[float, int, bytes] | None = None
+        self._heard: Heard | None = None
 
-    def hear(self, now_us: int, epoch: bytes) -> None:
-        """The server has just said that."""
+    def expected(self) -> Expected:
+        """What the server should say next; to be asked for before the server is."""
         at_s = self._monotonic()
         heard = self._heard
-        if heard is not None and heard[2] == epoch:
-            away_us = now_us - heard[1] - round((at_s - heard[0]) * 1e6)
-            if not -_JUMP_US < away_us < _JUMP_US:
-                now_us, epoch = self._move(epoch, -away_us)
+        if heard is None:
+            return Expected(at_s, 0, b"", JUMP_US)
+        return Expected(at_s, heard.now_us + _us(at_s - heard.at_s), heard.epoch, JUMP_US + heard.slack_us)
+
+    def hear(self, now_us: int, epoch: bytes, expected: Expected) -> None:
+        """The server has said that.
+
+        Args:
+            expected: of before it was asked. What it says may be as old as the question, or as new as its
+                answer, however long that took: beyond both it has jumped.
+        """
+        at_s = self._monotonic()
+        took_us = _us(at_s - expected.at_s)
+        heard = self._heard
+        if heard is not None and epoch == expected.epoch == heard.epoch:
+            least_us = expected.now_us - expected.most_us
+            most_us = expected.now_us + took_us + expected.most_us
+            if not least_us <= now_us <= most_us:
+                now_us, epoch = self._move(epoch, expected.now_us + took_us - now_us)
                 at_s = self._monotonic()
-        with self._lock:
-            self._heard = at_s, now_us, epoch
+        # What came fast is known best; where the epoch is another one, all that was known is over.
+        if heard is None or epoch != heard.epoch or took_us <= max(heard.slack_us, _FAST_US):
+            self._heard = Heard(at_s, now_us, epoch, took_us)
 
     def now_us(self) -> int | None:
         """What time it is there, as far as was heard; None for never."""
-        heard = self._heard
-        return None if heard is None else heard[1] + round((self._monotonic() - heard[0]) * 1e6)
+        expected = self.expected()
+        return expected.now_us if expected.epoch else None
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)

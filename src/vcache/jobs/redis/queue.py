@@ -106,7 +106,7 @@ class RedisQueue:
     def submit(self, specs: Sequence[Spec]) -> Sequence[str]:
         if not specs:
             return []
-        arguments, special = requests.submission(specs, self.now_ns)
+        arguments, special = requests.submission(specs)
         self._check()
         stands = (
             self._scripts.call("submit", arguments) if special else self._scripts.call("groups", arguments)
@@ -192,11 +192,12 @@ class RedisQueue:
             return rest._replace(
                 refused=[*first.refused, *rest.refused], revoked=[*first.revoked, *rest.revoked]
             )
+        expected = self._clock.expected()
         arguments = requests.exchange(session, self._keep, finished, kinds, min(want, MOST_CLAIMED))
-        answer = self._scripts.call("exchange", arguments)
+        answer = self._scripts.call("exchange", [*requests.moment(expected), *arguments])
         if answer[0] == b"LOST":
             raise SessionLost(f"session {session}: its lease ran out, and somebody ended it")
-        self._clock.hear(int(answer[0]), answer[1])
+        self._clock.hear(int(answer[0]), answer[1], expected)
         return answers.exchanged(answer)
 
     def held(self, session: str) -> Sequence[Claimed]:
@@ -224,7 +225,9 @@ class RedisQueue:
             self._client.ask(b"BLPOP", *keys, f"{timeout_s:.3f}".encode())
 
     def upkeep(self) -> int:
-        return int(self._scripts.call("upkeep", [self._keep]))
+        if self._clock.now_us() is None:
+            self._move_clock(b"", 0)
+        return int(self._scripts.call("upkeep", [*requests.moment(self._clock.expected()), self._keep]))
 
     # Cells
 
@@ -233,7 +236,7 @@ class RedisQueue:
 
     def swap(self, name: str, version: int, value: bytes | None, specs: Sequence[Spec] = ()) -> bool:
         self._check()
-        submission, _ = requests.submission(specs, self.now_ns)
+        submission, _ = requests.submission(specs)
         arguments = [name.encode(), b"%d" % version, b"drop" if value is None else b"set", value or b""]
         return bool(self._scripts.call("swap", arguments + submission) != 0)
 
@@ -261,9 +264,10 @@ class RedisQueue:
         return done
 
     def _move_clock(self, epoch: bytes, by_us: int) -> tuple[int, bytes]:
+        expected = self._clock.expected()
         now, moved = self._scripts.call("clock", [epoch, b"%d" % by_us])
         if not by_us:
-            self._clock.hear(int(now), moved)
+            self._clock.hear(int(now), moved, expected)
         return int(now), moved
 
     def _check(self) -> None:

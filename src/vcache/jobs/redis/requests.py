@@ -6,16 +6,17 @@ It must not know what they answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from vcache.errors import UsageError
 from vcache.jobs.base import Finished
 from vcache.jobs.models import Limits, Plain, Priority, Spec
 from vcache.jobs.packing import pack_failure, pack_result, pack_spec
+from vcache.jobs.redis.clock import Expected
 from vcache.jobs.states import Event
 
-__all__ = ["exchange", "packed_limits", "place_of", "submission"]
+__all__ = ["exchange", "moment", "packed_limits", "place_of", "submission"]
 
 _PRIORITIES: Final = frozenset(Priority)
 _ACTS: Final = {Event.TRY_AGAIN: b"r", Event.GIVE_UP: b"d", Event.RELEASE: b"b", Event.LOSE: b"l"}
@@ -23,7 +24,7 @@ _ID_CHARS: Final = 36
 _CURSOR: Final = re.compile(r"([0-9]{1,6})-([0-9]{1,15})-((?:[0-9]{16}[!-~]{1,200})?)", re.ASCII)
 
 
-def submission(specs: Sequence[Spec], now_ns: Callable[[], int]) -> tuple[list[bytes], list[Spec]]:
+def submission(specs: Sequence[Spec]) -> tuple[list[bytes], list[Spec]]:
     """What `submit` is given, and those of the specs that are more than a line in a queue.
 
     Raises:
@@ -41,9 +42,10 @@ def submission(specs: Sequence[Spec], now_ns: Callable[[], int]) -> tuple[list[b
         if group is None:
             _check_lane(spec)
             group = plain[lane] = []
-        if len(spec.id) != _ID_CHARS:
+        job_id = spec.id.encode()
+        if len(job_id) != _ID_CHARS:
             _check_lane(spec)
-        group.append(spec.id.encode())
+        group.append(job_id)
         group.append(pack_spec(spec))
     arguments = [b"%d" % len(plain)]
     for (kind, priority), group in plain.items():
@@ -96,6 +98,11 @@ def exchange(
             arguments += map(pack_result, results)
     arguments.append(b"%d" % (len(others) // 5))
     return arguments + others
+
+
+def moment(expected: Expected) -> tuple[bytes, bytes, bytes]:
+    """What time it should be, in which epoch of the clock, and how far off that may be."""
+    return b"%d" % expected.now_us, expected.epoch, b"%d" % expected.most_us
 
 
 def _entry(token: int, priority: int, attempt: int, kills: int, kind: str) -> bytes:

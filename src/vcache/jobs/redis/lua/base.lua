@@ -9,6 +9,14 @@ local function now_us()
   return time[1] * 1000000 + time[2] + tonumber(call('HGET', P .. ':clock', 'offset') or 0)
 end
 
+-- The time, and whether it may be acted upon: when it is not what the caller expects, who of the two is wrong
+-- is found out first. Takes three arguments off: time, epoch, by how much they may differ.
+local function now_us_checked()
+  local now = now_us()
+  local expected, epoch, most = table.remove(ARGV, 1), table.remove(ARGV, 1), table.remove(ARGV, 1)
+  return now, epoch ~= (call('HGET', P .. ':clock', 'epoch') or '0') or math.abs(now - expected) < tonumber(most)
+end
+
 local function digits(number) return string.format('%016.0f', number) end
 
 -- A list in parts that a call can take as its arguments, each a multiple of two long.

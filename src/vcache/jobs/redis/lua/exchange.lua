@@ -1,12 +1,12 @@
--- ARGV: session, keep, want, kinds, kind…, groups of completed, (entry, count, 0|1, id…, result…)…,
+-- ARGV: time, epoch, most; session, keep, want, kinds, kind…, groups of completed, (entry, count, 0|1, id…, result…)…,
 --   others, (id, entry, r|d|b|l, delay, failure)…
 -- Gives LOST, or: now, epoch, refused, revoked, next due (-1: none), token, specs,
 --   tries of those that are not the first (index, attempt, kills, …).
+local now, is_sure = now_us_checked()
 local session, keep, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local held = P .. ':held:' .. session
 if call('HEXISTS', P .. ':sessions', session) == 0 then return {'LOST'} end
 call('HINCRBY', P .. ':sessions', session, 1)
-local now = now_us()
 local stamp = digits(now)
 local at = 4
 local function next_argument() at = at + 1 return ARGV[at - 1] end
@@ -124,13 +124,13 @@ end
 local first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
 local next_due = -1
 if first[2] then
-  if tonumber(first[2]) <= now then
+  if tonumber(first[2]) <= now and is_sure then
     move_due(now)
     first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
   end
   if first[2] then next_due = tonumber(first[2]) - now end
 end
-if call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
+if is_sure and call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
 
 -- 4. Claims.
 local token, specs, tries = '', {}, {}

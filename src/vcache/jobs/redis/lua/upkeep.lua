@@ -1,5 +1,7 @@
--- ARGV: keep. Does what time brings; gives how much.
-local now, keep = now_us(), tonumber(ARGV[1])
+-- ARGV: time, epoch, most; keep. Does what time brings; gives how much.
+local now, is_sure = now_us_checked()
+if not is_sure then return 0 end
+local keep = tonumber(ARGV[1])
 local count = move_due(now) + expire(now)
 for _, unique in ipairs(call('ZRANGE', P .. ':unique_ends', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
   local ends = string.match(call('HGET', P .. ':unique', unique) or '', ' (%d+)$')
