@@ -85,7 +85,7 @@ class Mortal:
 @contextmanager
 def working(directory: Path, address: str, guard: OrphanGuard) -> Iterator[None]:
     """A worker, started by its command."""
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "vcache",
@@ -137,8 +137,14 @@ class Asker(threading.Thread):
                 if not error.retryable:
                     raise
                 self.n_again += 1
+                self._told.wait(0.01)
             else:
                 return
+
+
+def size_of(path: Path) -> int:
+    """Of a file that may not be there yet."""
+    return path.stat().st_size if path.exists() else 0
 
 
 def totals_of(jobs: Jobs) -> KindTotals:
@@ -166,10 +172,8 @@ def test_each_acknowledged_job_runs_and_completes_once(kills: int, tmp_path: Pat
         for asker in askers:
             asker.start()
         for _ in range(kills):
-            there = len(runs_file.read_bytes()) if runs_file.exists() else 0
-            until(
-                lambda there=there: runs_file.exists() and len(runs_file.read_bytes()) > there
-            )  # it works again
+            there = size_of(runs_file)
+            until(lambda there=there: size_of(runs_file) > there)  # type: ignore[misc]  # it works again
             threading.Event().wait(draw.uniform(0, 0.1))
             server.kill()
             server.start()
