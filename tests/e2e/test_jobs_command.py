@@ -326,6 +326,18 @@ def test_metrics(desk):
     until(lambda: 'vcache_jobs_completed_total{kind="add"} 1.0' in text())
 
 
+def test_the_doctor_knows_a_server_that_loses_jobs(redis: RedisServer, tmp_path: Path):
+    """One that keeps nothing on a disk, or throws away what it has no room for"""
+    desk = Desk(tmp_path, f"redis://127.0.0.1:{redis.port}/0")
+    assert "loses at a restart what came since" in desk.run("doctor", status=None)
+    settings = ["--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru", "--appendonly", "yes"]
+    with redis_server(tmp_path / "other", *settings, "--appendfsync", "no") as other:
+        desk = Desk(tmp_path, f"redis://127.0.0.1:{other.port}/0")
+        text = desk.run("doctor", status=None)
+    assert "set maxmemory-policy noeviction (it is allkeys-lru)" in text
+    assert "set appendfsync everysec" in text
+
+
 def test_a_module_that_is_not_there(desk):
     """A usage error that names the nearest"""
     assert "'handlers'" in desk.run("worker", "-m", "handler", status=2)

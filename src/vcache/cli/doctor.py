@@ -129,7 +129,7 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if settings.tiers:
         yield Finding("note", "tiers", f"{' '.join(settings.tiers)}: looked at is {settings.dir}")
     yield from _remotes(settings)
-    yield _queue(settings)
+    yield from _queue(settings)
     directory = settings.dir
     if not directory.exists():
         yield _missing(directory)
@@ -162,11 +162,10 @@ def _remotes(settings: Settings) -> Iterator[Finding]:
             yield from _state_of(what, remote)
 
 
-def _queue(settings: Settings) -> Finding:
-    from vcache.cli.jobs.health import queue_finding
+def _queue(settings: Settings) -> Iterator[Finding]:
+    from vcache.cli.jobs.health import queue_findings
 
-    level, detail = queue_finding(settings)
-    return Finding(level, "queue", detail)
+    return (Finding(level, "queue", detail) for level, detail in queue_findings(settings))
 
 
 def _far_ones(settings: Settings) -> Iterator[tuple[str, str]]:

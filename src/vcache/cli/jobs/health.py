@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal
 
 from vcache.errors import VcacheError
 from vcache.jobs.states import State
@@ -14,25 +15,34 @@ from vcache.kit.units import format_duration
 if TYPE_CHECKING:
     from vcache.config import Settings
 
-__all__ = ["queue_finding"]
+__all__ = ["queue_findings"]
+
+_REDIS: Final = ("redis", "rediss", "unix", "redis+unix")
+Seen = tuple[Literal["ok", "note", "bad"], str]
 
 
-def queue_finding(settings: Settings) -> tuple[Literal["ok", "note", "bad"], str]:
-    """A level, and what was seen. A queue in the cache's directory that nobody made yet is not made."""
+def queue_findings(settings: Settings) -> Iterator[Seen]:
+    """Levels, and what was seen. A queue in the cache's directory that nobody made yet is not made."""
     if not settings.queue and not os.path.isdir(os.path.join(settings.dir, "jobs")):
-        return "ok", "no job was asked for yet; the queue would be in the directory"
+        yield "ok", "no job was asked for yet; the queue would be in the directory"
+        return
+    address = without_secrets(settings.queue_address)
+    try:
+        yield _asked(settings, address)
+        yield from _risks(settings.queue_address)
+    except (VcacheError, OSError) as error:
+        yield "bad", f"{address}: {error}"
+
+
+def _asked(settings: Settings, address: str) -> Seen:
     from vcache.jobs.opening import open_queue
 
-    address = without_secrets(settings.queue_address)
     began_s = time.monotonic()
+    queue = open_queue(settings.queue_address, namespace=settings.namespace)
     try:
-        queue = open_queue(settings.queue_address, namespace=settings.namespace)
-        try:
-            found = queue.stats()
-        finally:
-            queue.close()
-    except (VcacheError, OSError) as error:
-        return "bad", f"{address}: {error}"
+        found = queue.stats()
+    finally:
+        queue.close()
     took = format_duration(time.monotonic() - began_s)
     waiting, dead = (found.by_state.get(state, 0) for state in (State.QUEUED, State.DEAD))
     words = f"{address} answers in {took}: {waiting:,} jobs wait, {len(found.sessions)} workers"
@@ -41,3 +51,11 @@ def queue_finding(settings: Settings) -> tuple[Literal["ok", "note", "bad"], str
     if waiting and not found.sessions:
         return "note", f"{words}: start one with vcache worker"
     return "ok", words
+
+
+def _risks(address: str) -> Iterator[Seen]:
+    if address.partition(":")[0].lower() in _REDIS:
+        from vcache.jobs.redis.risks import risks
+
+        for risk in risks(address):
+            yield "note", f"the server {risk}"

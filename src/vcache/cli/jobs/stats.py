@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["kind_rows", "state_rows", "stats"]
 
+_KEPT = {State.COMPLETED: "completed (kept)"}  # the others are forgotten: totals count them
 _KINDS = (("kind", "<"), *((name, ">") for name in (
     "waiting", "submitted", "completed", "failed", "retried", "dead", "cancelled", "limit")))  # fmt: skip
 
@@ -59,7 +60,11 @@ def stats(setup: Setup, *, address: str | None) -> int:
 
 def state_rows(found: QueueStats, now_ns: int) -> list[tuple[str, str]]:
     """Each state and how many jobs are in it."""
-    rows = [(str(state), f"{found.by_state.get(state, 0):,}") for state in State if state is not State.FAILED]
+    rows = [
+        (_KEPT.get(state, str(state)), f"{found.by_state.get(state, 0):,}")
+        for state in State
+        if state is not State.FAILED
+    ]
     rows.append(("delayed", f"{found.delayed:,}"))
     if found.oldest_ns:
         rows.append(("longest wait", f"since {ago(found.oldest_ns, now_ns)}"))
