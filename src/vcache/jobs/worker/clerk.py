@@ -12,11 +12,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import VcacheError
-from vcache.jobs.states import Event
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from vcache.jobs.base import Queue
     from vcache.jobs.models import Progress
@@ -55,6 +54,7 @@ class Clerk:
         self._queue, self._tenure, self._tallies = queue, tenure, tuple(tallies)
         self._log, self._spans, self._metrics = log, spans, metrics
         self._ended: deque[Run] = deque(maxlen=_MOST)
+        self._records: deque[Sequence[object]] = deque(maxlen=_MOST)
         self._said: dict[Run, None] = {}
         self._n_running = 0
         self._is_closed = threading.Event()
@@ -79,11 +79,15 @@ class Clerk:
         run.unsent = progress
         self._said[run] = None
 
+    def record(self, fields: Sequence[object]) -> None:
+        """A child process logged something."""
+        self._records.append(fields)
+
     def _work(self) -> None:
         is_last = False
         while not is_last:
             is_last = self._is_closed.wait(_TICK_S)
-            for work in (self._send_reports, self._write_ended, self._flush_metrics):
+            for work in (self._send_reports, self._write_records, self._write_ended, self._flush_metrics):
                 try:
                     work()
                 except VcacheError as error:
@@ -102,6 +106,14 @@ class Clerk:
         if self._metrics is not None:
             for each in self._tallies:
                 each.flush(self._metrics)
+
+    def _write_records(self) -> None:
+        if self._log is None or not self._records:
+            return
+        from vcache.logs.record import Record
+
+        taken = [self._records.popleft() for _ in range(len(self._records))]
+        self._log.append([Record(*fields) for fields in taken], sync=False)  # type: ignore[arg-type]  # as it was sent
 
     def _write_ended(self) -> None:
         runs: list[Run] = []
@@ -122,8 +134,3 @@ class Clerk:
                 self._spans.add(span_of(run, offset_ns))
         if self._ended:
             self._write_ended()
-
-
-def was_good(run: Run) -> bool:
-    """Whether it completed."""
-    return run.finished is not None and run.finished.event is Event.COMPLETE

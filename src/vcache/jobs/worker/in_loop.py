@@ -108,7 +108,9 @@ class LoopExecutor:
         else:
             run.finished = self._judge.returned(run, result)
         run.ended_s = perf_counter()
-        run.task = None  # it knows its context, which knows the run: a circle for each job, left to the collector
+        run.task = (
+            None  # it knows its context, which knows the run: a circle for each job, left to the collector
+        )
         tray = self._tray
         tray.ended.append(run)
         if tray.is_waited_for:

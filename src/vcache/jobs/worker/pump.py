@@ -190,7 +190,7 @@ class Pump:
     def _launch(self, got: Sequence[Claimed]) -> None:
         if any([claimed.spec.after for claimed in got]):  # noqa: C419 - a list is quicker, and mostly short
             got = self._with_results(got)
-        queue_ns, now_s = self._queue.now_ns(), perf_counter()
+        queue_ns, now_s = self._tenure.now_ns(), perf_counter()
         lines, running, desk = self._lines, self.running, self._desk
         batches: dict[Executor, list[Run]] = {}
         for claimed in got:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import perf_counter, perf_counter_ns, time_ns
 from typing import TYPE_CHECKING
 
 from vcache.kit.logs import logger
@@ -24,10 +24,22 @@ class Tenure:
         self.lease_s = lease_s
         self.session = ""
         self.last_beat_s = 0.0
+        self._ahead_ns = time_ns() - perf_counter_ns()
         self.n_failures = 0
+
+    def now_ns(self) -> int:
+        """The queue's clock, which may be far away: read with each session, and now and then."""
+        return self._ahead_ns + perf_counter_ns()
+
+    def set_clock(self) -> None:
+        """Read the queue's clock."""
+        before_ns = perf_counter_ns()
+        now_ns = self._queue.now_ns()
+        self._ahead_ns = now_ns - (before_ns + perf_counter_ns()) // 2
 
     def renew(self) -> None:
         """Open a session; StoreError where that fails."""
+        self.set_clock()
         self.session = self._queue.open_session(self._worker, kinds=self._kinds, lease_s=self.lease_s)
         self.beat()
 

@@ -133,3 +133,4 @@ class Keeper:
                 session.worker, session.lease_s, len(ids),
             )  # fmt: skip
         self._queue.upkeep()
+        self._tenure.set_clock()

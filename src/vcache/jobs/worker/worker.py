@@ -29,12 +29,10 @@ from vcache.jobs.worker.waiter import Keeper, Waiter
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
     from vcache.jobs.base import Queue
     from vcache.jobs.handlers.current import Attempt
-    from vcache.jobs.handlers.handler import Handler
     from vcache.jobs.models import Progress
     from vcache.logs import Logger, Sink
     from vcache.logs.base import LogStore
@@ -76,6 +74,7 @@ class Worker:
         log: a store in which attempts are records, and to which `current_job().log` goes.
         spans: where a span of each attempt goes.
         metrics: where counts go.
+        address: of the queue: in processes `current_job().jobs` opens it by that.
 
     Raises:
         UsageError: a value that makes no sense, a kind without a handler.
@@ -98,6 +97,7 @@ class Worker:
         log: LogStore | None = None,
         spans: SpanSink | None = None,
         metrics: Metrics | None = None,
+        address: str = "",
     ) -> None:
         _check(mode=mode, concurrency=concurrency, lease_s=lease_s, grace_s=grace_s, most_jobs=most_jobs)
         self.queue: Final = queue
@@ -111,10 +111,10 @@ class Worker:
         for each in self._handlers:
             each.prepare()
         asked = () if takes_unknown else known
-        self._log, self._spans, self._grace_s = log, spans, grace_s
+        self._log, self._spans, self._grace_s, self._address = log, spans, grace_s, address
         self._tray = Tray()
-        self._judge = Judge(self.name, queue.now_ns)
         self._tenure = Tenure(queue, self.name, kinds=known, lease_s=lease_s)
+        self._judge = Judge(self.name, self._tenure.now_ns)
         executors, slots = self._executors(mode, concurrency, most_jobs, most_bytes)
         lines = {each.kind: Line(each, executors[each.is_async], Tally(each.kind)) for each in self._handlers}
         self._executor_set = set(executors.values())
@@ -235,7 +235,7 @@ class Worker:
         """What runs coroutine functions (True) and plain ones (False), and how many at the same time."""
         enter = None if self._log is None and self._spans is None else self._enter
         if mode == "processes":
-            raise UsageError("processes")
+            return self._in_processes(concurrency or os.cpu_count() or 1, most_jobs, most_bytes)
         has_async = mode != "threads" and any(each.is_async for each in self._handlers)
         slots = concurrency or _CONCURRENCY["async" if has_async else "threads"]
         from vcache.jobs.worker.in_threads import InPlace, ThreadsExecutor
@@ -246,6 +246,21 @@ class Worker:
         from vcache.jobs.worker.in_loop import LoopExecutor
 
         return {True: LoopExecutor(self._tray, self._judge, enter), False: threads}, slots
+
+    def _in_processes(self, size: int, most_jobs: int, most_bytes: int) -> tuple[dict[bool, Executor], int]:
+        from vcache.jobs.worker.in_processes import ChildSetup, ProcessHand, modules_of
+        from vcache.jobs.worker.in_threads import ThreadsExecutor
+
+        setup = ChildSetup(
+            modules_of(self._handlers), self.name, self._address, self.queue.info.namespace, most_bytes,
+            self._log is not None,
+        )  # fmt: skip
+
+        def hand() -> ProcessHand:
+            return ProcessHand(setup, self._judge, most_jobs=most_jobs, tell_record=self._clerk.record)
+
+        threads: Executor = ThreadsExecutor(self._tray, size, hand)
+        return {True: threads, False: threads}, size
 
     def _take_signals(self) -> dict[int, signal.Handlers]:
         if threading.current_thread() is not threading.main_thread():
