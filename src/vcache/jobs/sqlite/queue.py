@@ -80,10 +80,14 @@ class SqliteQueue:
         self._writer = Writer(
             self._path, self._trouble, now_ns=self.now_ns, committed=self._committed, busy_s=busy_s
         )
-        with self._trouble:
-            self._open(busy_s)
-        if clock is None:
-            self._offset_ns = self._agree_on_time()
+        try:
+            with self._trouble:
+                self._open(busy_s)
+            if clock is None:
+                self._offset_ns = self._agree_on_time()
+        except BaseException:
+            self.close()
+            raise
         _queues.add(self)
 
     def _open(self, busy_s: float) -> None:
