@@ -12,28 +12,16 @@ from typing import Final
 
 from vcache.jobs.base import KILLS, TURNS, Claimed, Finished
 from vcache.jobs.memory.rows import NS, KindRows, Row, Timers
-from vcache.jobs.models import MOST_FAILURES, Failure, Spec
+from vcache.jobs.memory.sessions import SessionRow
+from vcache.jobs.models import MOST_FAILURES, Failure, Priority, Spec
 from vcache.jobs.packing import unpack_spec
 from vcache.jobs.states import ENDED, Event, State, after
 
-__all__ = ["Board", "SessionRow"]
+__all__ = ["Board"]
 
 _CLAIMED: Final = after(State.QUEUED, Event.CLAIM)
+_PRIORITIES: Final = range(len(Priority))
 _WAITING: Final = (State.BLOCKED, State.QUEUED, State.RETRY)
-
-
-class SessionRow:
-    """A worker's process, and what it holds."""
-
-    def __init__(self, session_id: str, worker: str, kinds: Sequence[str], lease_s: float) -> None:
-        self.id = session_id
-        self.worker = worker
-        self.kinds = tuple(kinds)
-        self.lease_s = lease_s
-        self.beats = 0
-        self.held: dict[str, Row] = {}
-        self.suspect = ""
-        self.revoked: list[str] = []
 
 
 def _expires(row: Row, at_ns: int) -> bool:
@@ -199,17 +187,21 @@ class Board:
         return claimed
 
     def _next(self, session: SessionRow, asked: list[KindRows]) -> Row | None:
-        if not session.suspect and (suspects := [s for kind in asked if (s := kind.suspect())]):
-            return min(suspects)[2]
+        if not session.suspect:
+            suspects = [found for kind in asked if kind.n_suspects and (found := kind.suspect())]
+            if suspects:
+                return min(suspects)[2]
         self._turn += 1
-        heads = [row for kind in asked if (row := kind.head(0))]
-        if heads and self._turn % TURNS:
-            return heads[0] if len(heads) == 1 else min(heads, key=_order)
-        for priority in range(1, len(asked[0].lines)):
-            heads += [row for kind in asked if (row := kind.head(priority))]
-            if heads and self._turn % TURNS:
+        is_turn = self._turn % TURNS == 0
+        best: Row | None = None
+        for priority in _PRIORITIES:
+            for kind in asked:
+                row = kind.head(priority) if kind.n_ready[priority] else None
+                if row is not None and (best is None or row.order < best.order):
+                    best = row
+            if best is not None and not is_turn:
                 break
-        return min(heads, key=_order, default=None)
+        return best
 
     def _start(self, row: Row, session: SessionRow, now_ns: int) -> Claimed:
         self._token += 1
@@ -234,7 +226,10 @@ class Board:
         if event is Event.COMPLETE:
             row.result = packed
             row.kind.completed += 1
-            self._end(row, event, now_ns)
+            if row.id in self._dependents:
+                self._end(row, event, now_ns)
+            else:
+                self._leave(row, event, now_ns)
         elif event is Event.RELEASE:
             self._let_go(row)
             row.state = after(row.state, event)
@@ -303,7 +298,7 @@ class Board:
             if how is Event.CANCEL and each.state in ENDED:
                 continue
             self._leave(each, how, now_ns)
-            each.why, each.ended_ns = reason, now_ns
+            each.why = reason
             dependents = [one for one in self._dependents.pop(each.id, ()) if one.state is State.BLOCKED]
             if each.state is State.COMPLETED:
                 for one in dependents:
@@ -326,7 +321,7 @@ class Board:
             row.kind.leave(row)
         else:
             row.kind.n_delayed -= 1
-        row.due_ns = 0
+        row.due_ns, row.ended_ns = 0, now_ns
         if event is Event.GIVE_UP:
             row.state = after(row.state, Event.FAIL)
         row.state = after(row.state, event)
@@ -397,10 +392,6 @@ class Board:
 
 
 _PLAIN: Final = Spec("", "")[5:]
-
-
-def _order(row: Row) -> int:
-    return row.order
 
 
 def _because(row: Row) -> str:

@@ -6,6 +6,7 @@ import heapq
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Final, Self
 
@@ -21,7 +22,8 @@ from vcache.jobs.base import (
     QueueStats,
     Session,
 )
-from vcache.jobs.memory.board import Board, SessionRow
+from vcache.jobs.memory.board import Board
+from vcache.jobs.memory.sessions import SessionRow
 from vcache.jobs.models import Job, Limits, Priority, Progress, Spec
 from vcache.jobs.packing import pack_result, pack_spec, unpack_spec
 from vcache.jobs.states import ENDED, Event, State
@@ -105,7 +107,12 @@ class MemoryQueue:
                 for row in board.in_state(state)
                 if row.number > behind and (not kind or row.kind.name == kind)
             )
-            rows = heapq.nsmallest(limit + 1, found, key=attrgetter("number"))
+            # Those that wait come in order: who looks at the first of a million does not count them all.
+            rows = (
+                list(islice(found, limit + 1))
+                if state is State.QUEUED
+                else heapq.nsmallest(limit + 1, found, key=attrgetter("number"))
+            )
             page = [row.job() for row in rows[:limit]]
             return Page(page, str(rows[limit - 1].number) if len(rows) > limit else "")
 
