@@ -24,15 +24,21 @@ from vcache.jobs import Jobs, connect
 pytestmark = [pytest.mark.e2e]
 
 HANDLERS = """
-import time
+import os, time
 from pathlib import Path
 from vcache.jobs import RetryLater, current_job, job
+
+WHO = os.urandom(8).hex()
 
 @job("add")
 def add(a: int, b: int = 1) -> int:
     print("not lost")
     current_job().log.info("adding", a=a)
     return a + b
+
+@job("who")
+def who() -> str:
+    return WHO
 
 @job("later")
 async def later(path: str) -> str:
@@ -294,6 +300,16 @@ def test_a_batch_is_taken_whole(desk):
     desk.burst()
     with desk.jobs() as jobs:
         assert jobs.stats().totals["add"].completed == 500
+
+
+def test_a_worker_begins_anew_after_so_many_jobs(desk):
+    """In its place, until nothing is left; every job is run once"""
+    with desk.jobs() as jobs:
+        ids = [jobs.submit("who") for _ in range(7)]
+        desk.run("-q", "worker", "-m", "handlers", "--burst", "--max-jobs", "3", "--concurrency", "1")
+        found = [jobs.get(each) for each in ids]
+    assert all(job is not None and (job.state, job.attempts) == ("completed", 1) for job in found)
+    assert len({job.result for job in found if job is not None}) == 3
 
 
 @on_every_queue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -94,8 +96,8 @@ class Wanted(NamedTuple):
     show_default=True,
     help="So long may go on what runs when it is told to stop.",
 )
-@click.option("--memory-limit", metavar="SIZE", help="When it takes more it is replaced, such as 500MB.")
-@click.option("--max-jobs", metavar="N", type=click.IntRange(min=1), help="After so many it is replaced.")
+@click.option("--memory-limit", metavar="SIZE", help="When it takes more it begins anew, such as 500MB.")
+@click.option("--max-jobs", metavar="N", type=click.IntRange(min=1), help="After so many it begins anew.")
 @click.option("--name", metavar="NAME", default="", help="Who it says it is; by default HOST/PID.")
 @click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus at /metrics there.")
 @click.option(
@@ -123,7 +125,7 @@ def worker(
     installed packages' entry points in the group `vcache.handlers`.
 
     SIGTERM and Ctrl-C drain: nothing more is taken, what runs has --grace to end; a second one gives back at
-    once what runs. With --burst it ends when nothing of its kinds waits or is to be tried again; what is
+    once what runs. With --max-jobs and --memory-limit it drains, and begins anew in its place. With --burst it ends when nothing of its kinds waits or is to be tried again; what is
     delayed does not count.
     """  # noqa: D301 - click keeps such lines as they are
     wanted = Wanted(
@@ -138,7 +140,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 def _run(setup: Setup, wanted: Wanted) -> int:
-    from vcache.jobs.worker import Worker, load_handlers
+    from vcache.jobs.worker import Ended, Worker, load_handlers
 
     handlers = load_handlers(wanted.modules, plugins=wanted.plugins)
     if not len(handlers):
@@ -167,7 +169,10 @@ def _run(setup: Setup, wanted: Wanted) -> int:
             stack.enter_context(_ending_when_empty(made, queue, kinds))
         gc.enable()  # commands live too short for it (`app.main`); handlers may leave circles behind
         gc.freeze()  # what is there now stays: the collector need not walk it again and again
-        made.run()
+        ended = made.run()
+    if ended is Ended.RECYCLE:
+        setup.note(f"{made.name} begins anew, having run its jobs or taken its memory")
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the words that this process was started with
     return 0
 
 
