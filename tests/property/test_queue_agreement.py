@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from vcache.errors import SessionLost
-from vcache.jobs.base import Claimed, Finished, Queue
+from vcache.jobs.base import Claimed, Exchanged, Finished, Queue
 from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.models import Failure, Limits, Progress, Spec
 from vcache.jobs.sqlite import SqliteQueue
@@ -35,7 +35,7 @@ class Pair:
 
     def submit(self) -> None:
         draw, now_ns = self.draw, self.clock()
-        specs = []
+        specs: list[Spec] = []
         for _ in range(draw.choice((1, 1, 3, 20))):
             spec = Spec(
                 f"job {len(self.ids) + len(specs)}", draw.choice(KINDS), {}, draw.randrange(4), now_ns
@@ -67,7 +67,7 @@ class Pair:
         told = [(draw.choice(events), draw.choice((0.0, 1.0))) for _ in done]
         kinds, want = draw.sample(KINDS, draw.randrange(1, 4)), draw.choice((0, 1, 3, 40))
         failure = Failure(self.clock(), 1, "error", "it failed")
-        found = []
+        found: list[Exchanged | None] = []
         for at, queue in enumerate(self.queues):
             ended = [
                 Finished(each[at], event, failure=failure, delay_s=delay_s)

@@ -224,24 +224,28 @@ def let_due(ledger: Ledger, kinds: Iterable[int], most: int) -> int:
     """Let those wait in their lanes whose time has come; how many."""
     count = 0
     for kind in kinds:
-        for code in (DELAYED, RETRY):
-            rows = ledger.run(_DUE, (code << SHELF | kind, ledger.now_ns, most)).fetchall()
-            if rows:
-                _make_ready(ledger, [Row(*found) for found in rows], code << 8, kind)
-                count += len(rows)
+        rows = [
+            Row(*found)
+            for code in (DELAYED, RETRY)
+            for found in ledger.run(_DUE, (code << SHELF | kind, ledger.now_ns, most)).fetchall()
+        ]
+        if rows:
+            rows.sort(key=lambda row: (row.turn, row.no))
+            _make_ready(ledger, rows, kind)
+            count += len(rows)
     return count
 
 
 _READY: Final = "UPDATE jobs SET shelf=?, turn=? WHERE no=?"
 
 
-def _make_ready(ledger: Ledger, rows: Sequence[Row], what: int, kind: int) -> None:
+def _make_ready(ledger: Ledger, rows: Sequence[Row], kind: int) -> None:
     turn = ledger.draw(LAST_TURN, len(rows))
     moves = []
     for number, row in enumerate(rows):
         lane = row.priority | (SUSPECT if row.kills else 0)
         moves.append((READY << SHELF | kind << 8 | lane, turn + number, row.no))
         ledger.count(READY << 8 | lane, kind)
+        ledger.count(row.code << 8, kind, -1)
     ledger.many(_READY, moves)
-    ledger.count(what, kind, -len(rows))
     ledger.wakes.add(kind)

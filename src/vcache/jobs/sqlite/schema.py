@@ -153,7 +153,7 @@ CREATE TABLE boots(boot TEXT PRIMARY KEY, offset_ns INTEGER NOT NULL) WITHOUT RO
 def id_key(job_id: str) -> bytes:
     """An id as it stands in the file: a UUID's 16 bytes, and of anything else the text, of which none has 16.
 
-    A text of 16 bytes gets a zero byte behind it, so that no two ids have the same key.
+    A text of 16 bytes, and zeros behind them, gets one more zero, so that no two ids have the same key.
     """
     if len(job_id) == 36 and job_id[8] == job_id[13] == job_id[18] == job_id[23] == "-":
         digits = job_id.replace("-", "")
@@ -164,7 +164,7 @@ def id_key(job_id: str) -> bytes:
         if key.hex() == digits:  # not of capital letters or with spaces, which would be another one's
             return key
     data = job_id.encode("utf-8", "surrogatepass")
-    return data + b"\0" if len(data.rstrip(b"\0")) == 16 else data
+    return data + b"\0" if len(data) >= 16 and not data[16:].strip(b"\0") else data
 
 
 def key_id(key: bytes) -> str:
@@ -172,4 +172,5 @@ def key_id(key: bytes) -> str:
     if len(key) == 16:
         digits = key.hex()
         return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-    return (key[:-1] if len(key.rstrip(b"\0")) == 16 else key).decode("utf-8", "surrogatepass")
+    is_longer = len(key) > 16 and not key[16:].strip(b"\0")
+    return (key[:-1] if is_longer else key).decode("utf-8", "surrogatepass")
