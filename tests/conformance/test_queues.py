@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clocks import move_redis_clock
 from tests.servers import RedisServer, redis_server
 from vcache.jobs.base import Queue
 from vcache.jobs.memory import MemoryQueue
@@ -58,8 +59,4 @@ class TestRedisQueue(QueueTests):
             yield lambda: stack.enter_context(RedisQueue.at(address, namespace=request.node.name))
 
     def advance(self, queue: Queue, seconds: float) -> None:
-        assert isinstance(queue, RedisQueue)
-        # As who finds that the server's clock has jumped: the epoch says that all others are to believe it.
-        _, epoch = queue._move_clock(b"", 0)
-        queue._move_clock(epoch, round(seconds * 1e6))
-        queue._move_clock(b"", 0)
+        move_redis_clock(queue, seconds)

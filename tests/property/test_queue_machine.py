@@ -11,9 +11,13 @@ import hypothesis
 import pytest
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
+from tests.clocks import move_redis_clock
+from tests.servers import redis_server
 from vcache.jobs.base import Queue
 from vcache.jobs.memory import MemoryQueue
+from vcache.jobs.redis import RedisQueue
 from vcache.jobs.sqlite import SqliteQueue
+from vcache.kit.ids import uuid7
 from vcache.testing import FakeClock
 from vcache.testing.queue_machine import queue_machine
 
@@ -54,6 +58,19 @@ TestMemory = _machine(_memory).TestCase
 TestMemory.settings = _settings(40)
 TestSqlite = _machine(_sqlite).TestCase
 TestSqlite.settings = _settings(10)
+
+
+@pytest.mark.slow
+def test_redis_agrees(tmp_path: Path) -> None:
+    """a campaign on a server of our own, each way in a namespace of its own"""
+    with redis_server(tmp_path) as server:
+
+        def build(stack: ExitStack) -> Callable[[], Queue]:
+            namespace = uuid7.text()
+            address = f"redis+unix://{server.socket}"
+            return lambda: stack.enter_context(RedisQueue.at(address, namespace=namespace))
+
+        run_state_machine_as_test(queue_machine(build, move_redis_clock), settings=_settings(200))
 
 
 @pytest.mark.slow
