@@ -16,8 +16,8 @@ from vcache.cli import cli
 from vcache.cli.jobs.exposing import exposed, place_in
 from vcache.cli.jobs.watch import Board
 from vcache.cli.jobs.worker import is_empty
-from vcache.errors import UsageError
-from vcache.jobs.base import Finished
+from vcache.errors import StoreUnavailable, UsageError
+from vcache.jobs.base import Finished, QueueStats
 from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.models import Failure, Job, Payload, Progress, Spec
 from vcache.jobs.states import Event, State
@@ -469,6 +469,25 @@ def test_watch_of_all_until_nothing_is_left(vcache, queue, monkeypatch):
     first, last = result.stdout.splitlines()
     assert "queued 1" in first and "completed 0" in first
     assert "queued 0" in last and "completed 1" in last
+
+
+def test_watch_of_all_bears_a_queue_that_is_away(vcache, queue, monkeypatch):
+    """It is said once, and the watch goes on"""
+    answers = iter([StoreUnavailable("redis does not answer"), StoreUnavailable("still not"), None])
+    stats = queue.stats
+
+    def stats_or_not() -> QueueStats:
+        error = next(answers)
+        if error is not None:
+            raise error
+        return stats()
+
+    monkeypatch.setattr(queue, "stats", stats_or_not)
+    monkeypatch.setattr("vcache.cli.jobs.watch.time.sleep", lambda _s: None)
+    result = vcache("jobs", "watch", "--all", "--until-empty")
+    assert result.exit_code == 0
+    assert result.stderr == "vcache: redis does not answer\n"
+    assert len(result.stdout.splitlines()) == 1
 
 
 def test_a_board_changes_in_place(monkeypatch):

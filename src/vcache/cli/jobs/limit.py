@@ -39,7 +39,7 @@ def limit(
     \b
     vcache jobs limit email.send --rate 10/s --running 4
 
-    It holds from the next start on, and replaces what was set, also by a handler. --json prints an object: by kind
+    It holds from the next start of a job on. A worker that begins sets again what its handlers say. --json prints an object: by kind
     `rate` (per second), `burst` and `running`; 0 for any number.
     """  # noqa: D301 - click keeps such lines as they are
     is_change = none_ or any(each is not None for each in (rate, burst, running))

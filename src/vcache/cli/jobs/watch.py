@@ -166,11 +166,11 @@ def _say_why(job: Job) -> None:
 
 def _watch_all(setup: Setup, queue: Queue, *, until_empty: bool) -> int:
     board = Board(sys.stdout) if is_live(sys.stdout) and not setup.is_json else None
-    last = ""
-    is_reached = True
+    last, is_reached = "", True
     while True:
         try:
             found = queue.stats()
+            lines = [] if board is None else _board_lines(queue, found)
         except StoreError as error:
             # Who watches wants to see that it comes back, too.
             if not error.retryable:
@@ -181,7 +181,7 @@ def _watch_all(setup: Setup, queue: Queue, *, until_empty: bool) -> int:
         else:
             is_reached = True
             if board is not None:
-                board.show(_board_lines(queue, found))
+                board.show(lines)
             elif (news := _summary(found)) != last:
                 last = news
                 print_json(stats_facts(found)) if setup.is_json else click.echo(news)
