@@ -63,7 +63,7 @@ _LESS_HELD: Final = "UPDATE sessions SET n_held=n_held-?, n_suspects=n_suspects-
 _RETRY: Final = "UPDATE jobs SET shelf=?, turn=?, flags=?, finished_ns=? WHERE no=?"
 _LATE: Final = (
     f"SELECT {COLUMNS} FROM jobs INDEXED BY jobs_by_deadline "  # noqa: S608
-    f"WHERE deadline_ns<=? AND shelf NOT BETWEEN {RUNNING << SHELF} AND {(RUNNING + 1 << SHELF) - 1} LIMIT ?"
+    f"WHERE deadline_ns<=? AND shelf NOT BETWEEN {RUNNING << SHELF} AND {(RUNNING + 1 << SHELF) - 1} ORDER BY deadline_ns, no LIMIT ?"
 )
 _DUE: Final = f"SELECT {COLUMNS} FROM jobs WHERE shelf=? AND turn<=? ORDER BY turn LIMIT ?"  # noqa: S608
 _TOO_LATE: Final = "it was not started before its deadline"
