@@ -7,13 +7,20 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from vcache.jobs.worker.fleet import run_fleet
     from vcache.jobs.worker.loading import load_handlers
-    from vcache.jobs.worker.worker import Ended, Worker
+    from vcache.jobs.worker.worker import Ended, Worker, worker_name
 
-__all__ = ["Ended", "Worker", "load_handlers"]
+__all__ = ["Ended", "Worker", "load_handlers", "run_fleet", "worker_name"]
 
 # Loaded on first use: a child that runs jobs for a worker needs none of it.
-_HOMES = {"Ended": "worker", "Worker": "worker", "load_handlers": "loading"}
+_HOMES = {
+    "Ended": "worker",
+    "Worker": "worker",
+    "load_handlers": "loading",
+    "run_fleet": "fleet",
+    "worker_name": "worker",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -23,7 +23,7 @@ from vcache.jobs.worker.in_processes import ChildSetup
 from vcache.jobs.worker.in_threads import InPlace
 from vcache.jobs.worker.judge import Judge
 from vcache.jobs.worker.loading import load_handlers
-from vcache.jobs.worker.run import Line, Run
+from vcache.jobs.worker.run import Line, Run, resident_bytes
 from vcache.jobs.worker.tally import Tally
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class _Child:
             packed, token, attempt, kills, trace = coming.get()
             finished = self._run(Claimed(unpack_spec(packed), token, attempt, kills), trace)
             event, result, failure, delay_s = finished[1:]
-            self._frames.send("ended", event.value, result, failure, delay_s, _resident_bytes())
+            self._frames.send("ended", event.value, result, failure, delay_s, resident_bytes())
 
     def _read(self, coming: queue.SimpleQueue[list[Any]]) -> None:
         while (found := self._frames.receive()) is not None:
@@ -138,11 +138,6 @@ def _bound_memory(most_bytes: int) -> None:
 
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (2 * most_bytes, hard))
-
-
-def _resident_bytes() -> int:
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from vcache.errors import VcacheError
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from vcache.jobs.base import Queue
     from vcache.jobs.models import Progress
@@ -39,6 +39,7 @@ class Clerk:
         log: a store in which each attempt's begin and end are records; None for none.
         spans: where a span of each attempt goes.
         metrics: where counts go.
+        on_tick: called some times a second.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class Clerk:
         log: LogStore | None = None,
         spans: SpanSink | None = None,
         metrics: Metrics | None = None,
+        on_tick: Callable[[], object] = lambda: None,
     ) -> None:
         self._queue, self._tenure, self._tallies = queue, tenure, tuple(tallies)
         self._log, self._spans, self._metrics = log, spans, metrics
+        self._on_tick = on_tick
         self._ended: deque[Run] = deque(maxlen=_MOST)
         self._records: deque[Sequence[object]] = deque(maxlen=_MOST)
         self._said: dict[Run, None] = {}
@@ -87,7 +90,13 @@ class Clerk:
         is_last = False
         while not is_last:
             is_last = self._is_closed.wait(_TICK_S)
-            for work in (self._send_reports, self._write_records, self._write_ended, self._flush_metrics):
+            for work in (
+                self._send_reports,
+                self._write_records,
+                self._write_ended,
+                self._flush_metrics,
+                self._on_tick,
+            ):
                 try:
                     work()
                 except VcacheError as error:

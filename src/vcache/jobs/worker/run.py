@@ -5,6 +5,7 @@ It must not know how it is run.
 
 from __future__ import annotations
 
+import os
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from vcache.jobs.models import Progress
     from vcache.jobs.worker.tally import Tally
 
-__all__ = ["Executor", "Line", "Run", "Stop"]
+__all__ = ["Executor", "Line", "Run", "Stop", "resident_bytes"]
 
 _NEVER: Final = float("inf")
 
@@ -90,3 +91,9 @@ class Run(Attempt):
         self.stop: Stop | None = None
         self.task: Task[None] | None = None
         self.unsent: Progress | None = None
+
+
+def resident_bytes() -> int:
+    """The memory that this process takes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -19,9 +19,10 @@ from vcache.errors import SessionLost, StoreError, UsageError
 from vcache.jobs.handlers.registry import Registry
 from vcache.jobs.models import Limits
 from vcache.jobs.worker.clerk import Clerk
+from vcache.jobs.worker.in_threads import InPlace, ThreadsExecutor
 from vcache.jobs.worker.judge import Judge
 from vcache.jobs.worker.pump import Pump
-from vcache.jobs.worker.run import Executor, Line, Run
+from vcache.jobs.worker.run import Executor, Line, Run, resident_bytes
 from vcache.jobs.worker.tally import Tally
 from vcache.jobs.worker.tenure import Tenure
 from vcache.jobs.worker.tray import Tray
@@ -45,6 +46,7 @@ MODES: Final = ("auto", "async", "threads", "processes")
 _CONCURRENCY: Final = {"async": 100, "threads": 32}
 _SWITCH_S: Final = 0.0005  # the default, 5 ms, is how long a thread that waits for the interpreter may wait
 _CLOSE_S: Final = 1.0
+_MOST_LOST: Final = 8
 
 
 class Ended(StrEnum):
@@ -125,7 +127,9 @@ class Worker:
             log=log,
             spans=spans,
             metrics=metrics,
+            on_tick=self._look_at_itself,
         )
+        self._most_bytes = 0 if mode == "processes" else most_bytes
         self._waiter = Waiter(queue, asked, self._tray)
         self._pump = Pump(
             queue,
@@ -227,6 +231,19 @@ class Worker:
 
             run.trace = context_of(run.spec.trace).traceparent
 
+    def _look_at_itself(self) -> None:
+        """Whether this process had better be replaced."""
+        why = ""
+        if self._most_bytes and (resident := resident_bytes()) > self._most_bytes:
+            why = f"it takes {resident:,} bytes of memory, and may take {self._most_bytes:,}"
+        lost = sum(each.n_written_off for each in self._executor_set if isinstance(each, ThreadsExecutor))
+        if lost > _MOST_LOST:
+            why = f"{lost} of its threads do not end, although their jobs ran out of time or were cancelled"
+        if why and not self._pump.is_draining:
+            logger(__name__).warning("this worker ends, to be replaced: %s", why)
+            self._pump.is_to_be_replaced = True
+            self.drain()
+
     # -- parts
 
     def _executors(
@@ -238,8 +255,6 @@ class Worker:
             return self._in_processes(concurrency or os.cpu_count() or 1, most_jobs, most_bytes)
         has_async = mode != "threads" and any(each.is_async for each in self._handlers)
         slots = concurrency or _CONCURRENCY["async" if has_async else "threads"]
-        from vcache.jobs.worker.in_threads import InPlace, ThreadsExecutor
-
         threads: Executor = ThreadsExecutor(self._tray, slots, lambda: InPlace(self._judge, enter))
         if not has_async:
             return {True: threads, False: threads}, slots
@@ -249,7 +264,6 @@ class Worker:
 
     def _in_processes(self, size: int, most_jobs: int, most_bytes: int) -> tuple[dict[bool, Executor], int]:
         from vcache.jobs.worker.in_processes import ChildSetup, ProcessHand, modules_of
-        from vcache.jobs.worker.in_threads import ThreadsExecutor
 
         setup = ChildSetup(
             modules_of(self._handlers), self.name, self._address, self.queue.info.namespace, most_bytes,
@@ -279,9 +293,9 @@ class Worker:
             logger(__name__).warning("the session could not be ended, and ends by its lease: %s", error)
 
 
-def worker_name(pid: int = 0) -> str:
-    """Who a worker of this machine is: its process, by default this one."""
-    return f"{socket.gethostname()}/{pid or os.getpid()}"
+def worker_name(pid: int = 0, name: str = "") -> str:
+    """Who a worker is: a name, by default this machine's, and its process, by default this one."""
+    return f"{name or socket.gethostname()}/{pid or os.getpid()}"
 
 
 def _check(*, mode: str, **numbers: float) -> None:
