@@ -36,6 +36,13 @@ def add(a: int, b: int = 1) -> int:
     current_job().log.info("adding", a=a)
     return a + b
 
+@job("kill", retries=0)
+def kill(at: str) -> str:
+    if not Path(at, "killed").exists():
+        Path(at, "killed").touch()
+        os._exit(9)
+    return WHO
+
 @job("who")
 def who() -> str:
     return WHO
@@ -310,6 +317,20 @@ def test_a_worker_begins_anew_after_so_many_jobs(desk):
         found = [jobs.get(each) for each in ids]
     assert all(job is not None and (job.state, job.attempts) == ("completed", 1) for job in found)
     assert len({job.result for job in found if job is not None}) == 3
+
+
+def test_a_crashed_process_is_replaced(desk):
+    """At once, and its job comes back without waiting for the lease; SIGTERM ends all with exit code 0"""
+    process = desk.start("worker", "-m", "handlers", "--processes", "2", "--lease", "5m")
+    with desk.jobs() as jobs:
+        job_id = jobs.submit("kill", {"at": str(desk.root)})
+        jobs.wait(job_id, 60)
+        job = jobs.get(job_id)
+    assert job is not None and job.kills == 1
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err.decode()
+    assert b"ended with status 9; another is started" in err
 
 
 @on_every_queue

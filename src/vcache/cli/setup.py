@@ -62,7 +62,7 @@ class Setup:
         from vcache.opening import remotes_of
 
         settings = self.settings()
-        prepare(_speak_up)
+        self.speak_up()
         remotes = remotes_of(settings) if has_remotes and settings.remotes else ()
         return Cache(
             *self._tiers(settings),
@@ -88,6 +88,10 @@ class Setup:
             yield Upkeep(store, Counts())
         finally:
             store.close()
+
+    def speak_up(self) -> None:
+        """Have the library's warnings read like the command's own."""
+        prepare(_speak_up)
 
     def note(self, text: str) -> None:
         """Tell a person something, on standard error, unless they asked for quiet."""

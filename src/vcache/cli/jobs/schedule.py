@@ -275,6 +275,7 @@ def run(setup: Setup, *, address: str | None) -> int:
     """
     from vcache.jobs.schedules import Scheduler, Schedules
 
+    setup.speak_up()
     with opened(setup, address) as queue:
         scheduler = Scheduler(queue)
         count = len(Schedules(queue).list())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from vcache.cli.jobs.completing import complete_kind
-from vcache.cli.jobs.where import opened, queue_option
+from vcache.cli.jobs.where import address_of, opened, queue_option
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import StoreError, UsageError
 from vcache.jobs.states import State
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["is_empty", "worker"]
 
 _LOOK_S: Final = 0.2  # of a worker that is to end when nothing is left
+_OF_FLEET: Final = "_VCACHE_WORKER_OF_FLEET"  # set for the processes under a supervisor
 _MODES: Final = ("auto", "async", "threads", "processes")
 
 
@@ -83,6 +84,12 @@ class Wanted(NamedTuple):
     help="auto: coroutines on an event loop, functions in threads.",
 )
 @click.option(
+    "--processes",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="So many worker processes, under a supervisor that replaces one that crashes.",
+)
+@click.option(
     "--lease",
     metavar="TIME",
     default="10s",
@@ -111,7 +118,7 @@ class Wanted(NamedTuple):
 @shared_options(json=False)
 @click.pass_obj
 def worker(
-    setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str,
+    setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str, processes: int | None,
     lease: str, grace: str, memory_limit: str | None, max_jobs: int | None, name: str, metrics: str | None,
     log_store: str | None, burst: bool, address: str | None,
 ) -> int:  # fmt: skip
@@ -132,21 +139,42 @@ def worker(
         modules, not no_plugins, _names(kinds), concurrency or 0, mode, seconds(lease), seconds(grace),
         size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_store, burst, address,
     )  # fmt: skip
-    return _run(setup, wanted)
+    setup.speak_up()
+    if processes is None or _OF_FLEET in os.environ:
+        return _run(setup, wanted)
+    if metrics is not None and processes > 1:
+        raise UsageError("--metrics is of one process: start several workers, each with a port of its own")
+    return _fleet(setup, wanted, processes)
 
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
+def _fleet(setup: Setup, wanted: Wanted, size: int) -> int:
+    """The same command in so many processes, under a supervisor; its exit code."""
+    from vcache.jobs.opening import open_queue
+    from vcache.jobs.worker.fleet import run_fleet
+
+    address, namespace = address_of(setup, wanted.address), setup.settings().namespace
+    return run_fleet(
+        sys.orig_argv, size, queue=lambda: open_queue(address, namespace=namespace), name=wanted.name,
+        grace_s=wanted.grace_s, env={**os.environ, _OF_FLEET: "1"},
+    )  # fmt: skip
+
+
 def _run(setup: Setup, wanted: Wanted) -> int:
     from vcache.jobs.worker import Ended, Worker, load_handlers
+    from vcache.jobs.worker.fleet import RECYCLE
+    from vcache.jobs.worker.worker import worker_name
 
     handlers = load_handlers(wanted.modules, plugins=wanted.plugins)
     if not len(handlers):
         raise UsageError(
             "which handlers? Give --module MODULE, where functions are decorated with @job('kind')"
         )
+    is_of_fleet = _OF_FLEET in os.environ
+    name = worker_name(name=wanted.name) if is_of_fleet else wanted.name
     with ExitStack() as stack:
         queue = stack.enter_context(opened(setup, wanted.address))
         log = _log_store(setup, wanted.log_store, stack)
@@ -160,7 +188,7 @@ def _run(setup: Setup, wanted: Wanted) -> int:
             setup.note(f"metrics are at port {port}")
         made = Worker(
             queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,
-            lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=wanted.name, most_jobs=wanted.most_jobs,
+            lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=name, most_jobs=wanted.most_jobs,
             most_bytes=wanted.most_bytes, log=log, metrics=metrics,
         )  # fmt: skip
         kinds = handlers.matching(wanted.kinds) if wanted.kinds else handlers.kinds
@@ -170,6 +198,8 @@ def _run(setup: Setup, wanted: Wanted) -> int:
         gc.enable()  # commands live too short for it (`app.main`); handlers may leave circles behind
         gc.freeze()  # what is there now stays: the collector need not walk it again and again
         ended = made.run()
+    if ended is Ended.RECYCLE and is_of_fleet:
+        return RECYCLE
     if ended is Ended.RECYCLE:
         setup.note(f"{made.name} begins anew, having run its jobs or taken its memory")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the words that this process was started with
