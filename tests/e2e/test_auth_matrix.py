@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 import time
 from collections.abc import Iterator
@@ -185,6 +186,29 @@ def test_logs(site: Site, endpoint: str, who: str) -> None:
         assert site.ask(who, "GET", "/api/v1/logs/tail").status_code == 401
     sealed = site.ask(who, "POST", "/api/v1/logs/seal").status_code
     assert is_allowed(sealed) == (who in ("admin", "stranger")), sealed
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_jobs(site: Site, who: str) -> None:
+    """Writers ask for jobs of their own namespace, readers look at them, builders work; strangers see none of it."""
+    may = who in ("writer", "builder", "admin")
+    may_read = may or who == "reader"
+    asked = site.ask(who, "POST", "/api/v1/jobs", json.dumps({"kind": f"kind-{who}"}).encode())
+    assert is_allowed(asked.status_code) == (may or who == "stranger"), asked.text
+    for asks in ("admin", "stranger"):
+        stats = site.ask(asks, "GET", "/api/v1/queues/stats").text
+        assert (f"kind-{who}" in stats) == (may if asks == "admin" else who == "stranger")
+    (job,) = [site.ask("admin", "POST", "/api/v1/jobs", b'{"kind":"other"}').json()]
+    path = f"/api/v1/jobs/{job['id']}"
+    assert is_allowed(site.ask(who, "GET", path).status_code) == may_read
+    assert is_allowed(site.ask(who, "DELETE", path).status_code) == may
+    assert site.ask("admin", "GET", path).json()["state"] == ("cancelled" if may else "queued")
+    limited = site.ask(who, "PUT", "/api/v1/queues/limits/other", b'{"running":5}')
+    assert is_allowed(limited.status_code) == (who in ("builder", "admin", "stranger"))
+    opened = site.ask(who, "POST", "/api/v1/queue/open-session", b"\x93\xa1w\x90\x0a")
+    assert is_allowed(opened.status_code) == (who in ("builder", "admin", "stranger")), opened.text
+    metrics = site.ask(who, "GET", "/metrics")
+    assert ('kind="other"' in metrics.text) == (may_read or who == "stranger")  # a stranger here is an admin
 
 
 def test_probes_are_for_everybody(site: Site) -> None:

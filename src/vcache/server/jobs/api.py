@@ -6,7 +6,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from vcache.errors import SerializeError, UsageError
+from vcache.errors import SerializeError, StoreUnavailable, UsageError
 from vcache.jobs.facts import job_facts, limits_facts, session_facts, stats_facts
 from vcache.jobs.models import Limits
 from vcache.jobs.states import ENDED, State
@@ -107,6 +107,8 @@ class JobsApi:
             await handler(exchange, names)
         except (UsageError, SerializeError) as error:  # of the queue: what it could not keep
             raise Refused(Refusal.MALFORMED, str(error)) from error
+        except StoreUnavailable as error:
+            raise Refused(Refusal.BUSY, str(error)) from error
 
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
         """As a problem in JSON."""

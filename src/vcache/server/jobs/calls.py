@@ -14,6 +14,7 @@ from vcache.errors import (
     SerializeError,
     SessionLost,
     StoreError,
+    StoreUnavailable,
     UsageError,
     VcacheError,
 )
@@ -42,7 +43,7 @@ _MOST_WAIT_S: Final = 60.0
 _LEASES_S: Final = (0.1, 3600.0)
 _KINDS: Final = {
     SessionLost: Refusal.CONFLICT, UsageError: Refusal.MALFORMED, DecodeError: Refusal.MALFORMED,
-    EncodeError: Refusal.MALFORMED,
+    EncodeError: Refusal.MALFORMED, StoreUnavailable: Refusal.BUSY,
 }  # fmt: skip
 
 

@@ -57,17 +57,18 @@ def test_a_fault_of_one_queue_is_not_the_others() -> None:
     class Gone(MemoryQueue):
         is_gone = True
 
-        def sessions(self) -> list[Session]:  # type: ignore[override]
+        def sessions(self) -> list[Session]:
             if self.is_gone:
                 raise StoreUnavailable("no answer")
             return []
 
     queues, keeper, _, _ = kept(lambda namespace: Gone() if namespace == "gone" else MemoryQueue())
     gone = queues.of("gone")
+    assert isinstance(gone, Gone)
     queues.of("there")
     keeper.look()
     assert keeper.troubles == {"gone": "no answer"}
-    gone.is_gone = False  # type: ignore[attr-defined]
+    gone.is_gone = False
     keeper.look()
     assert keeper.troubles == {}
 
