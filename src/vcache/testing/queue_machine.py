@@ -218,8 +218,6 @@ class _QueueMachine(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, delays: int, event: Event) -> None:
         """End an attempt."""
         job = data.draw(st.sampled_from(self.running()))
-        if job.late_s and event in (Event.TRY_AGAIN, Event.LOSE):
-            event = Event.COMPLETE  # whether a deadline counts for a second attempt is the queue's business
         assert job.claimed is not None
         self.stale.append(job.claimed)
         self.exchange(job.holder, [Finished(job.claimed, event, delay_s=delays * _DELAY_S)], (), 0)
@@ -238,6 +236,7 @@ class _QueueMachine(RuleBasedStateMachine):
                 self.total(job.spec.kind, 2)
                 job.state = after(job.state, Event.FAIL)
             self.end(job, event)
+        self.expire()
 
     @precondition(lambda self: self.stale and self.alive())
     @rule(data=st.data(), event=st.sampled_from([Event.COMPLETE, Event.TRY_AGAIN, Event.LOSE]))
@@ -254,9 +253,7 @@ class _QueueMachine(RuleBasedStateMachine):
         """A session is ended, unless its beats went on."""
         number = data.draw(st.sampled_from(self.alive()))
         session = self.sessions[number]
-        if any(job.late_s for job in self.held(number)):
-            return  # as above
-        ended = self.queue.end_session(session.id, beats=session.beats - ahead)
+        ended = self.queue.end_session(session.id, beats=session.beats + ahead)
         held = self.held(number)
         assert sorted(ended) == sorted(job.spec.id for job in held) * (1 - ahead)
         if ahead:
@@ -266,6 +263,7 @@ class _QueueMachine(RuleBasedStateMachine):
             assert job.claimed is not None
             self.stale.append(job.claimed)
             self.lose(job)
+        self.expire()
 
     @rule(kind=st.sampled_from(_KINDS), most=st.integers(0, 2))
     def limit(self, kind: str, most: int) -> None:
@@ -281,10 +279,7 @@ class _QueueMachine(RuleBasedStateMachine):
         for _ in range(steps):
             self.advance(_STEP_S)
             self.now_s += _STEP_S
-            self.queue.upkeep()
-            for job in list(self.jobs.values()):
-                if job.state in _WAITING and 0 < job.late_s <= self.now_s:
-                    self.end(job, Event.EXPIRE)
+            self.expire()
 
     @rule(is_right=st.booleans())
     def swap(self, is_right: bool) -> None:
@@ -383,6 +378,13 @@ class _QueueMachine(RuleBasedStateMachine):
         assert set(got.revoked) - set(refused) == session.revoked - set(refused)
         session.revoked = set()
         return got.claimed
+
+    def expire(self) -> None:
+        """What waits and is late dies, whether or not it has started before."""
+        self.queue.upkeep()
+        for job in list(self.jobs.values()):
+            if job.state in _WAITING and 0 < job.late_s <= self.now_s:
+                self.end(job, Event.EXPIRE)
 
     def lose(self, job: _Model) -> None:
         job.kills += 1

@@ -24,12 +24,13 @@ import pytest
 from vcache.jobs.base import Queue
 from vcache.testing.queue_laws.asking import AskingLaws
 from vcache.testing.queue_laws.passing import PassingLaws
+from vcache.testing.queue_laws.sharing import SharingLaws
 from vcache.testing.queue_laws.working import WorkingLaws
 
 __all__ = ["QueueTests"]
 
 
-class QueueTests(AskingLaws, WorkingLaws, PassingLaws):
+class QueueTests(AskingLaws, WorkingLaws, PassingLaws, SharingLaws):
     """The laws of `vcache.jobs.base.Queue`."""
 
     @pytest.fixture

@@ -355,6 +355,7 @@ CASES: list[tuple[type[Good], Callable[..., None], tuple[object, ...]]] = [
     (IgnoresDelays, QueueTests.test_a_delayed_job_starts_in_its_time, ()),
     (IgnoresDelays, QueueTests.test_an_unblocked_job_still_has_its_time, ()),
     (IgnoresDeadlines, QueueTests.test_the_late_are_dead, ()),
+    (IgnoresDeadlines, QueueTests.test_a_deadline_counts_for_each_attempt, (Event.LOSE,)),
     (IgnoresKeys, QueueTests.test_a_unique_job_is_made_once_until_it_ends, ()),
     (IgnoresWindows, QueueTests.test_a_key_is_taken_for_its_window, ()),
     (IgnoresOrder, QueueTests.test_a_job_waits_for_those_before_it, ()),
