@@ -22,7 +22,7 @@ from benchmarks.result import Compare, Figure, Row
 TITLE = "jobs through one worker"
 _TARGET: Final = 50_000.0  # jobs/s
 _ROUNDS: Final = 3  # each takes half a minute
-_MODES: Final = ("async", "threads")
+_MODES: Final = ("async", "threads", "processes")
 
 
 class Run(NamedTuple):

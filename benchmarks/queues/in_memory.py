@@ -17,7 +17,7 @@ _LOOK_S = 0.01
 
 def main(mode: str, count: int) -> None:
     """Run so many jobs, by handlers that suit the mode."""
-    kind, concurrency = ("noop", 250) if mode == "async" else ("plain", 2 if mode == "processes" else 250)
+    kind, concurrency = ("noop", 1000) if mode == "async" else ("plain", 2 if mode == "processes" else 1000)
     with Jobs(open_queue("mem:")) as jobs:
         jobs.submit_many([jobs.spec(kind) for _ in range(count)])
         handlers = Registry([ours.noop, ours.plain])
