@@ -87,20 +87,18 @@ class Board:
         if spec.deadline_ns:
             self._deadlines.add(spec.deadline_ns, row)
         blockers = [each for each in map(self.rows.get, spec.after) if each and each is not row]
-        if lost := [each for each in blockers if each.state in (State.DEAD, State.CANCELLED)]:
-            # As if it had been blocked, and its blocker died in this moment.
-            row.state = State.BLOCKED
-            self.few[State.BLOCKED][row.id] = row
-            self._end(row, Event.CANCEL, now_ns, why=_because(lost[0]))
-            return
         row.blockers = frozenset(each.id for each in blockers if each.state is not State.COMPLETED)
-        if row.blockers:
-            row.state = State.BLOCKED
-            self.few[State.BLOCKED][row.id] = row
-            for blocker in row.blockers:
-                self._dependents.setdefault(blocker, []).append(row)
-        else:
+        if not row.blockers:
             self._let_wait(row, now_ns)
+            return
+        row.state = State.BLOCKED
+        self.few[State.BLOCKED][row.id] = row
+        lost = next((each for each in blockers if each.state in (State.DEAD, State.CANCELLED)), None)
+        if lost is not None:
+            self._end(row, Event.CANCEL, now_ns, why=_because(lost))
+            return
+        for blocker in row.blockers:
+            self._dependents.setdefault(blocker, []).append(row)
 
     def cancel(self, ids: Iterable[str], why: str, now_ns: int) -> list[str]:
         """Cancel jobs and what waits for them."""
