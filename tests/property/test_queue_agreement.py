@@ -163,8 +163,8 @@ STEPS: Final = (
 def agree(directory: Path, seed: int, steps: int) -> None:
     clock, draw = FakeClock(), random.Random(seed)
     with (
-        MemoryQueue(clock=clock, keep_ended=30) as memory,
-        SqliteQueue(directory, clock=clock, keep_ended=30) as embedded,
+        MemoryQueue(clock=clock, keep_ended=100_000) as memory,
+        SqliteQueue(directory, clock=clock, keep_ended=100_000) as embedded,
     ):
         pair = Pair(draw, clock, (memory, embedded))
         pair.submit()

@@ -95,7 +95,8 @@ def submit(ledger: Ledger, many: Sequence[Asked]) -> list[str]:
 
 
 def _add_plain(ledger: Ledger, many: Sequence[Asked]) -> None:
-    numbers = {name: ledger.kind(name) for name in dict.fromkeys([each.spec.kind for each in many])}
+    names = (many[0].spec.kind,) if len(many) == 1 else dict.fromkeys([each.spec.kind for each in many])
+    numbers = {name: ledger.kind(name) for name in names}
     first = ledger.draw(LAST_TURN, len(many))
     rows = list(_plain_rows(many, numbers, first))
     before = ledger.db.total_changes()
@@ -103,7 +104,8 @@ def _add_plain(ledger: Ledger, many: Sequence[Asked]) -> None:
     if ledger.db.total_changes() - before < len(rows):  # the others are known
         made = ledger.run(_MADE, (first, first + len(rows) - 1)).fetchall()
         rows = [rows[no - first] for (no,) in made]
-    for (kind, priority), count in Counter([(row[3], row[4]) for row in rows]).items():
+    counts = {(rows[0][3], rows[0][4]): 1} if len(rows) == 1 else Counter([row[3:5] for row in rows])
+    for (kind, priority), count in counts.items():
         ledger.count(READY << 8 | priority, kind, count)
         ledger.count(TOTAL, kind, count)
         ledger.wakes.add(kind)

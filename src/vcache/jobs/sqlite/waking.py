@@ -22,6 +22,7 @@ __all__ = ["Bells"]
 
 _LISTEN: Final = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC
 _RING: Final = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_MOST_PATHS: Final = 1_000
 _POLL_S: Final = 0.02
 _MOST_BYTES: Final = 1 << 16  # what a FIFO holds
 
@@ -39,6 +40,7 @@ class Bells:
     def __init__(self, directory: str, namespace: str) -> None:
         self._directory = directory
         self._namespace = namespace
+        self._paths: dict[str, str] = {}
         self._renew()
 
     def _renew(self) -> None:
@@ -74,18 +76,13 @@ class Bells:
         """Wake one who waits for each of some kinds."""
         for kind in kinds:
             fd = self._fds.get(kind)
-            with contextlib.suppress(OSError):  # nobody listens, or it has been rung very often
+            try:
                 if fd is not None:
                     os.write(fd, b"!")
-                else:
-                    self._ring_path(self._path(kind))
-
-    def _ring_path(self, path: str) -> None:
-        fd = os.open(path, _RING)
-        try:
-            os.write(fd, b"!")
-        finally:
-            os.close(fd)
+                elif os.access(path := self._path(kind), os.F_OK):  # a third of an `open` that fails
+                    _ring_at(path)
+            except OSError:
+                pass  # nobody listens, or it has been rung very often
 
     def wait(self, kinds: Iterable[str], timeout_s: float, *, version: Callable[[], int]) -> None:
         """Return when a bell of one of the kinds is rung, or nearly so, or time is up.
@@ -149,8 +146,24 @@ class Bells:
         self._renew()
 
     def _path(self, kind: str) -> str:
+        found = self._paths.get(kind)
+        if found is None:
+            if len(self._paths) > _MOST_PATHS:
+                self._paths.clear()
+            found = self._paths[kind] = self._path_of(kind)
+        return found
+
+    def _path_of(self, kind: str) -> str:
         name = digest(f"{len(self._namespace)} {self._namespace} {kind}".encode("utf-8", "surrogatepass"))
         return os.path.join(self._directory, name.hex()[:32])
+
+
+def _ring_at(path: str) -> None:
+    fd = os.open(path, _RING)
+    try:
+        os.write(fd, b"!")
+    finally:
+        os.close(fd)
 
 
 def _is_taken(fd: int) -> bool:
