@@ -52,6 +52,10 @@ class Registry:
         """The handler of a kind; None where there is none."""
         return self._handlers.get(kind)
 
+    def match(self, pattern: str) -> bool:
+        """Whether it names a kind that there is a handler for."""
+        return any(fnmatchcase(kind, pattern) for kind in self._handlers)
+
     def matching(self, patterns: Iterable[str]) -> tuple[str, ...]:
         """The kinds that these name; "email.*" names several.
 
@@ -60,12 +64,11 @@ class Registry:
         """
         found: set[str] = set()
         for pattern in patterns:
-            hits = [kind for kind in self._handlers if fnmatchcase(kind, pattern)]
-            if not hits:
+            if not self.match(pattern):
                 raise UsageError(
                     f"there is no handler for kind {pattern!r}{did_you_mean(pattern, self.kinds)}"
                 )
-            found.update(hits)
+            found.update(kind for kind in self._handlers if fnmatchcase(kind, pattern))
         return tuple(sorted(found))
 
     def prepare(self) -> None:

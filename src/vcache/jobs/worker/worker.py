@@ -70,7 +70,7 @@ class Worker:
         lease_s: after how much silence others take its jobs.
         grace_s: how long running attempts may go on after `drain`.
         name: who it says it is.
-        takes_unknown: also jobs that no handler is there for: they are dead at once ("unknown").
+        takes_unknown: `kinds` may name some that there is no handler for: their jobs are dead at once ("unknown").
         most_jobs: after so many it ends, to be replaced; in processes: each child. 0 for any number.
         most_bytes: as `most_jobs`, for resident memory.
         log: a store in which attempts are records, and to which `current_job().log` goes.
@@ -104,18 +104,21 @@ class Worker:
         _check(mode=mode, concurrency=concurrency, lease_s=lease_s, grace_s=grace_s, most_jobs=most_jobs)
         self.queue: Final = queue
         self.name: Final = name or worker_name()
-        known = handlers.kinds if kinds is None else handlers.matching(kinds)
-        if not known and not takes_unknown:
+        strangers = [each for each in kinds or () if takes_unknown and not handlers.match(each)]
+        known = (
+            handlers.kinds if kinds is None else handlers.matching(each for each in kinds if each not in strangers)
+        )
+        if not known and not strangers:
             raise UsageError(
                 "a worker without handlers has nothing to do: decorate functions with @job('kind')"
             )
         self._handlers = [each for each in handlers if each.kind in known]
         for each in self._handlers:
             each.prepare()
-        asked = () if takes_unknown else known
+        asked = (*known, *strangers)
         self._log, self._spans, self._grace_s, self._address = log, spans, grace_s, address
         self._tray = Tray()
-        self._tenure = Tenure(queue, self.name, kinds=known, lease_s=lease_s)
+        self._tenure = Tenure(queue, self.name, kinds=asked, lease_s=lease_s)
         self._judge = Judge(self.name, self._tenure.now_ns)
         executors, slots = self._executors(mode, concurrency, most_jobs, most_bytes)
         lines = {each.kind: Line(each, executors[each.is_async], Tally(each.kind)) for each in self._handlers}

@@ -1,0 +1,282 @@
+"""Workers over a queue in memory: what comes of handlers that do well, badly, or nothing at all."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.patience import until
+from tests.unit.jobs.worker import yard
+from tests.unit.jobs.worker.yard import HANDLERS, ended, working
+from vcache.errors import UsageError
+from vcache.jobs.base import KILLS
+from vcache.jobs.front import Jobs
+from vcache.jobs.handlers import Registry
+from vcache.jobs.memory import MemoryQueue
+from vcache.jobs.states import State
+from vcache.jobs.worker.worker import Ended, Worker
+from vcache.logs.memory import MemoryLogs
+from vcache.metrics import Metrics
+from vcache.query.syntax import Everything, Query
+from vcache.tracing import Span, SpanContext
+
+
+@pytest.fixture
+def queue() -> Iterator[MemoryQueue]:
+    made = MemoryQueue()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def jobs(queue) -> Jobs:
+    return Jobs(queue)
+
+
+MODES = ("auto", "threads", "processes")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_handler_gets_its_payload_and_its_result_is_recorded(queue, jobs, mode):
+    """Plain and coroutine functions run in every mode."""
+    with working(queue, mode=mode, concurrency=2):
+        one, two = jobs.submit("plain", {"number": 4}), jobs.submit("waits")
+        assert (jobs.wait(one, 30), jobs.wait(two, 30)) == (5, 3)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_failing_handler_is_tried_as_often_as_it_says(queue, jobs, mode):
+    """The evidence of each attempt is kept: one line, and the traceback without the worker's frames."""
+    with working(queue, mode=mode, concurrency=1):
+        found = ended(jobs, jobs.submit("raises"))
+    assert found.state is State.DEAD
+    assert [each.message for each in found.failures] == ["RuntimeError: two lines"] * 3
+    assert [each.reason for each in found.failures] == ["error"] * 3
+    assert "in raises" in found.failures[0].traceback
+    assert "vcache/jobs/worker" not in found.failures[0].traceback
+
+
+@pytest.mark.parametrize("kind", ["exits", "exits.plain"])
+def test_what_would_end_the_process_is_the_jobs_failure(queue, jobs, kind):
+    """SystemExit and KeyboardInterrupt of a handler do not reach the worker."""
+    with working(queue):
+        assert ended(jobs, jobs.submit(kind)).state is State.DEAD
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+
+
+def test_a_handler_may_give_up_or_come_later(queue, jobs):
+    """GiveUp ends it at once; RetryLater says itself how long is waited."""
+    with working(queue):
+        given_up, late = jobs.submit("gives-up"), jobs.submit("later")
+        found = ended(jobs, given_up)
+        assert (found.state, found.attempts) == (State.DEAD, 1)
+        assert "no such address" in found.failures[0].message
+        assert jobs.wait(late, 30) == 2
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("kind", "payload", "said"),
+    [
+        ("plain", {"number": "x"}, "Expected `int`, got `str` - at `$.number`"),
+        ("plain", {"nummer": 1}, "unknown field `nummer`; did you mean 'number'?"),
+        ("says", {}, "missing required field `text`"),
+        ("raises", {"a": 1}, "unknown field `a`"),
+        ("odd", {}, "no plain value"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_dead_at_once_with_the_reason(queue, jobs, kind, payload, said, mode):
+    """A poisoned payload or result is tried once, and the queue goes on."""
+    with working(queue, mode=mode, concurrency=1):
+        found = ended(jobs, jobs.submit(kind, payload))
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+    assert (found.state, found.attempts, found.failures[0].reason) == (State.DEAD, 1, "invalid")
+    assert said in found.failures[0].message
+
+
+def test_an_unknown_kind_waits_unless_the_worker_takes_all(queue, jobs):
+    """Without a handler here there may be one elsewhere."""
+    job_id = jobs.submit("never-heard")
+    with working(queue):
+        jobs.wait(jobs.submit("plain"), 30)
+    assert jobs.get(job_id).state is State.QUEUED
+    with working(queue, takes_unknown=True, kinds=["never-heard"]):
+        found = ended(jobs, job_id)
+    assert (found.state, found.failures[0].reason) == (State.DEAD, "unknown")
+
+
+def test_an_attempt_that_takes_too_long_is_ended(queue, jobs):
+    """A coroutine is cancelled; a thread is left to itself, and replaced."""
+    gate = yard.gates["t"] = threading.Event()
+    with working(queue, concurrency=1) as worker:
+        for kind, payload in (("hangs", {}), ("hangs.plain", {"gate": "t"})):
+            found = ended(jobs, jobs.submit(kind, payload))
+            assert (found.state, found.failures[0].reason) == (State.DEAD, "timeout")
+        assert jobs.wait(jobs.submit("plain"), 30) == 2, "the thread was replaced"
+        gate.set()
+        until(lambda: worker.n_running == 0)
+    assert jobs.stats().totals["hangs.plain"].completed == 0
+
+
+def test_a_process_that_takes_too_long_is_killed(queue, jobs):
+    """And another one takes its place."""
+    with working(queue, mode="processes", concurrency=1):
+        found = ended(jobs, jobs.submit("hangs"))
+        assert (found.state, found.failures[0].reason) == (State.DEAD, "timeout")
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+
+
+def test_a_job_that_kills_its_process_is_quarantined_and_its_neighbours_complete(queue, jobs):
+    """Exactly the job that was in the dead process is to blame."""
+    with working(queue, mode="processes", concurrency=2):
+        poison = jobs.submit("dies")
+        others = [jobs.submit("plain", {"number": number}) for number in range(20)]
+        assert [jobs.wait(each, 30) for each in others] == list(range(1, 21))
+        found = ended(jobs, poison)
+    assert (found.state, found.kills) == (State.DEAD, KILLS)
+    assert "SIGKILL" in found.failures[-1].message or "SIGKILL" in found.why
+    assert all(jobs.get(each).kills == 0 for each in others)
+
+
+def test_a_process_is_replaced_after_its_jobs(queue, jobs):
+    """Each does as many as it may."""
+    with working(queue, mode="processes", concurrency=1, most_jobs=2) as worker:
+        pids = [jobs.wait(jobs.submit("pid"), 30) for _ in range(4)]
+        assert worker.n_running == 0
+    assert pids[0] == pids[1] != pids[2] == pids[3]
+
+
+def test_cancelled_jobs_are_stopped(queue, jobs):
+    """Coroutines by cancelling them; threads that look are told."""
+    with working(queue) as worker:
+        ids = [jobs.submit("until-cancelled"), jobs.submit("looks")]
+        until(lambda: worker.n_running == 2)
+        until(lambda: jobs.get(ids[0]).progress is not None)
+        assert jobs.get(ids[0]).progress[:3] == (1, 2, "half")
+        jobs.cancel(ids)
+        until(lambda: worker.n_running == 0)
+    assert [jobs.get(each).state for each in ids] == [State.CANCELLED] * 2
+
+
+def test_draining_waits_for_what_runs_then_gives_it_back(queue, jobs):
+    """What did not end within the grace period is queued again, and no attempt is counted."""
+    with working(queue) as worker:
+        job_id = jobs.submit("until-cancelled")
+        until(lambda: worker.n_running == 1)
+    found = jobs.get(job_id)
+    assert (found.state, found.attempts) == (State.QUEUED, 0)
+    assert not jobs.stats().sessions
+
+
+def test_a_worker_ends_after_so_many_jobs(queue, jobs):
+    """It says that it is to be replaced, and leaves the rest."""
+    ids = [jobs.submit("plain") for _ in range(5)]
+    before_s = sys.getswitchinterval()
+    assert Worker(queue, HANDLERS, most_jobs=3).run() is Ended.RECYCLE
+    assert [jobs.get(each).state for each in ids].count(State.COMPLETED) == 3
+    assert sys.getswitchinterval() == before_s
+
+
+def test_a_handler_knows_its_job_and_may_submit_others(queue, jobs):
+    """`current_job()` says what the job is."""
+    with working(queue):
+        job_id = jobs.submit("says", {"text": "hello"}, tags=("a", "b"), parent="p")
+        assert jobs.wait(job_id, 30) == {"id": job_id, "kind": "says", "attempt": 1, "tags": ["a", "b"], "parent": "p"}
+        assert jobs.wait(str(jobs.wait(jobs.submit("submits"), 30)), 30) == 6
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+def test_attempts_are_records_of_a_log_store(queue, jobs, mode):
+    """Begin, what the handler says, and end, all found by the job."""
+    store = MemoryLogs()
+    with working(queue, log=store, mode=mode, concurrency=1):
+        job_id, bad = jobs.submit("says", {"text": "hello"}), jobs.submit("gives-up")
+        jobs.wait(job_id, 30)
+        ended(jobs, bad)
+
+        def said(wanted: str) -> set[str]:
+            return {each.message for each in store.search(Query(Everything())).rows if each.fields.get("job") == wanted}
+
+        until(lambda: said(job_id) == {"started", "hello", "completed"})
+        until(lambda: said(bad) == {"started", "failed for the last time"})
+
+
+def test_attempts_are_counted_and_traced(queue, jobs):
+    """Counts and histograms by kind; a span below the one of who submitted."""
+    metrics, spans = Metrics(), _Spans()
+    parent = SpanContext.below(None)
+    with working(queue, metrics=metrics, spans=spans):
+        (job_id,) = jobs.submit_many([jobs.spec("plain")._replace(trace=parent.traceparent)])
+        jobs.wait(job_id, 30)
+        ended(jobs, jobs.submit("raises"))
+    text = metrics.text().decode()
+    for line in (
+        'vcache_jobs_completed_total{kind="plain"} 1.0',
+        'vcache_jobs_failed_total{kind="raises"} 3.0',
+        'vcache_jobs_retried_total{kind="raises"} 2.0',
+        'vcache_jobs_dlq_total{kind="raises"} 1.0',
+        'vcache_job_duration_seconds_count{kind="raises"} 3.0',
+        'vcache_job_wait_seconds_count{kind="plain"} 1.0',
+    ):
+        assert line in text
+    (mine,) = [each for each in spans.found if each.name == "job plain"]
+    assert (mine.context.trace_id, mine.parent, mine.status) == (parent.trace_id, parent, "ok")
+
+
+def test_a_blocked_loop_does_not_lose_the_lease(queue, jobs):
+    """Beats come from threads of their own: the job runs once."""
+    with working(queue, lease_s=0.2), working(queue, lease_s=0.2):
+        job_id = jobs.submit("blocks-loop", {"seconds": 1.0})
+        assert jobs.wait(job_id, 30) == 1
+    assert jobs.get(job_id).kills == 0
+
+
+def test_a_lost_session_is_followed_by_a_new_one(queue, jobs, caplog):
+    """What ran under the old one is stopped, and what it came to is dropped."""
+    gate = yard.gates["l"] = threading.Event()
+    with working(queue) as worker:
+        job_id = jobs.submit("until-cancelled")
+        until(lambda: worker.n_running == 1)
+        old = worker.session
+        queue.end_session(old)
+        until(lambda: worker.session != old)
+        gate.set()
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+        until(lambda: jobs.get(job_id).attempts == 2)
+    assert "lease ran out" in caplog.text
+
+
+def test_limits_of_handlers_are_set(queue):
+    """A worker tells the queue what all of them together may do."""
+    from vcache.jobs.handlers import job
+
+    @job("bound", rate="120/m", concurrency=3)
+    def bound() -> None: ...
+
+    worker = Worker(queue, Registry([bound]))
+    worker.drain(0)
+    worker.run()
+    assert (queue.limits()["bound"].rate, queue.limits()["bound"].running) == (2.0, 3)
+
+
+def test_nonsense_is_refused_with_words(queue):
+    """A kind without a handler, a mode that is none, no handlers at all."""
+    with pytest.raises(UsageError, match="did you mean 'plain'"):
+        Worker(queue, HANDLERS, kinds=["plane"])
+    with pytest.raises(UsageError, match="mode='fibers'"):
+        Worker(queue, HANDLERS, mode="fibers")
+    with pytest.raises(UsageError, match="nothing to do"):
+        Worker(queue, Registry())
+
+
+class _Spans:
+    def __init__(self) -> None:
+        self.found: list[Span] = []
+
+    def add(self, span: Span) -> None:
+        self.found.append(span)
+
+    def close(self) -> None: ...
