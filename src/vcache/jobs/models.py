@@ -109,7 +109,7 @@ class Job(NamedTuple):
         kills: how often its worker was lost meanwhile.
         due_ns: when it may start, in retry and for a delayed one; 0 for at once.
         started_ns: when the attempt began that runs, or that ended it; 0 where there is none.
-        finished_ns: when it completed, died or was cancelled; 0 before.
+        finished_ns: when it completed, died or was cancelled. Before, a queue may say when its last attempt ended.
         worker: who holds it, or did last.
         token: the fencing token of its lease; 0 when none holds it.
         result: what its handler returned.

@@ -55,7 +55,7 @@ class Row:
         """What others see of it."""
         return Job(
             unpack_spec(self.packed), self.state, self.attempts, self.kills, self.due_ns, self.started_ns,
-            self.finished_ns, self.worker, self.token, self.progress,
+            self.ended_ns or self.finished_ns, self.worker, self.token, self.progress,
             unpack_result(self.result) if self.result else None, self.failures, self.why,
         )  # fmt: skip
 

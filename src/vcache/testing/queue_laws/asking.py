@@ -127,6 +127,20 @@ class AskingLaws(Base):
         self.advance(queue, 70)
         assert made(queue, unique="key") not in ([first], [second])
 
+    def test_a_requeued_job_takes_its_key_again(self, queue: Queue) -> None:
+        """Or stays dead while another one lives that took its place."""
+        (first,) = made(queue, unique="key")
+        hand = Hand(queue)
+        hand.fail(hand.one(), Event.GIVE_UP)
+        assert queue.requeue([first]) == [first]
+        assert made(queue, unique="key") == [first]
+        queue.cancel([first])
+        (second,) = made(queue, unique="key")
+        assert second != first
+        assert queue.requeue([first]) == []
+        queue.cancel([second])
+        assert queue.requeue([first]) == [first]
+
     # --- after -------------------------------------------------------------------------------
 
     def test_a_job_waits_for_those_before_it(self, queue: Queue) -> None:
