@@ -104,6 +104,8 @@ class Pair:
 
     def requeue(self) -> None:
         ids, keeps = self.some_ids(), self.draw.random() < 0.5
+        for queue in self.queues:
+            queue.upkeep()  # windows of unique keys that are over may be noticed only then
         assert self.same([list(queue.requeue(ids, keep_attempts=keeps)) for queue in self.queues])
 
     def purge(self) -> None:

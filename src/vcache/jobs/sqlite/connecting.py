@@ -86,8 +86,12 @@ def _make_empty(path: str) -> None:
 
 def _is_current(db: Any, path: str) -> bool:
     """Whether the tables are there; False where the file is empty."""
-    application = db.pragma("application_id")
-    version = db.pragma("user_version")
+    db.execute("BEGIN")  # one moment: another process may be making the tables
+    try:
+        application, version = db.pragma("application_id"), db.pragma("user_version")
+        n_tables = db.execute("SELECT count(*) FROM sqlite_schema").get
+    finally:
+        db.execute("ROLLBACK")
     if application == APPLICATION_ID and version == VERSION:
         return True
     if application == APPLICATION_ID:
@@ -95,7 +99,7 @@ def _is_current(db: Any, path: str) -> bool:
             f"{path} is a queue of format {version}, this program reads {VERSION}. It is left as it is: use the newer "
             "program, or choose another directory or namespace"
         )
-    if application or version or db.execute("SELECT count(*) FROM sqlite_schema").get:
+    if application or version or n_tables:
         raise FormatError(
             f"{path} is a database of something else. It is left as it is: choose another directory"
         )
