@@ -31,7 +31,9 @@ def jobs(yard) -> Iterator[Jobs]:
 
 
 def _runs(notes: Path) -> Counter[str]:
-    return Counter(line.split()[0] for line in notes.read_text().splitlines()) if notes.exists() else Counter()
+    return (
+        Counter(line.split()[0] for line in notes.read_text().splitlines()) if notes.exists() else Counter()
+    )
 
 
 def _killed(yard: Yard, jobs: Jobs, notes: Path, kills: int) -> None:
@@ -45,7 +47,8 @@ def _killed(yard: Yard, jobs: Jobs, notes: Path, kills: int) -> None:
             jobs.spec("note", {"notes": str(notes), "pause_s": dice.random() / 50}) for _ in range(20)
         )
         # Anywhere in its work: after so many of them were begun.
-        until(lambda least=number * 20 + dice.randrange(20): len(_runs(notes)) > least)
+        least = number * 20 + dice.randrange(20)
+        until(lambda least=least: len(_runs(notes)) > least)
         victim = dice.choice([each for each in yard.processes if each.poll() is None])
         victim.kill()
         victim.wait()

@@ -184,7 +184,13 @@ def test_a_handler_knows_its_job_and_may_submit_others(queue, jobs):
     """`current_job()` says what the job is."""
     with working(queue):
         job_id = jobs.submit("says", {"text": "hello"}, tags=("a", "b"), parent="p")
-        assert jobs.wait(job_id, 30) == {"id": job_id, "kind": "says", "attempt": 1, "tags": ["a", "b"], "parent": "p"}
+        assert jobs.wait(job_id, 30) == {
+            "id": job_id,
+            "kind": "says",
+            "attempt": 1,
+            "tags": ["a", "b"],
+            "parent": "p",
+        }
         assert jobs.wait(str(jobs.wait(jobs.submit("submits"), 30)), 30) == 6
 
 
@@ -198,7 +204,11 @@ def test_attempts_are_records_of_a_log_store(queue, jobs, mode):
         ended(jobs, bad)
 
         def said(wanted: str) -> set[str]:
-            return {each.message for each in store.search(Query(Everything())).rows if each.fields.get("job") == wanted}
+            return {
+                each.message
+                for each in store.search(Query(Everything())).rows
+                if each.fields.get("job") == wanted
+            }
 
         until(lambda: said(job_id) == {"started", "hello", "completed"})
         until(lambda: said(bad) == {"started", "failed for the last time"})

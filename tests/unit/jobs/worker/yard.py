@@ -93,7 +93,13 @@ def looks() -> None:
 def says(text: str) -> dict[str, Any]:
     mine = current_job()
     mine.log.info(text)
-    return {"id": mine.id, "kind": mine.kind, "attempt": mine.attempt, "tags": list(mine.tags), "parent": mine.parent}
+    return {
+        "id": mine.id,
+        "kind": mine.kind,
+        "attempt": mine.attempt,
+        "tags": list(mine.tags),
+        "parent": mine.parent,
+    }
 
 
 @job("submits", retries=0)
