@@ -108,9 +108,8 @@ class RedisQueue:
             return []
         arguments, special = requests.submission(specs)
         self._check()
-        stands = (
-            self._scripts.call("submit", arguments) if special else self._scripts.call("groups", arguments)
-        )
+        script = "submit" if special else "groups" if len(specs) > 1 else "single"
+        stands = self._scripts.call(script, arguments)
         return answers.stood_for(stands or (), specs, special)
 
     def get(self, ids: Sequence[str]) -> Sequence[Job | None]:

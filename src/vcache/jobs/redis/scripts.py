@@ -16,6 +16,7 @@ __all__ = ["Scripts"]
 
 _ALL: Final = ("base", "common")
 _PARTS: Final = {
+    "single": ("single",),
     "groups": ("base", "groups"),  # what is not told is not run: a single job takes a third of the time
     "submit": (*_ALL, "groups", "specials"),
     "swap": (*_ALL, "swap", "groups", "specials"),
