@@ -7,6 +7,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def _runs(notes: Path) -> Counter[str]:
     )
 
 
+def _has_begun(notes: Path, least: int) -> bool:
+    return len(_runs(notes)) > least
+
+
 def _killed(yard: Yard, jobs: Jobs, notes: Path, kills: int) -> None:
     dice, ids = random.Random(6), list[str]()
     queue = jobs.queue
@@ -48,7 +53,7 @@ def _killed(yard: Yard, jobs: Jobs, notes: Path, kills: int) -> None:
         )
         # Anywhere in its work: after so many of them were begun.
         least = number * 20 + dice.randrange(20)
-        until(lambda least=least: len(_runs(notes)) > least)
+        until(partial(_has_begun, notes, least))
         victim = dice.choice([each for each in yard.processes if each.poll() is None])
         victim.kill()
         victim.wait()

@@ -21,12 +21,13 @@ from vcache.jobs.models import Limits
 from vcache.jobs.worker.clerk import Clerk
 from vcache.jobs.worker.in_threads import InPlace, ThreadsExecutor
 from vcache.jobs.worker.judge import Judge
+from vcache.jobs.worker.keeper import Keeper
 from vcache.jobs.worker.pump import Pump
 from vcache.jobs.worker.run import Executor, Line, Run, resident_bytes
 from vcache.jobs.worker.tally import Tally
 from vcache.jobs.worker.tenure import Tenure
 from vcache.jobs.worker.tray import Tray
-from vcache.jobs.worker.waiter import Keeper, Waiter
+from vcache.jobs.worker.waiter import Waiter
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
@@ -106,7 +107,9 @@ class Worker:
         self.name: Final = name or worker_name()
         strangers = [each for each in kinds or () if takes_unknown and not handlers.match(each)]
         known = (
-            handlers.kinds if kinds is None else handlers.matching(each for each in kinds if each not in strangers)
+            handlers.kinds
+            if kinds is None
+            else handlers.matching(each for each in kinds if each not in strangers)
         )
         if not known and not strangers:
             raise UsageError(

@@ -9,7 +9,7 @@ from typing import Literal
 import pytest
 
 from vcache.errors import UsageError
-from vcache.jobs.handlers import PayloadUnfit, Registry, RetryLater, current_job, handler_of, job
+from vcache.jobs.handlers import Handler, PayloadUnfit, Registry, RetryLater, current_job, handler_of, job
 from vcache.jobs.models import Priority
 from vcache.kit.retry import Backoff
 
@@ -37,14 +37,19 @@ def opened(first: int, **others: object) -> object:
     return others
 
 
+def _of(function: object) -> Handler:
+    found = handler_of(function)
+    assert found is not None
+    return found
+
+
 def test_a_decorated_function_is_called_as_before():
     """The handler is beside it."""
     assert send("ann") == "ann::None:b''"
-    made = handler_of(send)
-    assert made is not None
+    made = _of(send)
     assert (made.kind, made.retries, made.timeout_s, made.priority) == ("email.send", 5, 30.0, Priority.HIGH)
     assert (made.limits.rate, made.limits.running, made.is_async) == (0.5, 4, False)
-    assert handler_of(move).is_async
+    assert _of(move).is_async
     assert handler_of(len) is None
 
 
@@ -60,7 +65,7 @@ def test_a_decorated_function_is_called_as_before():
 )
 def test_a_payload_that_fits_gives_the_arguments(function, payload, result):
     """Nested dataclasses are made; defaults are the function's own."""
-    assert handler_of(function).arguments(payload) == result
+    assert _of(function).arguments(payload) == result
 
 
 @pytest.mark.parametrize(
@@ -78,7 +83,7 @@ def test_a_payload_that_fits_gives_the_arguments(function, payload, result):
 def test_a_payload_that_does_not_fit_is_refused_with_the_place(function, payload, said):
     """Nothing is converted that was meant otherwise."""
     with pytest.raises(PayloadUnfit, match=said):
-        handler_of(function).arguments(payload)
+        _of(function).arguments(payload)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_nonsense_is_refused_where_it_is_written(given, said):
 def test_the_decorator_wants_a_kind():
     """Bare `@job` is told so."""
     with pytest.raises(UsageError, match="say which kind it runs"):
-        job(lambda: None)
+        job(lambda: None)  # type: ignore[arg-type]
 
 
 def test_parameters_that_no_payload_can_fill_are_found_before_a_job_is():
@@ -116,7 +121,7 @@ def test_parameters_that_no_payload_can_fill_are_found_before_a_job_is():
     absent.__annotations__["a"] = "NotImported"
     for function, said in ((only, "positional-only"), (mixed, "cannot be checked"), (absent, "NotImported")):
         with pytest.raises(UsageError, match=said):
-            handler_of(job("a")(function)).prepare()
+            _of(job("a")(function)).prepare()
 
 
 def test_callables_of_all_sorts_run_jobs():
@@ -130,15 +135,15 @@ def test_callables_of_all_sorts_run_jobs():
         (Caller(), True),
         (functools.partial(send), False),
     ):
-        assert handler_of(job("a")(function)).is_async is is_async
+        assert _of(job("a")(function)).is_async is is_async
 
 
 def test_waits_between_attempts_double_up_to_five_minutes():
     """2 s, 4 s, 8 s … 5 min by default, each at least half of that."""
-    made = handler_of(move)
+    made = _of(move)
     for failures, most_s in ((1, 2), (2, 4), (3, 8), (20, 300), (10_000, 300)):
         assert most_s / 2 <= made.delay_s(failures) <= most_s
-    mine = handler_of(job("a", backoff=Backoff(times=2, base_s=1, factor=3, jitter=0))(lambda: None))
+    mine = _of(job("a", backoff=Backoff(times=2, base_s=1, factor=3, jitter=0))(lambda: None))
     assert [mine.delay_s(each) for each in (1, 2, 3, 4)] == [1, 3, 3, 3]
     assert RetryLater("5m").delay_s == 300
 
