@@ -219,6 +219,7 @@ def _requeued(ledger: Ledger, row: Row | None, *, keep_attempts: bool) -> bool:
         ledger.run(_NO_DEADLINE, (row.no,))
     if row.flags & HAS_NOTES:
         ledger.unnote(row.no, WHY)
+    row = row._replace(finished_ns=0)
     if not keep_attempts:
         row = row._replace(attempts=0, kills=0)
     put_ready(ledger, row)

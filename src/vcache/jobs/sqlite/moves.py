@@ -176,7 +176,7 @@ def _leave(ledger: Ledger, row: Row, event: Event, why: str) -> State:
     before = STATES[row.code]
     if before is State.RUNNING:
         work_ended(ledger, row, is_revoked=event is Event.CANCEL)
-        row = row._replace(finished_ns=ledger.now_ns)
+    row = row._replace(finished_ns=ledger.now_ns)
     if event is Event.GIVE_UP:
         before = after(before, Event.FAIL)
     state = after(before, event)
