@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.patience import until
+from tests.patience import no_hang, until
 from tests.servers import VcacheServer, ended, needed, redis_server, vcache_serve
 from vcache.server.callers import Role
 from vcache.server.tokens import TokenFile
@@ -162,6 +163,48 @@ def test_jobs_outlive_a_server_that_is_killed(tmp_path: Path, hands: Path) -> No
         with vcache_serve(store, listen=listen) as again, asking(again) as client:
             jobs = [ended_job(client, job_id) for job_id in ids]
     assert [job["state"] for job in jobs] == ["completed"] * 2
+
+
+def test_who_is_told_or_waits_is_let_go(tmp_path: Path) -> None:
+    """A server that is told to stop ends at once; who was told of a job does not take that for the job's end."""
+    with vcache_serve(tmp_path / "store") as server, asking(server) as client, no_hang():
+        job_id = client.post("/jobs", json={"kind": "k"}).json()["id"]
+        heard: list[str] = []
+
+        def hear() -> None:
+            with client.stream("GET", f"/jobs/{job_id}/events") as reply:
+                heard.extend(line for line in reply.iter_lines() if line.startswith("event"))
+
+        waited: list[int] = []
+        threads = [
+            threading.Thread(target=hear),
+            threading.Thread(
+                target=lambda: waited.append(client.get(f"/jobs/{job_id}", params={"wait": "60"}).status_code)
+            ),
+        ]
+        for thread in threads:
+            thread.start()
+        running = 'vcache_server_running{dialect="jobs"} 2.0'
+        until(lambda: running in client.get(f"{server.url}/metrics").text)
+        server.process.send_signal(signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        assert server.process.wait() == 0
+    assert heard == ["event: state"]
+    assert waited == [200]
+
+
+def test_payloads_count_for_quotas(tmp_path: Path) -> None:
+    """A namespace that is full takes no more jobs: 507, as for whatever else it holds."""
+    file = TokenFile(tmp_path / "tokens.json")
+    _, token = file.add(Role.WRITER, "small")
+    config = tmp_path / "serve.toml"
+    config.write_text('[namespaces.small]\nquota = "1MB"\n')
+    options = ("--tokens", tmp_path / "tokens.json", "--config", config)
+    with vcache_serve(tmp_path / "store", *options) as server, asking(server, token) as client:
+        wish = {"kind": "k", "payload": {"text": "x" * 700_000}}
+        assert client.post("/jobs", json=wish).status_code == 201
+        assert client.post("/jobs", json=wish).status_code == 507
 
 
 def test_a_schedule_fires_without_anybody(tmp_path: Path) -> None:

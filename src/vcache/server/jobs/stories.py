@@ -140,8 +140,10 @@ class _Story:
 
     async def _states(self, watch: Watch) -> None:
         last: Job | None = None
+        is_over = False  # otherwise the server ends, and another one may go on
         async with aclosing(watch.follow(self._job.id)) as changes:
             async for job in changes:
+                is_over = job is None or job.state in ENDED
                 if job is None:
                     break
                 if last is None or _outlines(job) != _outlines(last):
@@ -149,11 +151,12 @@ class _Story:
                 if job.progress is not None and (last is None or job.progress != last.progress):
                     await self._pieces.put(_event("progress", shown.encoded(progress_facts(job.progress))))
                 last = job
-                if job.state in ENDED:
+                if is_over:
                     break
-        if last is not None and last.state in ENDED and self._store is not None:
-            await asyncio.sleep(_LINGER_S)
-        await self._pieces.put(_event(_END, b"{}", event_id=_END))
+        if is_over:
+            if self._store is not None:
+                await asyncio.sleep(_LINGER_S)
+            await self._pieces.put(_event(_END, b"{}", event_id=_END))
         await self._pieces.put(None)
 
     async def _log(self, store: LogStore, after: str) -> None:
