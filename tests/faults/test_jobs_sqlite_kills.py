@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.crew import Child, kill_at_syscall
+from tests.faults.crew import Child, in_threads, kill_at_syscall
 from tests.faults.job_yard import (
     KINDS,
     drain,
@@ -208,3 +208,21 @@ def test_parent_and_child_of_a_fork_both_go_on(tmp_path: Path) -> None:
         third = child.finish(30).decode()
         assert None not in queue.get([first, second, third])
     integrity(directory)
+
+
+def test_threads_fork_while_others_write(tmp_path: Path) -> None:
+    """Several threads fork at once while others submit: every child and every thread gets through."""
+    with opened(tmp_path / "jobs") as queue:
+
+        def work(number: int) -> list[str]:
+            if number % 2:
+                return [
+                    job_id for _ in range(10) for job_id in queue.submit(make_specs(1, random.Random(number)))
+                ]
+            child = Child(lambda fd: os.write(fd, queue.submit(make_specs(1, random.Random(9)))[0].encode()))
+            return [child.finish(60).decode()]
+
+        kept = [each for some in in_threads(6, work) for each in some]  # type: ignore[attr-defined]
+        assert len(set(kept)) == 33
+        assert None not in queue.get(kept)
+    integrity(tmp_path / "jobs")

@@ -6,6 +6,7 @@ docs/design/jobs-sqlite.md says what is in the file, and what holds when who wri
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -315,9 +316,11 @@ def file_name(namespace: str) -> str:
 
 _queues: Final[weakref.WeakSet[SqliteQueue]] = weakref.WeakSet()
 _forking: list[SqliteQueue] = []
+_fork_lock = threading.Lock()  # guards `_forking`: threads may fork at once
 
 
 def _before_fork() -> None:
+    _fork_lock.acquire()
     _forking[:] = list(_queues)
     for queue in _forking:
         queue._before_fork()
@@ -327,9 +330,12 @@ def _after_fork_in_parent() -> None:
     for queue in _forking:
         queue._after_fork_in_parent()
     _forking.clear()
+    _fork_lock.release()
 
 
 def _after_fork_in_child() -> None:
+    global _fork_lock
+    _fork_lock = threading.Lock()
     for queue in _forking:
         queue._after_fork_in_child()
     _forking.clear()

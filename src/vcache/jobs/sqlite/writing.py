@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from vcache.errors import StoreClosed, StoreUnavailable, VcacheError
+from vcache.errors import StoreBusy, StoreClosed, StoreUnavailable, VcacheError
 from vcache.jobs.sqlite.connecting import connect
 from vcache.jobs.sqlite.ledger import Kinds, Ledger
 from vcache.jobs.sqlite.turns import Turnstile
@@ -72,6 +72,7 @@ class Writer:
         self._lock = threading.Lock()  # guards the two below
         self._pending: list[_Call[Any]] = []
         self._is_led = False
+        self._leader = 0  # the thread that leads
         self._leading = threading.Lock()  # guards what follows, held through a transaction
         self._db: Any = None
         self._turnstile = Turnstile(self._path)
@@ -84,6 +85,10 @@ class Writer:
             StoreError: it is undone, as far as can be known.
             VcacheError: what the work raised; it is undone.
         """
+        if self._leader == threading.get_ident():
+            raise StoreBusy(
+                f"{self._path}: called by a signal handler in the middle of a write: let it set a flag"
+            )
         call = _Call(work)
         with self._lock:
             if self._is_closed:
@@ -112,6 +117,7 @@ class Writer:
         return call.leads
 
     def _lead(self, own: _Call[T]) -> None:
+        self._leader = threading.get_ident()
         with self._lock:
             batch = self._pending[:_MOST_CALLS]
             del self._pending[:_MOST_CALLS]
@@ -124,6 +130,7 @@ class Writer:
             if failure is None:
                 raise
         finally:
+            self._leader = 0
             with self._lock:
                 self._is_led = bool(self._pending)
                 if self._is_led:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import until
-from vcache.errors import StoreClosed, StoreError, StoreUnavailable, UsageError
+from vcache.errors import StoreBusy, StoreClosed, StoreError, StoreUnavailable, UsageError
 from vcache.jobs.models import Spec
 from vcache.jobs.sqlite import SqliteQueue
 from vcache.jobs.sqlite.asking import asked, submit
@@ -116,6 +116,17 @@ def test_an_interrupt_undoes_its_call_and_the_next_goes_on(queue: SqliteQueue) -
     assert isinstance(found[1], StoreUnavailable)
     assert queue.get(["b", "c"]) == [None, None]
     assert queue.submit([Spec("c", "mill")]) == ["c"]
+
+
+def test_a_signal_handler_in_a_write_is_told(queue: SqliteQueue) -> None:
+    """A call from within a write, as a signal handler makes it, is refused: it would wait for itself."""
+
+    def handle(ledger: Ledger) -> None:
+        with pytest.raises(StoreBusy, match="let it set a flag"):
+            queue.submit([Spec("a", "mill")])
+
+    queue._writer.do(handle)
+    assert queue.submit([Spec("a", "mill")]) == ["a"]
 
 
 def test_many_threads_lose_nothing(queue: SqliteQueue) -> None:
