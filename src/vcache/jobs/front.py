@@ -37,6 +37,7 @@ __all__ = ["Jobs", "connect"]
 _PART: Final = 5_000  # specs of one transaction: it holds up nobody for long
 _SHORTEST_S: Final = 0.002
 _LONGEST_S: Final = 0.25
+_NO_PAYLOAD: Final = Spec("", "").payload
 _PLAIN: Final = Spec("", "")[5:]
 _PRIORITIES: Final = range(len(Priority))
 _TEXT: Final = frozenset((str,))
@@ -184,6 +185,8 @@ class Jobs:
         filled = []
         for spec in specs:
             job_id, kind, payload, priority, created_ns = spec[:5]
+            if payload is _NO_PAYLOAD:
+                payload = {}  # checked and packed in a quarter of the time
             is_usual = type(payload) is dict and type(kind) is str and priority in _PRIORITIES
             if not (is_usual and kind and _TEXT.issuperset(map(type, payload))):
                 check_spec(spec)  # which takes as long as all the rest
