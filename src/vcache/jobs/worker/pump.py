@@ -78,6 +78,7 @@ class Pump:
         self.is_draining = False
         self.is_to_be_replaced = False
         self.give_up_at_s = _NEVER  # when what still runs is given back
+        self._end_at_s = _NEVER
 
     # -- what others say, from any thread or signal handler
 
@@ -85,6 +86,7 @@ class Pump:
         """Claim nothing more, and give back what still runs after that time."""
         self.is_draining = True
         self.give_up_at_s = min(self.give_up_at_s, perf_counter() + grace_s)
+        self._end_at_s = min(self._end_at_s, perf_counter() + grace_s + _MERCY_S)
         self._tray.ring()
 
     def revoked(self, ids: Sequence[str]) -> None:
@@ -104,8 +106,10 @@ class Pump:
         is_hungry = False
         while True:
             self._sweep()
+            if perf_counter() >= self._glance_at_s:
+                self._glance()
             free = 0 if self.is_draining else self._free()
-            if self.is_draining and not self.running and not self._pending:
+            if self.is_draining and not self.running and (not self._pending or self._is_hopeless()):
                 return
             if self._pending or (free and not is_hungry) or self._tenure.is_beat_due():
                 got = self._exchange(free)
@@ -117,6 +121,16 @@ class Pump:
                     self._misses += 1
                 continue
             is_hungry = self._wait(free)
+
+    def _is_hopeless(self) -> bool:
+        """Whether what ended cannot be told to the queue in time: others will run it again."""
+        if not self._tenure.n_failures or perf_counter() < self._end_at_s:
+            return False
+        logger(__name__).error(
+            "the queue does not answer: %d ended attempts are not recorded, and will run again",
+            len(self._pending),
+        )
+        return True
 
     def _free(self) -> int:
         free = self._slots - len(self.running)
@@ -142,8 +156,6 @@ class Pump:
                 self._waiter.ask()
         if wait_s > 0:
             self._tray.wait(min(wait_s, pause_s) if pause_s else wait_s)
-        if perf_counter() >= self._glance_at_s:
-            self._glance()
         if pause_s and not self._tray.ended:
             self._waiter.ask()
             self._misses = 1 if self._misses > 12 else self._misses

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import pytest
 
 from tests.patience import until
 from tests.unit.jobs.worker import yard
 from tests.unit.jobs.worker.yard import HANDLERS, ended, working
-from vcache.errors import UsageError
-from vcache.jobs.base import KILLS
+from vcache.errors import StoreUnavailable, UsageError
+from vcache.jobs.base import KILLS, Exchanged, Finished
 from vcache.jobs.front import Jobs
 from vcache.jobs.handlers import Registry
 from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.states import State
 from vcache.jobs.worker.worker import Ended, Worker
 from vcache.logs.memory import MemoryLogs
+from vcache.logs.record import Record
 from vcache.metrics import Metrics
 from vcache.query.syntax import Everything, Query
 from vcache.tracing import Span, SpanContext
@@ -204,11 +207,8 @@ def test_attempts_are_records_of_a_log_store(queue, jobs, mode):
         ended(jobs, bad)
 
         def said(wanted: str) -> set[str]:
-            return {
-                each.message
-                for each in store.search(Query(Everything())).rows
-                if each.fields.get("job") == wanted
-            }
+            found = cast("Iterator[Record]", store.search(Query(Everything())).rows)
+            return {each.message for each in found if each.fields.get("job") == wanted}
 
         until(lambda: said(job_id) == {"started", "hello", "completed"})
         until(lambda: said(bad) == {"started", "failed for the last time"})
@@ -280,6 +280,61 @@ def test_nonsense_is_refused_with_words(queue):
         Worker(queue, HANDLERS, mode="fibers")
     with pytest.raises(UsageError, match="nothing to do"):
         Worker(queue, Registry())
+
+
+class _Flaky(MemoryQueue):
+    """A queue behind a bad line: calls fail before or after they took effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dice = random.Random(4)
+        self.n_faults = 0
+
+    def exchange(
+        self, session: str, finished: Sequence[Finished] = (), *, kinds: Sequence[str] = (), want: int = 0
+    ) -> Exchanged:
+        fate = self._dice.random() if self.n_faults < 12 else 1.0
+        if fate < 0.2:
+            self.n_faults += 1
+            raise StoreUnavailable("the request was lost")
+        found = super().exchange(session, finished, kinds=kinds, want=want)
+        if fate < 0.4:
+            self.n_faults += 1
+            raise StoreUnavailable("the answer was lost")
+        return found
+
+
+def test_faults_of_the_queue_lose_no_result_and_repeat_no_job():
+    """What is held after a fault is asked for: unknown jobs are started, known ones acknowledged again."""
+    queue = _Flaky()
+    jobs, before = Jobs(queue), len(yard.seen)
+    with working(queue, concurrency=3):
+        ids = [jobs.submit("sees") for _ in range(60)]
+        for each in ids:
+            jobs.wait(each, 60)
+    assert queue.n_faults == 12
+    assert sorted(yard.seen[before:]) == sorted(ids), "each ran once"
+    assert jobs.stats().totals["sees"].completed == 60
+    queue.close()
+
+
+def test_time_runs_out_also_while_others_keep_the_worker_busy(queue, jobs):
+    """Who takes too long is looked for between any two exchanges."""
+    with working(queue, concurrency=2):
+        slow = jobs.submit("hangs")
+        over = threading.Event()
+
+        def flood() -> None:
+            while not over.is_set():
+                jobs.submit_many([jobs.spec("plain") for _ in range(50)])
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        try:
+            assert ended(jobs, slow).failures[0].reason == "timeout"
+        finally:
+            over.set()
+            thread.join()
 
 
 class _Spans:

@@ -21,11 +21,17 @@ from vcache.kit.retry import Backoff
 
 AT_ONCE = Backoff(times=9, base_s=0)
 gates: dict[str, threading.Event] = {}
+seen: list[str] = []
 
 
 @job("plain", retries=0)
 def plain(number: int = 1) -> int:
     return number + 1
+
+
+@job("sees", retries=0)
+def sees() -> None:
+    seen.append(current_job().id)
 
 
 @job("waits", retries=0)
