@@ -159,7 +159,11 @@ class Page(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """A value that is changed by who has seen its last version (`Queue.swap`)."""
+    """A value that is changed by who has seen its last version (`Queue.swap`).
+
+    Versions rise, and each change of any cell gives one that no cell of the queue had before: one that is dropped
+    and made anew is not taken for the old one.
+    """
 
     version: int
     value: bytes
@@ -261,7 +265,7 @@ class Queue(Protocol):
         """Set (or, with None, drop) a cell and submit jobs, together, if it has that version; whether.
 
         Args:
-            version: 0 for a cell that must not be there. Each change gives the next one.
+            version: 0 for a cell that must not be there.
         """
 
     def close(self) -> None:

@@ -286,9 +286,13 @@ class _QueueMachine(RuleBasedStateMachine):
         """A cell goes from version to version."""
         spec = Spec(uuid7.text(), "b")
         asked = self.version if is_right else self.version + 1
-        assert self.queue.swap("cell", asked, b"%d" % self.version, [spec]) == is_right
+        value = b"%d" % len(self.jobs)
+        assert self.queue.swap("cell", asked, value, [spec]) == is_right
         if is_right:
-            self.version += 1
+            changed = self.queue.cells("cell")["cell"]
+            assert changed.version > self.version
+            assert changed.value == value
+            self.version = changed.version
             self.total("b", 0)
             self.jobs[spec.id] = _Model(spec, State.QUEUED)
 

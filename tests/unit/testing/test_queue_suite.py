@@ -309,6 +309,12 @@ class SwapsAnyway(Good):
         return super().swap(name, found[name][0] if name in found else 0, value, specs)
 
 
+class CountsFromOne(Good):
+    def swap(self, name: str, version: int, value: bytes | None, specs: Sequence[Spec] = ()) -> bool:
+        self._last_version = version
+        return super().swap(name, version, value, specs)
+
+
 class NeverRings(Good):
     def _ring(self) -> None:
         """Nobody is woken."""
@@ -397,6 +403,7 @@ CASES: list[tuple[type[Good], Callable[..., None], tuple[object, ...]]] = [
     (CountsDelayed, QueueTests.test_a_delayed_job_starts_in_its_time, ()),
     (SubmitsAnyway, QueueTests.test_a_cell_is_changed_by_who_saw_it, ()),
     (SwapsAnyway, QueueTests.test_a_cell_is_changed_by_who_saw_it, ()),
+    (CountsFromOne, QueueTests.test_a_cell_made_anew_is_another_one, ()),
     (KeepsAllFailures, QueueTests.test_the_last_failures_are_kept, ()),
     (NeverCloses, QueueTests.test_a_closed_queue_says_so, ()),
 ]

@@ -57,6 +57,7 @@ class MemoryQueue:
         self._clock = clock or steady_clock()
         self._board = Board(keep_ended)
         self._cells: dict[str, Cell] = {}
+        self._last_version = 0  # of any cell
         self._is_closed = False
         self._n_waiting = 0
         # Guards all of the above; its bell rings when there may be more to claim.
@@ -306,7 +307,8 @@ class MemoryQueue:
             if (found.version if found else 0) != version:
                 return False
             if value is not None:
-                self._cells[name] = Cell(version + 1, bytes(value))
+                self._last_version += 1
+                self._cells[name] = Cell(self._last_version, bytes(value))
             elif found:
                 del self._cells[name]
             self._submit(specs, packed)

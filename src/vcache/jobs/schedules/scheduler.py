@@ -154,7 +154,7 @@ class Scheduler:
             # Somebody else was first, here or with a change of the schedule: look again at once.
             self._known[name] = known._replace(next_ns=now_ns)
             return []
-        self._known[name] = self._read(name, Cell(known.cell.version + 1, packed))
+        self._known[name] = self._read(name, Cell(0, packed))  # its version is seen at the next look
         return self._said(decision)
 
     def _said(self, decision: Decision) -> list[Fired]:
@@ -176,7 +176,6 @@ class Scheduler:
     def _read(self, name: str, cell: Cell) -> _Known:
         """A schedule and its next tick; one that cannot be read is said once, and fires nothing."""
         known = self._known.get(name)
-        # Its value is compared too: one that was removed and made anew counts from one again.
         if known is not None and known.cell == cell:
             return known
         try:

@@ -20,6 +20,7 @@ from vcache.jobs.sqlite.schema import (
     HAS_NOTES,
     IS_UNIQUE,
     LAST_TURN,
+    LAST_VERSION,
     LONG_SPEC,
     NOTE,
     READY,
@@ -184,7 +185,7 @@ def swap(ledger: Ledger, name: str, version: int, value: bytes | None, many: Seq
     if value is None:
         ledger.run(_DROP_CELL, (name,))
     else:
-        ledger.run(_SET_CELL, (name, version + 1, bytes(value)))
+        ledger.run(_SET_CELL, (name, ledger.draw(LAST_VERSION), bytes(value)))
     submit(ledger, many)
     return True
 

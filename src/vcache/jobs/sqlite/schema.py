@@ -31,6 +31,7 @@ __all__ = [
     "LAST_SESSION",
     "LAST_TOKEN",
     "LAST_TURN",
+    "LAST_VERSION",
     "LONG_SPEC",
     "MASK",
     "NOTE",
@@ -119,6 +120,7 @@ LAST_TOKEN: Final = LAST_TURN + 1
 LAST_SESSION: Final = LAST_TURN + 2
 LAST_CLAIM: Final = LAST_TURN + 3  # of those that are no suspects: each `TURNS`th
 N_LIMITS: Final = LAST_TURN + 4
+LAST_VERSION: Final = LAST_TURN + 5  # of any cell
 
 TABLES: Final = """
 CREATE TABLE jobs(

@@ -298,22 +298,41 @@ class PassingLaws(Base):
     # --- cells -------------------------------------------------------------------------------
 
     def test_a_cell_is_changed_by_who_saw_it(self, queue: Queue) -> None:
-        """Each change gives the next version, and submits its jobs; what is refused does neither."""
+        """Each change gives a further version, and submits its jobs; what is refused does neither."""
         lost, kept, last = spec(), spec(), spec()
         assert queue.cells("") == {}
         assert not queue.swap("schedule/a", 1, b"x", [lost])
+        assert not queue.swap("schedule/a", 1, None, [lost])
         assert queue.swap("schedule/a", 0, b"x", [kept])
         assert not queue.swap("schedule/a", 0, b"y", [lost])
-        assert queue.swap("schedule/a", 1, b"\0\xff")
+        first = queue.cells("")["schedule/a"].version
+        assert queue.swap("schedule/a", first, b"\0\xff")
         assert queue.swap("schedule/b", 0, b"")
         assert queue.swap("other", 0, b"z")
-        assert queue.cells("schedule/") == {"schedule/a": (2, b"\0\xff"), "schedule/b": (1, b"")}
-        assert not queue.swap("schedule/a", 1, None, [lost])
-        assert queue.swap("schedule/a", 2, None, [last])
-        assert not queue.swap("schedule/a", 2, None)
+        found = queue.cells("schedule/")
+        assert {name: cell.value for name, cell in found.items()} == {
+            "schedule/a": b"\0\xff",
+            "schedule/b": b"",
+        }
+        second = found["schedule/a"].version
+        assert 0 < first < second
+        assert not queue.swap("schedule/a", first, None, [lost])
+        assert queue.swap("schedule/a", second, None, [last])
+        assert not queue.swap("schedule/a", second, None)
         assert set(queue.cells("")) == {"schedule/b", "other"}
         states = states_of(queue, [kept.id, lost.id, last.id])
         assert states == [State.QUEUED, None, State.QUEUED]
+
+    def test_a_cell_made_anew_is_another_one(self, queue: Queue) -> None:
+        """No version comes twice: who saw a cell before it was dropped does not change the one made anew."""
+        lost, versions = spec(), []
+        for name in ("a", "b", "a", "a"):
+            assert queue.swap(name, 0, b"x")
+            versions.append(queue.cells(name)[name].version)
+            assert not any(queue.swap(name, version, b"y", [lost]) for version in versions[:-1])
+            assert queue.swap(name, versions[-1], None)
+        assert versions == sorted(set(versions))
+        assert states_of(queue, [lost.id]) == [None]
 
     def test_one_of_many_changes_a_cell(self, queue: Queue) -> None:
         """Of those who saw the same version, exactly one goes on, and its jobs alone are made."""
@@ -327,6 +346,5 @@ class PassingLaws(Base):
                     won.append(version)
 
         at_once(*[fire] * 4, patience_s=self.patience_s)
-        assert sorted(won) == list(range(len(won)))
-        assert won
+        assert len(set(won)) == len(won) > 0
         assert queue.stats().by_state[State.QUEUED] == len(won)

@@ -35,7 +35,7 @@ class SharingLaws(Base):
         made(one, 2)
         assert hand.take(5) == []
         assert one.swap("cell", 0, b"x")
-        assert two.swap("cell", 1, b"y")
+        assert two.swap("cell", one.cells("")["cell"].version, b"y")
         assert one.end_session(hand.session) == [job_id]
         assert Hand(one).complete(claimed) == [job_id]
 
@@ -69,14 +69,17 @@ class SharingLaws(Base):
         done = ended(queue)
         queue.limit("k", Limits(running=5))
         queue.swap("cell", 0, b"x")
+        cells = dict(queue.cells(""))
         before = [said(job) for job in queue.get([first, second, delayed, dead, done])]
         queue.close()
         queue = make_queue()
         assert [said(job) for job in queue.get([first, second, delayed, dead, done])] == before
         assert (dict(queue.limits()), dict(queue.cells(""))) == (
             {"k": Limits(running=5)},
-            {"cell": (1, b"x")},
+            cells,
         )
+        assert queue.swap("cell", cells["cell"].version, b"y")
+        assert queue.cells("")["cell"].version > cells["cell"].version
         hand.queue = queue
         assert hand.complete(claimed) == []
         (again,) = hand.take(5)
