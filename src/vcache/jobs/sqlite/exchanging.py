@@ -50,7 +50,9 @@ _REVOKED: Final = "DELETE FROM revoked WHERE session=? RETURNING id"
 _TO_END: Final = "SELECT no, beats, kinds FROM sessions WHERE id=?"
 _DROP: Final = "DELETE FROM sessions WHERE no=?"
 _SOON: Final = "SELECT min(turn) FROM jobs WHERE shelf=?"
-_WAIT_KINDS: Final = f"SELECT DISTINCT kind FROM counts WHERE what IN ({DELAYED << 8}, {RETRY << 8}) AND n>0"  # noqa: S608
+_WAIT_KINDS: Final = (
+    f"SELECT DISTINCT kind FROM counts WHERE what IN ({DELAYED << 8}, {RETRY << 8}) AND n>0 ORDER BY kind"  # noqa: S608
+)
 _HELD_BY: Final = "SELECT no FROM jobs WHERE shelf=? AND turn=? AND id=?"
 _NOTED: Final = f"UPDATE jobs SET flags=flags|{HAS_NOTES} WHERE no=? AND flags&{HAS_NOTES}=0"  # noqa: S608
 _OVER: Final = "DELETE FROM uniques WHERE until_ns>0 AND until_ns<=?"
