@@ -34,6 +34,9 @@ _GLANCE_S: Final = 0.05  # between looks for who ran out of time
 _MERCY_S: Final = 5.0  # for a cancelled attempt to end, before it is given up
 _AGAIN: Final = Backoff(times=1 << 30, base_s=0.05, most_s=2.0)
 _MISSES: Final = Backoff(times=1 << 30, base_s=0.001, most_s=0.1, jitter=0.5)
+# Where one job has just come another one comes soon: to ask again is faster than to be told.
+_BUSY_S: Final = 0.003
+_POLL_S: Final = 0.0003
 _NEVER: Final = float("inf")
 
 
@@ -72,6 +75,7 @@ class Pump:
         self._next_due_s: float | None = None
         self._glance_at_s = 0.0
         self._misses = 0
+        self._poll_until_s = 0.0
         self._is_unsure = False
         self._has_lost = False
         self.n_started = 0
@@ -117,6 +121,7 @@ class Pump:
                 if got:
                     self._launch(got)
                     self._misses = 0
+                    self._poll_until_s = perf_counter() + _BUSY_S
                 elif is_hungry:
                     self._misses += 1
                 continue
@@ -143,6 +148,9 @@ class Pump:
     def _wait(self, free: int) -> bool:
         """Until there is something to do; whether it is still known that the queue has nothing."""
         now_s = perf_counter()
+        if free and now_s < self._poll_until_s:
+            self._tray.wait(_POLL_S)
+            return False
         wait_s = self._tenure.beat_in_s()
         if self.running:
             wait_s = min(wait_s, max(0.0, self._glance_at_s - now_s))
