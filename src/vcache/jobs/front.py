@@ -73,6 +73,7 @@ class Jobs:
     def __init__(self, queue: Queue, *, sleep: Sleep = time.sleep) -> None:
         self.queue: Final = queue
         self.sleep: Final = sleep
+        self._began_in: Final = os.environ.get("TRACEPARENT", "")  # looked for once: it takes a microsecond
 
     def spec(
         self,
@@ -119,7 +120,7 @@ class Jobs:
             kind, payload, job_id=uuid7.text(), now_ns=self.queue.now_ns(), priority=priority, delay=delay,
             not_before=not_before, deadline=deadline, timeout=timeout, retries=retries, unique=unique,
             unique_for=unique_for, after=after, parent=parent, tags=tags,
-            namespace=self.queue.info.namespace, trace=trace or _traceparent(),
+            namespace=self.queue.info.namespace, trace=trace or self._trace(),
         )  # fmt: skip
 
     def submit(
@@ -153,6 +154,15 @@ class Jobs:
         )  # fmt: skip
         return self.queue.submit((spec,))[0]
 
+    def _trace(self) -> str:
+        """The trace of who asks: of OpenTelemetry where the program has it, else of who started the process."""
+        api = sys.modules.get("opentelemetry.trace")
+        if api is not None:
+            context = api.get_current_span().get_span_context()
+            if context.is_valid:
+                return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+        return self._began_in
+
     def submit_many(self, specs: Iterable[Spec]) -> list[str]:
         """Ask for many jobs; their ids in order, as `submit` gives them.
 
@@ -180,7 +190,7 @@ class Jobs:
         """Specs with what bulk ones leave out."""
         now_ns = self.queue.now_ns()
         ids = iter(uuid7.texts(sum(1 for spec in specs if not spec[0])))
-        namespace, trace = self.queue.info.namespace, _traceparent()
+        namespace, trace = self.queue.info.namespace, self._trace()
         is_bare = not (namespace or trace)
         filled = []
         for spec in specs:
@@ -323,13 +333,3 @@ def _obituary(job: Job) -> str:
     why = job.why or (f"{last.reason}: {last.message}" if last else "")
     said += f": {why}" if why else ""
     return f"{said}\n{last.traceback}" if last and last.traceback else said
-
-
-def _traceparent() -> str:
-    """The trace of who asks: of OpenTelemetry where the program has it, else of who started the process."""
-    api = sys.modules.get("opentelemetry.trace")
-    if api is not None:
-        context = api.get_current_span().get_span_context()
-        if context.is_valid:
-            return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
-    return os.environ.get("TRACEPARENT", "")

@@ -122,8 +122,8 @@ class UuidGenerator:
 
     def _draw(self) -> int:
         now_ms = self._clock() // _MS
-        fresh = self._random_bits(_TAIL_BITS)
-        step = self._random_bits(32) + 1
+        drawn = self._random_bits(_TAIL_BITS + 32)  # at once: asking the system takes longer than all else
+        fresh, step = drawn >> 32, (drawn & 0xFFFF_FFFF) + 1
         with self._lock:
             if now_ms > self._ms:
                 # The top bit is left clear: room to count up within one millisecond.

@@ -76,9 +76,9 @@ def test_many_uuids_go_past_the_end_of_a_millisecond() -> None:
 
 def test_the_layout_is_that_of_the_rfc() -> None:
     """the example of RFC 9562, appendix A.6, is made from its own parts"""
-    rand = (0xCC3 << 62 | 0x18C4DC0C0C07398F) << 1
+    rand = (0xCC3 << 62 | 0x18C4DC0C0C07398F) << 33  # behind it are the bits of a step, which is not taken
     made = UuidGenerator(
-        clock=lambda: 0x017F22E279B0 * 1_000_000, random_bits=lambda count: rand & (1 << 75) - 1
+        clock=lambda: 0x017F22E279B0 * 1_000_000, random_bits=lambda count: rand & (1 << 107) - 1
     )()
     assert str(made) == "017f22e2-79b0-7cc3-98c4-dc0c0c07398f"
 

@@ -86,8 +86,8 @@ class ServerClock:
 
     def now_us(self) -> int | None:
         """What time it is there, as far as was heard; None for never."""
-        expected = self.expected()
-        return expected.now_us if expected.epoch else None
+        heard = self._heard
+        return None if heard is None else heard.now_us + _us(self._monotonic() - heard.at_s)
 
 
 def _us(seconds: float) -> int:

@@ -106,10 +106,12 @@ class RedisQueue:
     def submit(self, specs: Sequence[Spec]) -> Sequence[str]:
         if not specs:
             return []
-        arguments, special = requests.submission(specs)
         self._check()
-        script = "submit" if special else "groups" if len(specs) > 1 else "single"
-        stands = self._scripts.call(script, arguments)
+        if len(specs) == 1 and (alone := requests.single(specs[0])) is not None:
+            self._scripts.call("single", alone)
+            return [specs[0].id]
+        arguments, special = requests.submission(specs)
+        stands = self._scripts.call("submit" if special else "groups", arguments)
         return answers.stood_for(stands or (), specs, special)
 
     def get(self, ids: Sequence[str]) -> Sequence[Job | None]:

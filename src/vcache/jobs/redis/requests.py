@@ -16,7 +16,7 @@ from vcache.jobs.packing import pack_failure, pack_result, pack_spec
 from vcache.jobs.redis.clock import Expected
 from vcache.jobs.states import Event
 
-__all__ = ["exchange", "moment", "packed_limits", "place_of", "submission"]
+__all__ = ["exchange", "moment", "packed_limits", "place_of", "single", "submission"]
 
 _PRIORITIES: Final = frozenset(Priority)
 _ACTS: Final = {Event.TRY_AGAIN: b"r", Event.GIVE_UP: b"d", Event.RELEASE: b"b", Event.LOSE: b"l"}
@@ -33,8 +33,7 @@ def submission(specs: Sequence[Spec]) -> tuple[list[bytes], list[Spec]]:
     plain: dict[tuple[str, int], list[bytes]] = {}
     special: list[Spec] = []
     for spec in specs:
-        # All that most jobs say is before these fields.
-        if spec.not_before_ns or spec.deadline_ns or spec.unique or spec.after:
+        if _is_special(spec):
             special.append(spec)
             continue
         lane = spec.kind, spec.priority
@@ -60,6 +59,18 @@ def submission(specs: Sequence[Spec]) -> tuple[list[bytes], list[Spec]]:
             b"%d" % round(spec.unique_s * 1e6), b"%d" % len(spec.after), *(each.encode() for each in spec.after),
         )  # fmt: skip
     return arguments, special
+
+
+def single(spec: Spec) -> list[bytes] | None:
+    """What `single` is given; None for a spec that is more than a line in a lane.
+
+    Raises:
+        UsageError: no queue could keep it.
+    """
+    if _is_special(spec):
+        return None
+    _check_lane(spec)
+    return [spec.kind.encode(), b"%d" % spec.priority, spec.id.encode(), pack_spec(spec)]
 
 
 def exchange(
@@ -137,6 +148,10 @@ def place_of(cursor: str) -> tuple[bytes, bytes, bytes]:
         raise UsageError(f"{cursor!r:.80} is no cursor: give the one of the page before, or none")
     place, offset, last = found.groups()
     return place.encode(), offset.encode(), last.encode()
+
+
+def _is_special(spec: Spec) -> bool:
+    return bool(spec.not_before_ns or spec.deadline_ns or spec.unique or spec.after)
 
 
 def _check_lane(spec: Spec) -> None:

@@ -250,21 +250,28 @@ class _Connection(redis.Connection):
 class _Timely:
     """A socket that waits no longer than the deadline of the thread's operation, however little comes at a time."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_limit_s", "_socket")
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
+        self._limit_s = -1.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._socket, name)
 
     def recv(self, size_bytes: int) -> bytes:
-        self._socket.settimeout(_left_s())
+        self._limit()
         return self._socket.recv(size_bytes)
 
     def sendall(self, data: Any) -> None:
-        self._socket.settimeout(_left_s())
+        self._limit()
         self._socket.sendall(data)
+
+    def _limit(self) -> None:
+        left_s = _left_s()
+        if left_s != self._limit_s:  # without a deadline it is always the same; to set it asks the kernel
+            self._socket.settimeout(left_s)
+            self._limit_s = left_s
 
 
 def _left_s() -> float:
