@@ -149,7 +149,7 @@ def test_two_builds_at_once_run_each_node_once(tmp_path: Path, kind: str):
 
 def test_a_killed_worker_costs_a_lease(bench: Bench):
     """Its commands come back by themselves, and the build goes well."""
-    victim = bench.worker(_NODES, "--concurrency", "2", "--lease", "2s")
+    victim = bench.worker(_NODES, "--concurrency", "2", "--lease", "2s", "--processes", "0")
     build = bench.build(bench.calc("a"), "--executor", "queue://")
     until(lambda: bench.queue.stats().by_state[State.RUNNING] and bench.n_submitted() > 5)
     victim.send_signal(signal.SIGKILL)

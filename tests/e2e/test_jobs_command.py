@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -151,10 +152,10 @@ def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Desk]:
         made.close()
 
 
-def held(desk: Desk) -> tuple[str, subprocess.Popen[bytes]]:
+def held(desk: Desk, *words: str) -> tuple[str, subprocess.Popen[bytes]]:
     """A job that runs until it is let go, and its worker."""
     job_id = desk.submit("hold", f"at={desk.root}")
-    process = desk.start("worker", "-m", "handlers", "--lease", "2s")
+    process = desk.start("worker", "-m", "handlers", "--lease", "2s", *words)
     until((desk.root / "begun").exists)
     return job_id, process
 
@@ -232,7 +233,7 @@ def test_ctrl_c_twice_gives_back(desk):
 @on_every_queue
 def test_a_killed_worker_loses_nothing(desk):
     """Another one runs the job, which shows both"""
-    job_id, process = held(desk)
+    job_id, process = held(desk, "--processes", "0")
     process.kill()
     process.wait()
     (desk.root / "go").touch()
@@ -319,9 +320,10 @@ def test_a_worker_begins_anew_after_so_many_jobs(desk):
     assert len({job.result for job in found if job is not None}) == 3
 
 
-def test_a_crashed_process_is_replaced(desk):
+@pytest.mark.parametrize("words", [(), ("--processes", "2")], ids=["one", "two"])
+def test_a_crashed_process_is_replaced(desk, words):
     """At once, and its job comes back without waiting for the lease; SIGTERM ends all with exit code 0"""
-    process = desk.start("worker", "-m", "handlers", "--processes", "2", "--lease", "5m")
+    process = desk.start("worker", "-m", "handlers", *words, "--lease", "5m")
     with desk.jobs() as jobs:
         job_id = jobs.submit("kill", {"at": str(desk.root)})
         jobs.wait(job_id, 60)
@@ -331,6 +333,26 @@ def test_a_crashed_process_is_replaced(desk):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err.decode()
     assert b"ended with status 9; another is started" in err
+    assert b"has died: its 1 jobs go to others" in err
+
+
+def test_a_worker_that_is_killed_is_replaced(desk):
+    """As one that crashed. It says who it is by its name and its machine's, and does not outlive its supervisor"""
+    process = desk.start("worker", "-m", "handlers", "--name", "shop", "--lease", "5m")
+    with desk.jobs() as jobs:
+        job_id = jobs.submit("hold", {"at": str(desk.root)})
+        until((desk.root / "begun").exists)
+        (first,) = jobs.queue.sessions()
+        name, _, pid = first.worker.rpartition("/")
+        assert name == f"shop@{socket.gethostname()}"
+        os.kill(int(pid), signal.SIGKILL)
+        (desk.root / "go").touch()
+        assert jobs.wait(job_id, 60) == "held"
+        (second,) = jobs.queue.sessions()
+    assert first.id != second.id
+    process.kill()
+    process.communicate(timeout=60)
+    until(lambda: not Path("/proc", second.worker.rpartition("/")[2], "fd").exists())
 
 
 @on_every_queue

@@ -229,7 +229,8 @@ class Supervisor:
 
     def _give_up(self, status: int, why: str) -> None:
         self._status, self.failure = status, self.failure or why
-        logger(__name__).error("%s", why)
+        if status not in self._hopeless or len(self._slots) > 1:  # it has said itself what it cannot do
+            logger(__name__).error("%s", why)
         self.stop()
 
     def _tell(self, slot: _Slot, number: int) -> None:

@@ -1,9 +1,13 @@
-"""`vcache worker`: run what is asked for, until told to stop."""
+"""`vcache worker`: run what is asked for, until told to stop.
+
+The supervisor's process loads this too, and lives long: what only a worker needs is loaded where it is used.
+"""
 
 from __future__ import annotations
 
 import gc
 import os
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +20,6 @@ from vcache.cli.jobs.completing import complete_kind
 from vcache.cli.jobs.where import address_of, opened, queue_option
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import StoreError, UsageError
-from vcache.jobs.states import State
 from vcache.kit.data import NamedTuple
 from vcache.kit.units import seconds, size_bytes
 
@@ -86,8 +89,11 @@ class Wanted(NamedTuple):
 @click.option(
     "--processes",
     metavar="N",
-    type=click.IntRange(min=1),
-    help="So many worker processes, under a supervisor that replaces one that crashes.",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="So many worker processes, under a supervisor that replaces one that crashes. 0: work in this process, "
+    "for who has a supervisor of their own.",
 )
 @click.option(
     "--lease",
@@ -105,7 +111,9 @@ class Wanted(NamedTuple):
 )
 @click.option("--memory-limit", metavar="SIZE", help="When it takes more it begins anew, such as 500MB.")
 @click.option("--max-jobs", metavar="N", type=click.IntRange(min=1), help="After so many it begins anew.")
-@click.option("--name", metavar="NAME", default="", help="Who it says it is; by default HOST/PID.")
+@click.option(
+    "--name", metavar="NAME", default="", help="Who it says it is: NAME@HOST/PID; by default HOST/PID."
+)
 @click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus at /metrics there.")
 @click.option(
     "--log-store",
@@ -118,7 +126,7 @@ class Wanted(NamedTuple):
 @shared_options(json=False)
 @click.pass_obj
 def worker(
-    setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str, processes: int | None,
+    setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str, processes: int,
     lease: str, grace: str, memory_limit: str | None, max_jobs: int | None, name: str, metrics: str | None,
     log_store: str | None, burst: bool, address: str | None,
 ) -> int:  # fmt: skip
@@ -131,6 +139,9 @@ def worker(
     Handlers are functions with @job('kind') of the modules, which may lie in the working directory, and of
     installed packages' entry points in the group `vcache.handlers`.
 
+    A supervisor stands above the worker: it replaces one that crashes, and has its jobs given to others at once.
+    Who has a supervisor of their own gives --processes 0.
+
     SIGTERM and Ctrl-C drain: nothing more is taken, what runs has --grace to end; a second one gives back at
     once what runs. With --max-jobs and --memory-limit it drains, and begins anew in its place. With --burst it ends when nothing of its kinds waits or is to be tried again; what is
     delayed does not count.
@@ -140,10 +151,13 @@ def worker(
         size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_store, burst, address,
     )  # fmt: skip
     setup.speak_up()
-    if processes is None or _OF_FLEET in os.environ:
-        return _run(setup, wanted)
+    if not processes or os.environ.pop(_OF_FLEET, ""):  # what handlers start is not of it
+        return _run(setup, wanted, is_of_fleet=bool(processes))
     if metrics is not None and processes > 1:
-        raise UsageError("--metrics is of one process: start several workers, each with a port of its own")
+        raise UsageError(
+            f"--metrics is of one process, --processes {processes} of several: start several workers, each with "
+            "a port of its own"
+        )
     return _fleet(setup, wanted, processes)
 
 
@@ -153,28 +167,35 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _fleet(setup: Setup, wanted: Wanted, size: int) -> int:
     """The same command in so many processes, under a supervisor; its exit code."""
-    from vcache.jobs.opening import open_queue
     from vcache.jobs.worker.fleet import run_fleet
 
     address, namespace = address_of(setup, wanted.address), setup.settings().namespace
+
+    def opens() -> Queue:
+        from vcache.jobs.opening import open_queue
+
+        return open_queue(address, namespace=namespace)
+
     return run_fleet(
-        sys.orig_argv, size, queue=lambda: open_queue(address, namespace=namespace), name=wanted.name,
+        sys.orig_argv, size, queue=opens, name=_name(wanted),
         grace_s=wanted.grace_s, env={**os.environ, _OF_FLEET: "1"},
     )  # fmt: skip
 
 
-def _run(setup: Setup, wanted: Wanted) -> int:
-    from vcache.jobs.worker import Ended, Worker, load_handlers
+def _name(wanted: Wanted) -> str:
+    """What its processes are called: a name alone may be that of others elsewhere, with the same process ids."""
+    return f"{wanted.name}@{socket.gethostname()}" if wanted.name else ""
+
+
+def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
+    from vcache.jobs.worker import Ended, Worker, load_handlers, worker_name
     from vcache.jobs.worker.fleet import RECYCLE
-    from vcache.jobs.worker.worker import worker_name
 
     handlers = load_handlers(wanted.modules, plugins=wanted.plugins)
     if not len(handlers):
         raise UsageError(
             "which handlers? Give --module MODULE, where functions are decorated with @job('kind')"
         )
-    is_of_fleet = _OF_FLEET in os.environ
-    name = worker_name(name=wanted.name) if is_of_fleet else wanted.name
     with ExitStack() as stack:
         queue = stack.enter_context(opened(setup, wanted.address))
         log = _log_store(setup, wanted.log_store, stack)
@@ -188,7 +209,7 @@ def _run(setup: Setup, wanted: Wanted) -> int:
             setup.note(f"metrics are at port {port}")
         made = Worker(
             queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,
-            lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=name, most_jobs=wanted.most_jobs,
+            lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=worker_name(name=_name(wanted)), most_jobs=wanted.most_jobs,
             most_bytes=wanted.most_bytes, log=log, metrics=metrics,
         )  # fmt: skip
         kinds = handlers.matching(wanted.kinds) if wanted.kinds else handlers.kinds
@@ -241,6 +262,8 @@ def _ending_when_empty(made: Worker, queue: Queue, kinds: Sequence[str]) -> Iter
 
 def is_empty(queue: Queue, session: str, kinds: Sequence[str]) -> bool:
     """Whether nothing of these kinds may start, is to be tried again, or is held by the session."""
+    from vcache.jobs.states import State
+
     found = queue.stats()  # one look at both: what was claimed is no more waiting, but held
     if not session or any(count for (kind, _), count in found.waiting.items() if kind in kinds):
         return False

@@ -9,7 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vcache.jobs.worker.fleet import run_fleet
     from vcache.jobs.worker.loading import load_handlers
-    from vcache.jobs.worker.worker import Ended, Worker, worker_name
+    from vcache.jobs.worker.names import worker_name
+    from vcache.jobs.worker.worker import Ended, Worker
 
 __all__ = ["Ended", "Worker", "load_handlers", "run_fleet", "worker_name"]
 
@@ -19,7 +20,7 @@ _HOMES = {
     "Worker": "worker",
     "load_handlers": "loading",
     "run_fleet": "fleet",
-    "worker_name": "worker",
+    "worker_name": "names",
 }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import threading
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from vcache.jobs.worker.clerk import Clerk
 from vcache.jobs.worker.in_threads import InPlace, ThreadsExecutor
 from vcache.jobs.worker.judge import Judge
 from vcache.jobs.worker.keeper import Keeper
+from vcache.jobs.worker.names import worker_name
 from vcache.jobs.worker.pump import Pump
 from vcache.jobs.worker.run import Executor, Line, Run, resident_bytes
 from vcache.jobs.worker.tally import Tally
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from vcache.metrics import Metrics
     from vcache.tracing import SpanSink
 
-__all__ = ["MODES", "Ended", "Worker", "worker_name"]
+__all__ = ["MODES", "Ended", "Worker"]
 
 MODES: Final = ("auto", "async", "threads", "processes")
 _CONCURRENCY: Final = {"async": 100, "threads": 32}
@@ -297,11 +297,6 @@ class Worker:
             self.queue.end_session(self._tenure.session)
         except (StoreError, SessionLost) as error:
             logger(__name__).warning("the session could not be ended, and ends by its lease: %s", error)
-
-
-def worker_name(pid: int = 0, name: str = "") -> str:
-    """Who a worker is: a name, by default this machine's, and its process, by default this one."""
-    return f"{name or socket.gethostname()}/{pid or os.getpid()}"
 
 
 def _check(*, mode: str, **numbers: float) -> None:
