@@ -45,6 +45,7 @@ from vcache.server.operations import Operations
 from vcache.server.room import Room, builders_only, log_rules, quotas
 from vcache.server.settings import Address, ServeSettings, without_live
 from vcache.server.tokens import TokenFile
+from vcache.server.viewer import Viewer
 
 __all__ = ["Announced", "serve"]
 
@@ -130,7 +131,7 @@ class _House:
             room.desk, room.authenticator, counts=room.counts, turbo_key=_turbo_key(settings)
         )
         jobs = QueueCalls(room.jobs), JobsApi(room.jobs)
-        dialects = (operations, *spoken, *log_dialects(room.logs), *jobs, *self._rest())
+        dialects = (operations, *spoken, *log_dialects(room.logs), *jobs, Viewer(), *self._rest())
         self._app = App(room.desk, dialects, room.authenticator, counts=room.counts, log=self._log)
         self._gate = _gate(self._app, settings, is_open=room.authenticator.is_open)
 

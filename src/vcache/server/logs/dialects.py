@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from vcache.server.logs.api import LogsApi
 from vcache.server.logs.elastic import ElasticBulk
 from vcache.server.logs.senders import LokiPush, OtlpLogs
-from vcache.server.logs.viewer import Viewer
 
 if TYPE_CHECKING:
     from vcache.server.dialect import Dialect
@@ -25,5 +24,4 @@ def log_dialects(desk: LogDesk) -> tuple[Dialect, ...]:
         OtlpLogs(taking),
         LokiPush(taking, version=version("vcache")),
         ElasticBulk(taking),
-        Viewer(),
     )

@@ -1,67 +1,20 @@
-// What is asked of the server. The token is in this tab's memory, and in headers; never in an address.
+// What is asked of the logs.
+
+import { Refusal, ask, follow, linesOf } from "./ask.js";
 
 const BASE = "/api/v1/logs";
-const KEY = "vcache.token";
-
-export class Refusal extends Error {
-  constructor(status, detail, position) {
-    super(detail);
-    this.status = status;
-    this.position = position;
-  }
-}
-
-export const token = {
-  get: () => sessionStorage.getItem(KEY) || "",
-  set: (text) => sessionStorage.setItem(KEY, text),
-  forget: () => sessionStorage.removeItem(KEY),
-};
-
-function headers(more = {}) {
-  const text = token.get();
-  return text ? { ...more, Authorization: `Bearer ${text}` } : more;
-}
-
-async function ask(path, options = {}) {
-  let reply;
-  try {
-    reply = await fetch(BASE + path, { ...options, headers: headers(options.headers), cache: "no-store" });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Refusal(0, "the server does not answer");
-  }
-  if (reply.ok) return reply;
-  let problem = {};
-  try {
-    problem = await reply.json();
-  } catch { /* not ours: a proxy's page */ }
-  throw new Refusal(reply.status, problem.detail || `the server says ${reply.status}`, problem.position ?? -1);
-}
 
 export async function getJson(path, parameters, signal) {
-  return (await ask(`${path}?${new URLSearchParams(parameters)}`, { signal })).json();
+  return (await ask(`${BASE}${path}?${new URLSearchParams(parameters)}`, { signal })).json();
 }
 
 export async function getRecord(id, signal) {
-  return (await ask(`/records/${encodeURIComponent(id)}`, { signal })).json();
-}
-
-async function* linesOf(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) break;
-    const lines = (rest + value).split("\n");
-    rest = lines.pop();
-    yield lines;
-  }
-  if (rest) yield [rest];
+  return (await ask(`${BASE}/records/${encodeURIComponent(id)}`, { signal })).json();
 }
 
 // The rows of a query, and what is said at its end.
 export async function query({ q, ...bounds }, signal) {
-  const reply = await ask(`/query?${new URLSearchParams(bounds)}`, {
+  const reply = await ask(`${BASE}/query?${new URLSearchParams(bounds)}`, {
     method: "POST", body: JSON.stringify({ q }), signal, headers: { "Content-Type": "application/json" },
   });
   const rows = [];
@@ -71,40 +24,13 @@ export async function query({ q, ...bounds }, signal) {
   return { rows, end: last["@end"] };
 }
 
-// Calls back with batches of records as they come, until the signal says to stop; goes on where it was cut off.
-// `onOpen` is called where it begins without a record to go on after.
-export async function tail(parameters, after, { onOpen, onBatch, onDropped }, signal) {
-  let last = after;
-  for (let wait = 500; !signal.aborted; wait = Math.min(wait * 2, 10_000)) {
-    try {
-      const reply = await ask(`/tail?${new URLSearchParams(parameters)}`, {
-        signal, headers: last ? { "Last-Event-ID": last, Accept: "text/event-stream" } : { Accept: "text/event-stream" },
-      });
-      if (!last) onOpen();
-      let kind = "", id = "";
-      for await (const lines of linesOf(reply.body)) {
-        const records = [];
-        for (const line of lines) {
-          if (line.startsWith("data: ")) {
-            if (kind === "dropped") onDropped(JSON.parse(line.slice(6)).dropped);
-            else if (kind === "" || kind === "record") records.push(JSON.parse(line.slice(6)));
-          } else if (line.startsWith("event: ")) kind = line.slice(7);
-          else if (line.startsWith("id: ")) id = line.slice(4);
-          else if (line === "") {
-            if (id) last = id;
-            kind = "";
-          }
-        }
-        if (records.length) onBatch(records);
-        wait = 500;
-      }
-    } catch (error) {
-      if (signal.aborted) return;
-      if (error instanceof Refusal && error.status >= 400 && error.status < 429) throw error;
-    }
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, wait);
-      signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
-    });
-  }
-}
+// Calls back with batches of records as they come: see `follow`.
+export const tail = (parameters, after, { onOpen, onBatch, onDropped }, signal) =>
+  follow(`${BASE}/tail?${new URLSearchParams(parameters)}`, after, {
+    onOpen,
+    onEvents: (events) => {
+      for (const { kind, data } of events) if (kind === "dropped") onDropped(data.dropped);
+      const records = events.filter(({ kind }) => kind === "" || kind === "record").map(({ data }) => data);
+      if (records.length) onBatch(records);
+    },
+  }, signal);

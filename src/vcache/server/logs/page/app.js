@@ -1,6 +1,7 @@
 // The page: one query, its times, and what is shown of it. All of that is in the address behind `#`.
 
-import { Refusal, getJson, getRecord, query, tail, token } from "./api.js";
+import { getJson, getRecord, query, tail } from "./api.js";
+import { Door, themes } from "./frame.js";
 import { Histogram, rangeWords } from "./histogram.js";
 import { List } from "./list.js";
 import { Rows } from "./rows.js";
@@ -31,6 +32,14 @@ const side = new Side($("side"), $("run"), $("nodes"), {
 });
 const histogram = new Histogram($("histogram"), $("axis"), $("tip"), (from, to) =>
   go({ range: "custom", from: String(from), to: String(to), id: "" }));
+
+const door = new Door($("forget"), {
+  onToken: () => search(),
+  onForget: () => {
+    setLive(false);
+    list.set([]);
+  },
+});
 
 // -- the address --------------------------------------------------------------------------------
 
@@ -106,7 +115,7 @@ async function search() {
   try {
     if (state.id && !hasSteps()) await showRecord(signal);
     else await showAnswer(signal);
-    $("forget").hidden = !token.get();
+    door.passed();
     await Promise.all([showTimes(signal), side.show(state.run, whereOf(state.q))]);
     if (live) follow();
   } catch (error) {
@@ -254,15 +263,7 @@ function complain(error) {
 
 function fail(error) {
   say("");
-  if (error instanceof Refusal && error.status === 401) askToken(error.message);
-  else complain(error);
-}
-
-function askToken(why) {
-  $("ask-why").textContent = token.get() ? why : "";
-  if (!$("ask").open) $("ask").showModal();
-  $("token").value = "";
-  $("token").focus();
+  if (!door.isShut(error)) complain(error);
 }
 
 // -- what people do -----------------------------------------------------------------------------
@@ -287,32 +288,6 @@ $("newest").addEventListener("click", () => {
 });
 $("list").addEventListener("scroll", () => { if (list.isAtEnd) $("newest").hidden = true; }, { passive: true });
 $("help").addEventListener("click", () => $("helping").showModal());
-$("ask").addEventListener("submit", () => {
-  token.set($("token").value.trim());
-  $("token").value = "";
-  search();
-});
-$("ask").addEventListener("cancel", (event) => event.preventDefault());
-$("forget").addEventListener("click", () => {
-  token.forget();
-  setLive(false);
-  list.set([]);
-  askToken("");
-});
-
-const THEMES = { "": "as the system has them", light: "light", dark: "dark" };
-function paint(theme) {
-  if (theme) document.documentElement.dataset.theme = theme;
-  else delete document.documentElement.dataset.theme;
-  $("theme").setAttribute("aria-label", `Colours: ${THEMES[theme]}`);
-}
-$("theme").addEventListener("click", () => {
-  const names = Object.keys(THEMES);
-  const next = names[(names.indexOf(localStorage.getItem("vcache.theme") || "") + 1) % names.length];
-  localStorage.setItem("vcache.theme", next);
-  paint(next);
-});
-
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]")) return;
   if (event.target.matches("input, select, textarea")) {
@@ -329,6 +304,6 @@ document.addEventListener("keydown", (event) => {
 });
 window.addEventListener("hashchange", () => { read(); search(); });
 
-paint(localStorage.getItem("vcache.theme") || "");
+themes($("theme"));
 read();
 search();

@@ -1,19 +1,13 @@
 // The list of records: thousands are there, a screen of them is in the page. One may be open.
 
 import { put } from "./ansi.js";
+import { element } from "./make.js";
 import { clock, day, nsOf } from "./time.js";
 
 const ROW = 20;
 const SPARE = 12;
 export const MOST = 100_000;
 const OWN = new Set(["@time", "level", "severity_number", "source", "message", "repeats", "@marks", "@seen", "@id"]);
-
-function element(name, className, text) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
 
 export class List {
   // onFilter(field, value, isWanted), onCopy(id), onTop(): older records are wanted, onSelect(id).

@@ -1,6 +1,6 @@
-"""The page that shows logs: files of this package, which ask the API like any other client.
+"""The pages that show logs and jobs: files of packages, which ask the API like any other client.
 
-It must not know what they show: tokens and records are the API's affair.
+It must not know what they show: tokens, records and jobs are the API's affair.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Viewer"]
 
-_BASE: Final = "/logs/"
+_PAGES: Final = {"logs": "vcache.server.logs", "jobs": "vcache.server.jobs"}
+_SHARED: Final = "vcache.server"  # what every page has, beside what is its own
 _TYPES: Final = {
     "html": "text/html; charset=utf-8", "js": "text/javascript; charset=utf-8", "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
@@ -37,24 +38,20 @@ _HEADERS: Final = (
 
 
 class Viewer:
-    """Serves the page and what belongs to it to everybody: there is nothing secret in it."""
+    """Serves the pages and what belongs to them to everybody: there is nothing secret in them."""
 
     name = "viewer"
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[bytes, str, str]] = {}
-        for file in files("vcache.server.logs").joinpath("page").iterdir():
-            kind = _TYPES.get(file.name.rpartition(".")[2])
-            if kind is not None:
-                content = file.read_bytes()
-                self._known[file.name] = content, kind, f'"{digest(content).hex()[:32]}"'
+        shared = _assets(_SHARED)
+        self._pages = {name: {**shared, **_assets(package)} for name, package in _PAGES.items()}
 
     def claims(self, path: str) -> bool:
-        """Whether a path is the page's."""
-        return path.startswith(_BASE) or path == "/logs"
+        """Whether a path is a page's."""
+        return path[1:].partition("/")[0] in self._pages
 
     def needs_token(self, method: str, path: str) -> bool:
-        """Never: the page asks for one."""
+        """Never: the pages ask for one."""
         return False
 
     async def answer(self, exchange: Exchange) -> None:
@@ -65,12 +62,13 @@ class Viewer:
         """
         if exchange.method not in READS:
             raise Refused(Refusal.METHOD, f"{exchange.method} {exchange.path} means nothing")
-        if exchange.path == "/logs":
-            await exchange.answer(308, b"", (("location", _BASE),))
+        page, slash, name = exchange.path[1:].partition("/")
+        if not slash:
+            await exchange.answer(308, b"", (("location", f"/{page}/"),))
             return
-        found = self._known.get(exchange.path[len(_BASE) :] or "index.html")
+        found = self._pages[page].get(name or "index.html")
         if found is None:
-            raise Refused(Refusal.ABSENT, f"{exchange.path!r:.200} is no part of the page")
+            raise Refused(Refusal.ABSENT, f"{exchange.path!r:.200} is no part of a page")
         content, kind, tag = found
         headers = (("content-type", kind), ("etag", tag), *_HEADERS)
         if exchange.header("if-none-match") == tag:
@@ -81,3 +79,14 @@ class Viewer:
     def phrase(self, refused: Refused, *, method: str, path: str) -> Answer:
         """A line of words."""
         return plain(refused)
+
+
+def _assets(package: str) -> dict[str, tuple[bytes, str, str]]:
+    """Content, type and tag of each file of a page, by its name."""
+    found = {}
+    for file in files(package).joinpath("page").iterdir():
+        kind = _TYPES.get(file.name.rpartition(".")[2])
+        if kind is not None:
+            content = file.read_bytes()
+            found[file.name] = content, kind, f'"{digest(content).hex()[:32]}"'
+    return found
