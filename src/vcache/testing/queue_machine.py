@@ -160,7 +160,7 @@ class _QueueMachine(RuleBasedStateMachine):
         """Let a job run after all. What becomes of its key is the queue's business."""
         job = self.any_job(data)
         is_possible = job.state in (State.RETRY, State.DEAD, State.CANCELLED)
-        if is_possible and (job.spec.unique or job.spec.kind == "late" or (keep and job.kills)):
+        if is_possible and (job.spec.unique or job.spec.kind == "late"):
             return
         if job.state is State.RETRY and job.due_s <= self.now_s:
             return  # it may be queued already

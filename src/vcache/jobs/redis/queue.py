@@ -131,7 +131,7 @@ class RedisQueue:
         return Page(right, b"-".join((place, offset, last)).decode() if place else "")
 
     def cancel(self, ids: Sequence[str], *, why: str = "") -> Sequence[str]:
-        return self._change("cancel", ids, (why or "somebody said so").encode())
+        return self._change("cancel", ids, why.encode())
 
     def requeue(self, ids: Sequence[str], *, keep_attempts: bool = False) -> Sequence[str]:
         return self._change("requeue", ids, b"%d" % keep_attempts)

@@ -163,7 +163,7 @@ class WorkingLaws(Base):
         job = job_of(queue, job_id)
         assert (job.state, job.attempts, job.token) == (State.DEAD, 2, 0)
         assert said(job.failures[-1:]) == [said(failure(claimed))]
-        assert (len(job.failures), job.why != "") == (2, True)
+        assert (len(job.failures), job.why) == (2, "it fell")
         assert queue.stats().totals["k"] == (1, 0, 2, 1, 1, 0)
 
     def test_the_last_failures_are_kept(self, queue: Queue) -> None:
@@ -292,6 +292,31 @@ class WorkingLaws(Base):
         assert elsewhere.spec.id in suspects - {first[0].spec.id}
         got = list(hand.exchange(Finished(first[0], Event.COMPLETE), want=10).claimed)
         assert {each.spec.id for each in got} == suspects - {first[0].spec.id, elsewhere.spec.id}
+
+    def test_a_suspect_that_fails_is_one_still(self, queue: Queue) -> None:
+        """When it is tried again, it comes alone as before."""
+        suspects = set(made(queue, 2))
+        lost = Hand(queue)
+        lost.take(5)
+        lost.die()
+        hand = Hand(queue)
+        failed = hand.one()
+        hand.fail(failed, delay_s=5)
+        self.advance(queue, 6)
+        (first,) = hand.take(5)
+        (second,) = hand.exchange(Finished(first, Event.COMPLETE), want=5).claimed
+        assert {first.spec.id, second.spec.id} == suspects
+
+    def test_a_requeued_suspect_may_keep_its_count(self, queue: Queue) -> None:
+        """With its attempts it keeps its kills, neither more nor fewer."""
+        (job_id,) = made(queue)
+        hand = Hand(queue)
+        hand.one()
+        hand.die()
+        queue.cancel([job_id])
+        assert list(queue.requeue([job_id], keep_attempts=True)) == [job_id]
+        claimed = Hand(queue).one()
+        assert (claimed.kills, claimed.attempt) == (1, 2)
 
     @pytest.mark.parametrize("alone", [False, True])
     def test_a_job_that_kills_is_quarantined(self, queue: Queue, alone: bool) -> None:

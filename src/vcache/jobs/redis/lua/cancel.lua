@@ -10,7 +10,7 @@ for at = 2, #ARGV, 3 do
     call('SADD', P .. ':revoked:' .. session, id)
     if job.kills > 0 then call('HDEL', P .. ':suspect', session) end
     call('HSET', P .. ':tries', id, job.attempt .. ':' .. job.kills)
-    started, worker = job.started, call('HGET', P .. ':workers', session)
+    started, worker = job.started, worker_of(session)
   elseif state == 'blocked' then
     call('HDEL', P .. ':blocked', id)
   elseif state == 'retry' or (state == 'queued' and call('HEXISTS', P .. ':late', id) == 1) then

@@ -70,8 +70,16 @@ local function add_failure(id, packed)
 end
 
 local function killed(attempt, now, worker)
-  return cmsgpack.pack({now * 1000, attempt, 'killed', 'its worker was lost', '', worker or ''})
+  return cmsgpack.pack({now * 1000, attempt, 'killed', 'its worker ' .. worker .. ' was lost', '', worker})
 end
+
+local function why_killed(kills, worker)
+  return 'its worker ' .. worker .. ' was lost, for the ' .. kills .. '. time'
+end
+
+local function worker_of(session) return call('HGET', P .. ':workers', session) or '' end
+
+local function because_of(id, state) return 'it comes after job ' .. id .. ', which is ' .. state end
 
 local function free_unique(id)
   local key = call('HGET', P .. ':unique_of', id)
@@ -96,8 +104,7 @@ end
 
 -- end: started(16) finished(16) state(1) worker NEWLINE why
 local ended = {}
-local end_job
-end_job = function(id, state, now, why, kind, started, worker)
+local function end_one(id, state, now, why, kind, started, worker)
   insert(ended, id)
   call('ZADD', P .. ':' .. state, 0, digits(now) .. id)
   call('HSET', P .. ':end', id, (started or digits(0)) .. digits(now) .. sub(state, 1, 1) .. (worker or '') .. '\n' .. why)
@@ -106,15 +113,25 @@ end_job = function(id, state, now, why, kind, started, worker)
   call('HDEL', P .. ':deadline_of', id)
   total(kind, state, 1)
   free_unique(id)
-  local followers = call('HGET', P .. ':afters', id)
-  if not followers then return end
-  call('HDEL', P .. ':afters', id)
-  for follower in string.gmatch(followers, '%S+') do
-    local value = call('HGET', P .. ':blocked', follower)
-    if value then
-      call('HDEL', P .. ':blocked', follower)
-      end_job(follower, 'cancelled', now, 'it was to run after ' .. id .. ', which is ' .. state,
-              string.match(value, '^%d+:%d:%d+:(.*)$'))
+end
+
+-- A job that died or was cancelled, and what waits for it. A loop: chains may be longer than the stack.
+local function end_job(id, state, now, ...)
+  end_one(id, state, now, ...)
+  local pending = {{id, state}}
+  while #pending > 0 do
+    local before, how = unpack(table.remove(pending))
+    local followers = call('HGET', P .. ':afters', before)
+    if followers then
+      call('HDEL', P .. ':afters', before)
+      for follower in string.gmatch(followers, '%S+') do
+        local value = call('HGET', P .. ':blocked', follower)
+        if value then
+          call('HDEL', P .. ':blocked', follower)
+          end_one(follower, 'cancelled', now, because_of(before, how), string.match(value, '^%d+:%d:%d+:(.*)$'))
+          insert(pending, {follower, 'cancelled'})
+        end
+      end
     end
   end
 end
@@ -178,7 +195,8 @@ local function move_due(now)
     for _, id in ipairs(ids) do
       local value = call('HGET', P .. ':late', id)
       drop_late(id)
-      make_ready(id, sub(value, 2, 2), sub(value, 3), false)
+      local _, kills = tries_of(id)
+      make_ready(id, sub(value, 2, 2), sub(value, 3), kills > 0)
     end
     moved = moved + #ids
   end
@@ -216,8 +234,9 @@ local function expire(now)
       elseif state == 'blocked' then call('HDEL', P .. ':blocked', id)
       else bury(id, priority, kind) end
       local attempts = tries_of(id)
-      add_failure(id, cmsgpack.pack({now * 1000, attempts, 'expired', 'it was not started before its deadline', '', ''}))
-      end_job(id, 'dead', now, 'expired', kind)
+      local why = 'it was not started before its deadline'
+      add_failure(id, cmsgpack.pack({now * 1000, attempts, 'expired', why, '', ''}))
+      end_job(id, 'dead', now, why, kind)
       count = count + 1
     end
   end

@@ -2,7 +2,7 @@
 local session = ARGV[1]
 local beats = call('HGET', P .. ':sessions', session)
 if not beats or (ARGV[2] ~= '-1' and beats ~= ARGV[2]) then return false end
-local now, worker = now_us(), call('HGET', P .. ':workers', session) or ''
+local now, worker = now_us(), worker_of(session)
 local lost = call('HGETALL', P .. ':held:' .. session)
 local ids = {}
 call('HDEL', P .. ':sessions', session)
@@ -29,7 +29,7 @@ for _, id in ipairs(ids) do
   call('HSET', P .. ':tries', id, job.attempt .. ':' .. kills)
   add_failure(id, killed(job.attempt, now, worker))
   if kills >= KILLS then
-    end_job(id, 'dead', now, 'killed', job.kind, job.started, worker)
+    end_job(id, 'dead', now, why_killed(kills, worker), job.kind, job.started, worker)
   else
     back_to_deadline(id)
     make_ready(id, job.priority, job.kind, true)

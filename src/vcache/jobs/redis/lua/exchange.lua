@@ -2,6 +2,7 @@
 --   others, (id, entry, r|d|b|l, delay, failure)…
 -- Gives LOST, or: now, epoch, refused, revoked, next due (-1: none), token, specs,
 --   tries of those that are not the first (index, attempt, kills, …).
+local MOST_LOOKS = 40 -- at the head of a lane for one that nobody has cancelled
 local now, is_sure = now_us_checked()
 local session, keep, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local held = P .. ':held:' .. session
@@ -27,7 +28,7 @@ for _ = 1, tonumber(next_argument()) do
   local joined = table.concat(ARGV, '', at, at + count - 1)
   local rest
   local right = 0
-  worker = worker or '\n' .. (call('HGET', P .. ':workers', session) or '') .. '\n'
+  worker = worker or '\n' .. worker_of(session) .. '\n'
   local said = stamp .. job.token .. sub(value, 1, 16) .. sub(field, 17) .. worker
   local nothing = said .. '\192' -- msgpack's nil
   local function add(i)
@@ -99,7 +100,7 @@ for _ = 1, tonumber(next_argument()) do
     elseif act == 'l' then
       kills = kills + 1
       if kills >= KILLS then act = 'd' end
-      if failure == '' then failure = killed(job.attempt, now, call('HGET', P .. ':workers', session)) end
+      if failure == '' then failure = killed(job.attempt, now, worker_of(session)) end
     else
       total(kind, 'failed', 1)
     end
@@ -112,7 +113,9 @@ for _ = 1, tonumber(next_argument()) do
       call('ZADD', P .. ':due', digits(now + delay), id)
       call('HSET', P .. ':late', id, 'r' .. job.priority .. kind)
     elseif act == 'd' then
-      end_job(id, 'dead', now, kills >= KILLS and 'killed' or 'failed', kind, started, call('HGET', P .. ':workers', session))
+      local who = worker_of(session)
+      local why = kills > job.kills and why_killed(kills, who) or failure ~= '' and cmsgpack.unpack(failure)[4] or ''
+      end_job(id, 'dead', now, why, kind, started, who)
     else
       if act == 'b' and kills == 0 then call('LPUSH', lane(job.priority, kind), id) wake(kind)
       else make_ready(id, job.priority, kind, kills > 0) end
@@ -128,7 +131,8 @@ if first[2] then
     move_due(now)
     first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
   end
-  if first[2] then next_due = tonumber(first[2]) - now end
+  -- More may be due than is moved at once; where the clock is in doubt, nobody is told to come soon.
+  if first[2] then next_due = math.max(is_sure and 0 or -1, tonumber(first[2]) - now) end
 end
 if is_sure and call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
 
@@ -144,7 +148,7 @@ if want > 0 and #kinds > 0 then
   local has_tries = call('EXISTS', P .. ':tries') == 1
 
   -- How many more of a kind may start; none is said for any number. Of rates: what the buckets hold.
-  local free, buckets = {}, {}
+  local free, buckets, rates, rooms = {}, {}, {}, {}
   if call('EXISTS', P .. ':limits') == 1 then
     for _, kind in ipairs(kinds) do
       local rate, burst, most = string.match(call('HGET', P .. ':limits', kind) or '', '^(%S+) (%S+) (%d+)$')
@@ -159,13 +163,9 @@ if want > 0 and #kinds > 0 then
           if burst == 0 then burst = math.max(1, tonumber(rate)) end
           there = there and math.min(burst, there + math.max(0, now - filled) * rate / 1000000) or burst
           buckets[kind] = there
+          rates[kind], rooms[kind] = tonumber(rate), room
           -- A millionth of a token: rounding must not make a waiter come twice.
-          local whole = math.floor(there + 0.000001)
-          if whole < 1 and room > 0 then
-            local wait = math.ceil((1 - there) * 1000000 / rate)
-            if next_due < 0 or wait < next_due then next_due = wait end
-          end
-          room = math.min(room, whole)
+          room = math.min(room, math.floor(there + 0.000001))
         end
         free[kind] = math.max(0, room)
       end
@@ -189,13 +189,17 @@ if want > 0 and #kinds > 0 then
     end
     active[kind] = (active[kind] or 0) + 1
     if free[kind] then free[kind] = free[kind] - 1 end
-    if buckets[kind] then buckets[kind] = buckets[kind] - 1 end
+    if buckets[kind] then
+      buckets[kind] = buckets[kind] - 1
+      rooms[kind] = rooms[kind] - 1
+    end
   end
 
   -- Heads of a lane that nobody has cancelled.
   local function heads_of(priority, kind, count)
     local key = lane(priority, kind)
-    while true do
+    if has_buried then count = math.max(count, 100) end
+    for _ = 1, MOST_LOOKS do
       local found = call('LRANGE', key, 0, count - 1)
       if not has_buried or #found == 0 then return found end
       local graves, left, removed = call('HMGET', P .. ':buried', unpack(found)), {}, 0
@@ -209,6 +213,14 @@ if want > 0 and #kinds > 0 then
         end
       end
       if removed == 0 then return found end
+    end
+    next_due = 0 -- to go on with: nobody else is held up while a million that were cancelled are passed over
+    return {}
+  end
+
+  local function is_waited_for(kind)
+    for priority = 0, 3 do
+      if call('EXISTS', lane(priority, kind)) == 1 then return true end
     end
   end
 
@@ -268,6 +280,12 @@ if want > 0 and #kinds > 0 then
     if each.taken > 0 then call('LTRIM', lane(each.priority, each.kind), each.taken, -1) end
   end
 
+  for kind, there in pairs(buckets) do
+    if there + 0.000001 < 1 and rooms[kind] > 0 and is_waited_for(kind) then
+      local wait = math.ceil((1 - there) * 1000000 / rates[kind])
+      if next_due < 0 or wait < next_due then next_due = wait end
+    end
+  end
   if #ids > 0 then
     specs = call('HMGET', P .. ':jobs', unpack(ids))
     for meta, group in pairs(alike) do call('HSET', held, token .. meta, stamp .. table.concat(group)) end

@@ -3,7 +3,8 @@ local gone = {}
 for i = 2, #ARGV do
   if locate(ARGV[i]) == ARGV[1] then
     insert(gone, ARGV[i])
-    if ARGV[1] == 'completed' then call('LREM', P .. ':doneq', 1, ARGV[i]) end
+    -- From the end at which lists are begun: who forgets comes with the youngest first.
+    if ARGV[1] == 'completed' then call('LREM', P .. ':doneq', -1, ARGV[i]) end
   end
 end
 forget(gone)

@@ -6,7 +6,7 @@ for i, id in ipairs(ARGV) do
   if spec and state then
     found[i] = {spec, state, info, session or '', call('HGET', P .. ':tries', id) or '0:0',
                 call('HGET', P .. ':progress', id) or '', call('HGET', P .. ':failures', id) or '',
-                session and call('HGET', P .. ':workers', session) or ''}
+                session and worker_of(session) or ''}
   else
     found[i] = {}
   end

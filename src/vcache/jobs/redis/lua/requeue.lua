@@ -24,11 +24,9 @@ for at = 2, #ARGV, 3 do
     state = nil
   end
   if state then
-    local attempts, kills = tries_of(id)
-    -- Somebody looked at it: it is no suspect any more, or dies at once of the count it had.
-    if ARGV[1] == '0' then call('HDEL', P .. ':tries', id)
-    elseif kills > 0 then call('HSET', P .. ':tries', id, attempts .. ':' .. (KILLS - 1)) end
+    local _, kills = tries_of(id)
     local is_suspect = ARGV[1] == '1' and kills > 0
+    if ARGV[1] == '0' then call('HDEL', P .. ':tries', id) end
     -- Rare enough to look for its old entry: nobody has to know then which of two counts.
     if unbury(id, priority, kind) then call('LREM', lane(priority, kind), 1, id) end
     make_ready(id, priority, kind, is_suspect)

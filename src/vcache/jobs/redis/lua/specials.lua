@@ -43,7 +43,7 @@ for number = 1, tonumber(next_argument()) do
       end
     end
     if lost then
-      end_job(id, 'cancelled', now, 'it was to run after ' .. lost[1] .. ', which is ' .. lost[2], kind)
+      end_job(id, 'cancelled', now, because_of(lost[1], lost[2]), kind)
     elseif #blocks > 0 then
       for _, wish in ipairs(blocks) do
         local followers = call('HGET', P .. ':afters', wish)
