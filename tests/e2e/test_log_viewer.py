@@ -9,9 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.servers import VcacheServer, needed, vcache_serve
+from tests.pages import EVIL, UNNAMED, chromium, watched
+from tests.servers import VcacheServer, vcache_serve
 from vcache.logs.disk import DiskLogs
 from vcache.logs.record import Record
 from vcache.server.callers import Role
@@ -19,31 +20,15 @@ from vcache.server.tokens import TokenFile
 
 pytestmark = pytest.mark.e2e
 
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 LOGS = "/api/v1/logs"
 SECOND = 10**9
 START = 1_790_000_040 * SECOND  # a whole minute
-EVIL = (
-    "<script>window.pwned=1</script>", "<img src=x onerror='window.pwned=1'>", '"><svg onload=window.pwned=1>',
-    "javascript:window.pwned=1", "{{constructor.constructor('window.pwned=1')()}}", "</pre></div><b>bold</b>",
-    "\x1b[31m<img src=x onerror=window.pwned=1>\x1b[0m", "\x1b]8;;javascript:window.pwned=1\x07link\x1b]8;;\x07",
-)  # fmt: skip
-
-
-expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(
-            executable_path=needed("chromium", "chromium"), args=ARGUMENTS, chromium_sandbox=False
-        )
+    with chromium() as found:
         yield found
-        found.close()
 
 
 def send(server: VcacheServer, *records: Mapping[str, object], token: str = "") -> None:
@@ -75,17 +60,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VcacheServer]:
 
 @pytest.fixture
 def page(browser: Browser, server: VcacheServer) -> Iterator[Page]:
-    context = browser.new_context(viewport={"width": 1200, "height": 700}, timezone_id="UTC")
-    context.set_default_timeout(60_000)
-    made = context.new_page()
-    wrong: list[str] = []
-    made.on("pageerror", lambda error: wrong.append(str(error)))
-    made.on("request", lambda asked: None if asked.url.startswith(server.url) else wrong.append(asked.url))
-    made.goto(f"{server.url}/logs/")
-    expect(made.locator(".row").first).to_be_visible()
-    yield made
-    context.close()
-    assert wrong == []
+    with watched(browser, server.url) as made:
+        made.goto(f"{server.url}/logs/")
+        expect(made.locator(".row").first).to_be_visible()
+        yield made
 
 
 def search(page: Page, query: str) -> None:
@@ -333,10 +311,7 @@ def test_thousands_of_records_are_few_elements(page: Page) -> None:
 
 def test_it_is_named_for_who_cannot_see_it(page: Page) -> None:
     """Every control has a name, the list is a table, and nothing moves for whoever wants that."""
-    unnamed = page.evaluate("""() => [...document.querySelectorAll("button, input, select, [role=button]")]
-        .filter((each) => !(each.getAttribute("aria-label") || each.textContent.trim() || each.labels?.length))
-        .map((each) => each.outerHTML)""")
-    assert unnamed == []
+    assert page.evaluate(UNNAMED) == []
     expect(page.get_by_role("table", name="Records")).to_be_visible()
     expect(page.get_by_role("searchbox").or_(page.get_by_role("textbox", name="Query"))).to_be_visible()
     page.emulate_media(reduced_motion="reduce")

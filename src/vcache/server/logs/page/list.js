@@ -1,8 +1,9 @@
 // The list of records: thousands are there, a screen of them is in the page. One may be open.
 
 import { put } from "./ansi.js";
+import { lineOf } from "./line.js";
 import { element } from "./make.js";
-import { clock, day, nsOf } from "./time.js";
+import { nsOf } from "./time.js";
 
 const ROW = 20;
 const SPARE = 12;
@@ -145,22 +146,7 @@ export class List {
     row.setAttribute("aria-rowindex", String(index + 1));
     row.setAttribute("aria-expanded", String(index === this.open));
     if (index === this.selected) row.classList.add("selected");
-    const time = element("time", "", clock(record["@time"]));
-    time.dateTime = record["@time"];
-    time.title = record["@time"];
-    const before = index ? this.records[index - 1]["@time"] : "";
-    if (!before || day(before) !== day(record["@time"])) time.dataset.day = day(record["@time"]);
-    const level = element("span", "level", record.level || "");
-    const source = element("span", "source");
-    put(source, record.source || "", { most: 200 });
-    const message = element("span", "message");
-    put(message, record.message, { most: 1000 });
-    if (record.repeats > 1) message.append(element("span", "times", `×${record.repeats}`));
-    const line = element("div", "line");
-    for (const cell of [time, level, source, message]) {
-      cell.setAttribute("role", "cell");
-      line.append(cell);
-    }
+    const line = lineOf(record, index ? this.records[index - 1] : null);
     line.addEventListener("click", () => {
       if (String(getSelection())) return; // somebody marks text
       this.select(index);
