@@ -76,7 +76,7 @@ class Handler:
         *,
         retries: int = RETRIES,
         timeout: float | str | timedelta | None = None,
-        backoff: Backoff | None = None,
+        backoff: Backoff | float | str | timedelta | None = None,
         priority: str | Priority = Priority.MEDIUM,
         rate: float | str = 0.0,
         concurrency: int = 0,
@@ -87,12 +87,16 @@ class Handler:
         for name, value in (("retries", retries), ("concurrency", concurrency)):
             if not isinstance(value, int) or value < 0:
                 raise UsageError(f"job {kind!r}: {name}={value!r}: give 0 or more")
+        if not isinstance(unique, str | bool):
+            raise UsageError(
+                f"job {kind!r}: unique={unique!r:.80}: give True for the payload's digest, or a key"
+            )
         self.kind: Final = kind
         self.function: Final = function
         self.is_async: Final = _is_coroutine(function)
         self.retries: Final = retries
-        self.timeout_s: Final = 0.0 if timeout is None else seconds(timeout)
-        self.backoff: Final = backoff or Backoff(times=_ENDLESS, base_s=_BASE_S, most_s=_MOST_S)
+        self.timeout_s: Final = 0.0 if timeout is None else _seconds(kind, "timeout", timeout)
+        self.backoff: Final = _backoff(kind, backoff)
         self.priority: Final = _priority(kind, priority)
         self.limits: Final = Limits(_rate(kind, rate), 0.0, concurrency)
         self.unique: Final = unique
@@ -133,7 +137,7 @@ def job(
     *,
     retries: int = RETRIES,
     timeout: float | str | timedelta | None = None,
-    backoff: Backoff | None = None,
+    backoff: Backoff | float | str | timedelta | None = None,
     priority: str | Priority = Priority.MEDIUM,
     rate: float | str = 0.0,
     concurrency: int = 0,
@@ -147,7 +151,9 @@ def job(
     Args:
         retries: how many attempts may follow a failed first one.
         timeout: how long one may take: seconds, or text such as "30s".
-        backoff: how long it is waited between them: 2 s, 4 s, 8 s … 5 min, with jitter, when left out.
+        backoff: how long it is waited before the first of them, such as "2s", the default; each further
+            wait is twice as long, up to 5 min or that first one, with jitter. A `vcache.kit.retry.Backoff`
+            says all of it.
         priority: of jobs submitted by this function that do not say one.
         rate: how many may start on all workers together: a number per second, or text such as "10/m".
         concurrency: how many may run at the same time on all workers together.
@@ -185,6 +191,20 @@ def _is_coroutine(function: Callable[..., object]) -> bool:
     return bool(getattr(code, "co_flags", 0) & _COROUTINE)
 
 
+def _seconds(kind: str, name: str, value: float | str | timedelta) -> float:
+    try:
+        return seconds(value)
+    except UsageError as error:
+        raise UsageError(f"job {kind!r}: {name}: {error}") from None
+
+
+def _backoff(kind: str, value: Backoff | float | str | timedelta | None) -> Backoff:
+    if isinstance(value, Backoff):
+        return value
+    base_s = _BASE_S if value is None else _seconds(kind, "backoff", value)
+    return Backoff(times=_ENDLESS, base_s=base_s, most_s=max(_MOST_S, base_s))
+
+
 def _priority(kind: str, value: str | Priority) -> Priority:
     if isinstance(value, str):
         found = Priority.__members__.get(value.upper())
@@ -205,7 +225,7 @@ def _rate(kind: str, value: float | str) -> float:
         except (KeyError, ValueError):
             per_s = -1.0
     else:
-        per_s = float(value)
+        per_s = float(value) if isinstance(value, int | float) else -1.0
     if not 0 <= per_s < float("inf"):
         raise UsageError(
             f"job {kind!r}: rate={value!r}: give a number per second, or such as '10/s', '5/m', '1/h'"

@@ -47,7 +47,7 @@ class Judge:
                 return self._dead(
                     claimed,
                     "invalid",
-                    f"its handler returned {result!r:.200}, which is no plain value: {error}; return None, numbers, "
+                    f"its handler returned {_shown(result)}, which is no plain value: {error}; return None, numbers, "
                     f"text, bytes, lists and dicts of at most {MOST_PAYLOAD_BYTES:,} bytes",
                 )
         return Finished(claimed, Event.COMPLETE, result)  # type: ignore[arg-type]  # it is packed
@@ -142,3 +142,11 @@ def _text(error: BaseException) -> str:
         return str(error)
     except Exception:  # as above
         return "(its text cannot be had)"
+
+
+def _shown(value: object) -> str:
+    """Its start; a value of a handler's own, or one that is too deep, may fail to show itself."""
+    try:
+        return f"{value!r:.200}"
+    except Exception:
+        return f"a {type(value).__name__} (its text cannot be had)"

@@ -93,7 +93,10 @@ def test_a_payload_that_does_not_fit_is_refused_with_the_place(function, payload
         ({"retries": -1}, "retries=-1: give 0 or more"),
         ({"priority": "urgent"}, "priority='urgent': give one of critical, high, medium, low"),
         ({"rate": "10/w"}, "rate='10/w': give a number per second"),
-        ({"timeout": "soon"}, "soon"),
+        ({"rate": None}, "rate=None: give a number per second"),
+        ({"timeout": "soon"}, "job 'a': timeout: not a duration: 'soon'"),
+        ({"backoff": "soon"}, "job 'a': backoff: not a duration: 'soon'"),
+        ({"unique": 3}, "unique=3: give True"),
     ],
 )
 def test_nonsense_is_refused_where_it_is_written(given, said):
@@ -145,6 +148,9 @@ def test_waits_between_attempts_double_up_to_five_minutes():
         assert most_s / 2 <= made.delay_s(failures) <= most_s
     mine = _of(job("a", backoff=Backoff(times=2, base_s=1, factor=3, jitter=0))(lambda: None))
     assert [mine.delay_s(each) for each in (1, 2, 3, 4)] == [1, 3, 3, 3]
+    fast = _of(job("a", backoff="100ms")(lambda: None))
+    assert 0.05 <= fast.delay_s(1) <= 0.1 < fast.delay_s(3) <= 0.4
+    assert 300 <= _of(job("a", backoff="10m")(lambda: None)).delay_s(9) <= 600
     assert RetryLater("5m").delay_s == 300
 
 

@@ -89,6 +89,7 @@ def test_a_handler_may_give_up_or_come_later(queue, jobs):
         ("says", {}, "missing required field `text`"),
         ("raises", {"a": 1}, "unknown field `a`"),
         ("odd", {}, "no plain value"),
+        ("silent", {}, "a Silent (its text cannot be had), which is no plain value"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_dead_at_once_with_the_reason(queue, jobs, kind, payload, said, mode):
@@ -316,6 +317,47 @@ def test_faults_of_the_queue_lose_no_result_and_repeat_no_job():
     assert sorted(yard.seen[before:]) == sorted(ids), "each ran once"
     assert jobs.stats().totals["sees"].completed == 60
     queue.close()
+
+
+class _Forgetful(MemoryQueue):
+    """A queue of which one answer is lost: the one that says what was cancelled."""
+
+    n_lost = 0
+
+    def exchange(
+        self, session: str, finished: Sequence[Finished] = (), *, kinds: Sequence[str] = (), want: int = 0
+    ) -> Exchanged:
+        found = super().exchange(session, finished, kinds=kinds, want=want)
+        if found.revoked and not self.n_lost:
+            self.n_lost += 1
+            raise StoreUnavailable("the answer was lost")
+        return found
+
+
+def test_who_was_cancelled_in_a_lost_answer_is_stopped():
+    """After a fault, what the queue does not count as held any more does not go on."""
+    queue = _Forgetful()
+    jobs = Jobs(queue)
+    with working(queue, concurrency=1, lease_s=0.4) as worker:
+        job_id = jobs.submit("until-cancelled")
+        until(lambda: worker.n_running == 1)
+        jobs.cancel(job_id)
+        assert jobs.wait(jobs.submit("plain")) == 2
+    assert queue.n_lost == 1
+    queue.close()
+
+
+def test_a_session_that_was_lost_before_this_one_is_no_matter(queue, jobs):
+    """Another thread may hear of it late: what the next session holds goes on."""
+    with working(queue, concurrency=1) as worker:
+        job_id = jobs.submit("until-cancelled")
+        until(lambda: worker.n_running == 1)
+        session = worker.session
+        worker._pump.lost("an older one")
+        worker._pump.doubt()
+        until(lambda: not worker._pump._is_unsure)
+        assert (worker.session, worker.n_running) == (session, 1)
+        jobs.cancel(job_id)
 
 
 def test_time_runs_out_also_while_others_keep_the_worker_busy(queue, jobs):

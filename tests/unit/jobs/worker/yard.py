@@ -72,6 +72,18 @@ def odd() -> object:
     return object()
 
 
+class Silent:
+    """Cannot even be shown."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@job("silent", retries=3)
+def silent() -> object:
+    return Silent()
+
+
 @job("hangs", retries=0, timeout=0.05)
 async def hangs() -> None:
     await asyncio.sleep(NEVER_S)
