@@ -143,7 +143,7 @@ class ProcessHand:
         self._n_jobs += 1
         most_bytes = self._setup.most_bytes
         is_full = self._n_jobs == self._most_jobs or (most_bytes and resident_bytes > most_bytes)
-        if is_full:
+        if is_full or run.stop is not None:  # who stopped it may have killed the child after its last word
             self.close()
         if run.stop is not None:
             return self._judge.stopped(run)

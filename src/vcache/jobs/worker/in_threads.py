@@ -102,7 +102,7 @@ class ThreadsExecutor:
         self._waiting: deque[Run] = deque()
         self._idle: list[_Thread] = []
         self._threads: set[_Thread] = set()
-        self._lock = threading.Lock()  # guards the set of threads
+        self._lock = threading.Lock()  # guards the set of threads, and what each runs while it is written off
         self._is_waking = False
         self._is_closed = False
         self.n_written_off = 0
@@ -180,8 +180,9 @@ class ThreadsExecutor:
             run.started_s = perf_counter()
             run.finished = run_one(run)
             run.ended_s = perf_counter()
-            mine.run = None
-            if mine.is_written_off:
+            with self._lock:  # or who writes it off now would take its next attempt for this one
+                mine.run, is_given_up = None, mine.is_written_off
+            if is_given_up:
                 self._came_back(run)
                 break
             tray.ended.append(run)

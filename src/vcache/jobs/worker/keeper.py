@@ -63,11 +63,10 @@ class Keeper:
         try:
             found = self._queue.exchange(session)
         except SessionLost:
-            if session == self._tenure.session:
-                self._pump.lost()
+            self._pump.lost(session)
             return
         if found.revoked:
-            self._pump.revoked(found.revoked)
+            self._pump.doubt()
 
     def _look(self) -> None:
         own = self._tenure.session

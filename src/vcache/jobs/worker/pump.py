@@ -6,7 +6,6 @@ not know how attempts are run.
 
 from __future__ import annotations
 
-from collections import deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -71,13 +70,12 @@ class Pump:
             set()
         )  # each by itself: a queue may give one token to all that it hands out at once
         self._pending: list[Finished] = []
-        self._revoked: deque[Sequence[str]] = deque()  # what the keeper heard
         self._next_due_s: float | None = None
         self._glance_at_s = 0.0
         self._misses = 0
         self._poll_until_s = 0.0
-        self._is_unsure = False
-        self._has_lost = False
+        self._is_unsure = False  # what the session holds
+        self._lost: str | None = None  # the session that is gone
         self.n_started = 0
         self.is_draining = False
         self.is_to_be_replaced = False
@@ -93,14 +91,17 @@ class Pump:
         self._end_at_s = min(self._end_at_s, perf_counter() + grace_s + _MERCY_S)
         self._tray.ring()
 
-    def revoked(self, ids: Sequence[str]) -> None:
-        """These jobs were cancelled."""
-        self._revoked.append(ids)
+    def doubt(self) -> None:
+        """What the session holds has changed, and only another thread was told: the queue is to be asked.
+
+        Ids would not do: a job that was cancelled may have come back meanwhile, under another token.
+        """
+        self._is_unsure = True
         self._tray.ring()
 
-    def lost(self) -> None:
-        """The session is gone."""
-        self._has_lost = True
+    def lost(self, session: str) -> None:
+        """A session is gone."""
+        self._lost = session
         self._tray.ring()
 
     # -- the loop
@@ -113,11 +114,13 @@ class Pump:
             if perf_counter() >= self._glance_at_s:
                 self._glance()
             free = 0 if self.is_draining else self._free()
-            if self.is_draining and not self.running and (not self._pending or self._is_hopeless()):
+            has_news = bool(self._pending) or self._is_unsure
+            if self.is_draining and not self.running and (not has_news or self._is_hopeless()):
                 return
-            if self._pending or (free and not is_hungry) or self._tenure.is_beat_due():
+            if has_news or (free and not is_hungry) or self._tenure.is_beat_due():
+                is_asked = not self._is_unsure
                 got = self._exchange(free)
-                is_hungry = bool(got is not None and free and len(got) < min(free, MOST_CLAIMED))
+                is_hungry = bool(is_asked and got is not None and free and len(got) < min(free, MOST_CLAIMED))
                 if got:
                     self._launch(got)
                     self._misses = 0
@@ -125,16 +128,17 @@ class Pump:
                 elif is_hungry:
                     self._misses += 1
                 continue
-            is_hungry = self._wait(free)
+            is_hungry = self._wait(free) and is_hungry
 
     def _is_hopeless(self) -> bool:
         """Whether what ended cannot be told to the queue in time: others will run it again."""
         if not self._tenure.n_failures or perf_counter() < self._end_at_s:
             return False
-        logger(__name__).error(
-            "the queue does not answer: %d ended attempts are not recorded, and will run again",
-            len(self._pending),
-        )
+        if self._pending:
+            logger(__name__).error(
+                "the queue does not answer: %d ended attempts are not recorded, and will run again",
+                len(self._pending),
+            )
         return True
 
     def _free(self) -> int:
@@ -146,7 +150,7 @@ class Pump:
         return max(0, free)
 
     def _wait(self, free: int) -> bool:
-        """Until there is something to do; whether it is still known that the queue has nothing."""
+        """Until there is something to do; whether no news came of what the queue has."""
         now_s = perf_counter()
         if free and now_s < self._poll_until_s:
             self._tray.wait(_POLL_S)
@@ -178,10 +182,8 @@ class Pump:
     # -- what ended
 
     def _sweep(self) -> None:
-        if self._has_lost:
+        if self._lost == self._tenure.session:
             self._drop_all()
-        while self._revoked:
-            self._stop_all(set(self._revoked.popleft()), Stop.REVOKED)
         ended, running, pending, on_end = self._tray.ended, self.running, self._pending, self._on_end
         for _ in range(len(ended)):
             run = ended.popleft()
@@ -288,13 +290,15 @@ class Pump:
                 len(found.refused), ", ".join(found.refused[:5]),
             )  # fmt: skip
         if found.revoked:
-            self._stop_all(set(found.revoked), Stop.REVOKED)
+            revoked = set(found.revoked)
+            self._revoke([run for run in self.running if run.id in revoked])
         self._next_due_s = None if found.next_due_s is None else perf_counter() + found.next_due_s
 
     def _resumed(self) -> Sequence[Claimed]:
         """After a fault nobody knows what came through: the queue says what it counts as ours."""
-        held = {(each.spec.id, each.token): each for each in self._queue.held(self._tenure.session)}
-        self._is_unsure = False
+        self._is_unsure = False  # before it is asked: another thread may have further doubts meanwhile
+        held = {_name(each): each for each in self._queue.held(self._tenure.session)}
+        self._revoke([run for run in self.running if _name(run.claimed) not in held])
         self._pending = [each for each in self._pending if _name(each.claimed) in held]
         known = {_name(each.claimed) for each in self._pending} | {_name(run.claimed) for run in self.running}
         return [each for name, each in held.items() if name not in known]
@@ -315,7 +319,6 @@ class Pump:
 
     def _drop_all(self) -> None:
         """The session is gone: what it held is others', and we begin anew."""
-        self._has_lost = False
         n_running, n_pending = len(self.running), len(self._pending)
         if n_running or n_pending:
             logger(__name__).warning(
@@ -329,7 +332,7 @@ class Pump:
         try:
             self._tenure.renew()
         except StoreError as error:
-            self._has_lost = True
+            self._lost = self._tenure.session
             self._tenure.failed(error)
             self._tray.bell.wait(_AGAIN.wait_s(min(self._tenure.n_failures, 20)) or 0.0)
 
@@ -351,11 +354,12 @@ class Pump:
                 run.deadline_s = now_s + _MERCY_S / 5
                 self._stop(run, Stop.RELEASE)
 
-    def _stop_all(self, ids: set[str], why: Stop) -> None:
-        for run in list(self.running):
-            if run.id in ids and run.stop is None:
+    def _revoke(self, runs: Sequence[Run]) -> None:
+        """Their jobs are not this worker's any more."""
+        for run in runs:
+            if run.stop is None:
                 run.deadline_s = perf_counter() + _MERCY_S
-                self._stop(run, why)
+                self._stop(run, Stop.REVOKED)
 
     def _stop(self, run: Run, why: Stop) -> None:
         if run.stop is None:

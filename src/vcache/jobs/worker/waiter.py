@@ -42,8 +42,10 @@ class Waiter:
 
     def takes_news(self) -> bool:
         """Whether something may have come since the last call."""
-        found, self._has_news = self._has_news, False
-        return found
+        if not self._has_news:
+            return False  # what comes between this look and a reset would be lost
+        self._has_news = False
+        return True
 
     def close(self) -> None:
         """Let it end, as soon as it returns from the queue."""

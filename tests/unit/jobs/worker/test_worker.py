@@ -342,7 +342,7 @@ def test_who_was_cancelled_in_a_lost_answer_is_stopped():
         job_id = jobs.submit("until-cancelled")
         until(lambda: worker.n_running == 1)
         jobs.cancel(job_id)
-        assert jobs.wait(jobs.submit("plain")) == 2
+        assert jobs.wait(jobs.submit("plain"), 60) == 2
     assert queue.n_lost == 1
     queue.close()
 
