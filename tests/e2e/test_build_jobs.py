@@ -210,6 +210,18 @@ def test_a_known_job_is_not_run(bench: Bench, greeter: Path):
     assert sorted(marks(bench)) == ["ann", "bob", "cid"]
 
 
+def test_a_node_says_which_job_it_was(bench: Bench, greeter: Path):
+    """The build that ran it, and one elsewhere that has its result: in both the log of the node is the same."""
+    texts = []
+    for checkout in (greeter, project(bench, "q")):
+        ended(bench.build(checkout, "-D", "to=ann"))
+        log = bench.start("log", "ann.txt", "--json", cwd=checkout)
+        texts.append(json.loads(log.communicate(timeout=60)[0])["text"])
+    (job,) = bench.queue.list(State.COMPLETED, kind="greet").jobs
+    assert texts[0] == texts[1]
+    assert texts[0].startswith(f"job {job.id} (greet), attempt 1 on {job.worker} completed in ")
+
+
 def test_a_dead_job_fails_its_node(bench: Bench, greeter: Path):
     """The build says which job, why, and where it was raised."""
     build = bench.build(greeter, "-D", "to=nobody")

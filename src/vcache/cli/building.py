@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vcache.cli.recording import Recorder
     from vcache.cli.setup import Setup
     from vcache.dag.away import AwayExecutor
-    from vcache.dag.errands import Errand
+    from vcache.dag.errands import Answer, Errand
     from vcache.dag.events import Listener, RunEnded
     from vcache.dag.session import Build, Options
     from vcache.jobs.base import Queue
@@ -217,7 +217,7 @@ class _JobsLater:
         self._place: QueuePlace | None = None
         self._is_stopped = False
 
-    def run(self, errand: Errand) -> object:
+    def run(self, errand: Errand) -> Answer:
         """As `JobPlace.run`."""
         with self._lock:
             if self._place is None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from vcache.dag import events
 from vcache.dag.errands import NotInADryRun
-from vcache.dag.node import Call, Command, Made, Need, Script
-from vcache.dag.nodelogs import recall
+from vcache.dag.node import Call, Command, Made, Need, Script, Told
+from vcache.dag.nodelogs import log_digest, recall
 from vcache.dag.state import State
 from vcache.entry import Dep
 from vcache.errors import NodeFailed, VcacheError
@@ -36,6 +36,7 @@ class Called(NamedTuple):
     Attributes:
         is_hit: it was remembered; None where another node's value was handed on.
         is_unknown: in a dry run, only a run would tell its value.
+        told: what was said when it was made.
     """
 
     task: Task
@@ -45,6 +46,7 @@ class Called(NamedTuple):
     took_ns: int = 0
     is_coroutine: bool = False
     is_unknown: bool = False
+    told: Told = Told()
 
 
 class Nothing:
@@ -56,10 +58,13 @@ class Bodies:
 
     Args:
         inbox: takes what functions came to, from any thread.
+        say: takes what was said.
     """
 
-    def __init__(self, run: Run, wanted: Wanted, inbox: Callable[[Called], None]) -> None:
-        self._run, self._wanted, self._inbox = run, wanted, inbox
+    def __init__(
+        self, run: Run, wanted: Wanted, inbox: Callable[[Called], None], say: Callable[[events.Output], None]
+    ) -> None:
+        self._run, self._wanted, self._inbox, self._say = run, wanted, inbox, say
         self._threads = TaskPool("vcache-call")
 
     def close(self) -> None:
@@ -123,6 +128,8 @@ class Bodies:
     def _result_for(self, task: Task, other: Task) -> object:
         if isinstance(other.node.work, Call):
             task.extra_deps.append(Dep("value", other.node.name, other.identity))
+            if isinstance(task.node.work, Call):
+                task.log = other.log  # of a value that is handed on; else its own comes
             return other.value
         found = other.stands_for if other.node.work is None else other.outs
         task.extra_ins += found
@@ -179,7 +186,8 @@ class Bodies:
         if not isinstance(result, tuple):
             task.coroutine = result
             return Called(task, is_coroutine=True)
-        return Called(task, result[0], result[1], took_ns=time.perf_counter_ns() - begun_ns)
+        told = result[2] if len(result) > 2 else Told()
+        return Called(task, result[0], result[1], took_ns=time.perf_counter_ns() - begun_ns, told=told)
 
     def called(self, ended: Called) -> None:
         """A function's value is there.
@@ -196,6 +204,8 @@ class Bodies:
             return
         from vcache.fingerprint.arguments import identity
 
+        if ended.is_hit is not None:
+            task.chunks, task.log = ended.told.chunks, log_digest(ended.told.chunks)
         task.value = ended.value
         task.identity = identity(ended.value, where=f"the value of {task.node.name}")
         run.files.made(task.node.outs)
@@ -206,19 +216,33 @@ class Bodies:
         now = run.clock()
         if ended.is_hit is False:
             run.tally.n_run += 1
-            run.emit(events.Finished(now, task.node, 0, ended.took_ns))
+            run.emit(events.Finished(now, task.node, 0, ended.took_ns, log=task.log))
+            self._tell(task, ended.told, now, is_replayed=False)
         elif ended.is_hit is None:
             run.tally.n_up_to_date += 1
             run.emit(events.UpToDate(now, task.node))
         elif task.is_changed or outs != tuple(task.was.values()):
             run.tally.n_hit += 1
-            run.emit(events.Hit(now, task.node, "", 0, ended.took_ns))
+            run.emit(events.Hit(now, task.node, "", 0, ended.took_ns, task.log, ended.told.origin))
+            self._tell(task, ended.told, now, is_replayed=True)
         else:  # remembered, and what it last was in this tree
             run.tally.n_up_to_date += 1
             run.emit(events.UpToDate(now, task.node))
         if task.is_changed:
-            run.tree.record(task.node.name, Made(base=base, outs=outs, took_ns=ended.took_ns))
+            run.tree.record(task.node.name, Made(base=base, outs=outs, took_ns=ended.took_ns, log=task.log))
         self._wanted.end(task, State.MADE)
+
+    def _tell(self, task: Task, told: Told, now_ns: int, *, is_replayed: bool) -> None:
+        if not told.chunks:
+            return
+        lasted_ns = max(at_ns for _, at_ns, _ in told.chunks)
+        self._say(
+            events.Output(
+                now_ns, task.node, told.chunks, is_replayed,
+                started_ns=now_ns - lasted_ns if is_replayed else task.started_ns,
+                origin=told.origin if is_replayed else "",
+            )
+        )  # fmt: skip
 
     def _would_run(self, task: Task) -> None:
         """In a dry run: it would run, and what it gives is not known."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from vcache.dag.node import Told
 from vcache.errors import VcacheError
 from vcache.kit.data import NamedTuple
 
-__all__ = ["Errand", "JobPlace", "NotInADryRun"]
+__all__ = ["Answer", "Errand", "JobPlace", "NotInADryRun"]
 
 
 class Errand(NamedTuple):
@@ -36,10 +37,22 @@ class Errand(NamedTuple):
     retries: int = -1
 
 
+class Answer(NamedTuple):
+    """What an errand came to.
+
+    Attributes:
+        value: the job's result.
+        told: what there is to say of how it was done.
+    """
+
+    value: object
+    told: Told = Told()
+
+
 class JobPlace(Protocol):
     """Where jobs of builds are done. Threads: any number."""
 
-    def run(self, errand: Errand) -> object:
+    def run(self, errand: Errand) -> Answer:
         """The job's result, once it is there.
 
         Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from vcache.kit.data import dataclass, field
+from vcache.kit.data import NamedTuple, dataclass, field
 
 if TYPE_CHECKING:
     from vcache.entry import Dep
@@ -112,6 +112,18 @@ class Script:
     start: Callable[[], Command | Coroutine[Need, tuple[object, ...], Command | None] | None]
 
 
+class Told(NamedTuple):
+    """What was said when a value was made.
+
+    Attributes:
+        chunks: as of a command's output: stream, ns since the start, bytes.
+        origin: the run in which it was; "" when that is not known.
+    """
+
+    chunks: tuple[tuple[int, int, bytes], ...] = ()
+    origin: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A Python function whose value is the node's result; it brings its own cache.
@@ -119,12 +131,18 @@ class Call:
     Attributes:
         run: called in a worker thread when the node's inputs are made, or, for a function that
             needs more nodes, a coroutine function driven by the runner. Gives the value and
-            whether it came from the cache; None where it is another node's.
+            whether it came from the cache, None where it is another node's; and what was said when it
+            was made, if it was.
         wants: nodes whose results it is given, in this order, besides the node's own inputs.
         wants_logs: nodes whose captured output it is given instead.
     """
 
-    run: Callable[..., tuple[object, bool] | Coroutine[Need, tuple[object, ...], tuple[object, bool | None]]]
+    run: Callable[
+        ...,
+        tuple[object, bool]
+        | tuple[object, bool, Told]
+        | Coroutine[Need, tuple[object, ...], tuple[object, bool | None]],
+    ]
     wants: tuple[Node, ...] = ()
     wants_logs: tuple[Node, ...] = ()
 

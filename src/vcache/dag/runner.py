@@ -101,7 +101,7 @@ class Runner:
         self._slots = Slots(options, graph.pools, count=executor.slots, tokens=tokens)
         self._judge = Judge(run, self._wanted, evaluator, say=self._say)
         self._inbox: SimpleQueue[Completed | Called | None] = SimpleQueue()
-        self._bodies = Bodies(run, self._wanted, self._inbox.put)
+        self._bodies = Bodies(run, self._wanted, self._inbox.put, self._say)
         self._ask, self._n_asked = ask, 0
         self._calls = 0
         self._timers: list[tuple[float, int, Task]] = []

@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypedDict, cast
 
-from vcache.dag.errands import Errand, NotInADryRun
+from vcache.dag.errands import Answer, Errand, NotInADryRun
 from vcache.dag.front.calls import Asked, Maker, as_seconds
 from vcache.dag.front.driving import Stage, turns
 from vcache.dag.front.scene import Frame
 from vcache.dag.front.targets import Handle, Inputs, Promise, Target, replaced
-from vcache.dag.node import Call, Need, Node
-from vcache.entry import Dep
+from vcache.dag.node import Call, Need, Node, Told
+from vcache.dag.nodelogs import keep, recall
+from vcache.entry import Dep, make_key
 from vcache.errors import GraphError, NodeFailed, UsageError
 from vcache.fingerprint.inputs import Dir, File
 from vcache.kit.data import dataclass, replace
@@ -31,6 +32,7 @@ __all__ = ["JobFunction", "JobOptions", "JobWords", "job_node"]
 
 P = ParamSpec("P")
 
+_LOGS: Final = ".job-logs"
 _MARK: Final = "__vcache_job__"
 """What a function has that runs jobs of a kind: an object with its `kind` and `function`."""
 
@@ -139,33 +141,36 @@ class _Kind:
 
     def _answer(
         self, node: Node, payload: dict[str, object], paths: Sequence[str], values: Mapping[str, object]
-    ) -> tuple[object, bool]:
-        """In a worker thread: the result, and whether it was remembered."""
+    ) -> tuple[object, bool, Told]:
+        """In a worker thread: the result, whether it was remembered, and what was said when it was made."""
         from vcache.outcome import Hit
         from vcache.step import aside
 
         keeper = self.graph.keeper
         if keeper is None:
-            return self._run(node, payload, ""), False
+            value, told = self._run(node, payload, "")
+            return value, False, told
         with aside() as outer:
             try:
                 call = self._call(keeper, node, payload, paths, values)
             except (TypeError, UsageError) as error:
                 raise NodeFailed(f"{node.name}: {error}") from None
             step = self._remembered(keeper)
+            key = step.lead_key(call).hex()
             found = None if keeper.is_disabled else step.find(call, outer=outer)
             if isinstance(found, Hit) and not found.is_expired:
                 keeper.count(found)
-                return found.use(), True
+                return found.use(), True, _recalled(keeper, key)
             if found is not None:
                 keeper.count(found)
             started_ns, began_ns = time.perf_counter_ns(), step.begin()
-            value = self._run(node, payload, step.lead_key(call).hex())
+            value, told = self._run(node, payload, key)
             if not keeper.is_disabled:
+                _remember(keeper, key, told)
                 step.keep(call, value, time.perf_counter_ns() - started_ns, began_ns, outer=outer)
-        return value, False
+        return value, False, told
 
-    def _run(self, node: Node, payload: dict[str, object], key: str) -> object:
+    def _run(self, node: Node, payload: dict[str, object], key: str) -> Answer:
         """What the job gave.
 
         Raises:
@@ -179,10 +184,10 @@ class _Kind:
             self.kind, cast("Mapping[str, object]", _texts(payload)), key, node.name, options.priority,
             self._timeout_s, retries,
         )  # fmt: skip
-        value = place.run(errand)
+        answer = place.run(errand)
         if node.outs:
-            _write(node, value)
-        return value
+            _write(node, answer.value)
+        return answer
 
     def _call(
         self, keeper: Keeper, node: Node, payload: dict[str, object], paths: Sequence[str],
@@ -351,6 +356,24 @@ def _texts(value: object) -> object:
     if isinstance(value, list | tuple):
         return [_texts(each) for each in value]
     return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def _remember(keeper: Keeper, key: str, told: Told) -> None:
+    """Keep what was said beside the result of a key."""
+    log = keep(keeper, told.chunks)
+    if log and not keeper.is_read_only:
+        keeper.put_key(make_key(key, namespace=_LOGS), {"log": log.hex(), "run": told.origin})
+
+
+def _recalled(keeper: Keeper, key: str) -> Told:
+    """What was said when the result of a key was made; nothing where that is gone."""
+    from vcache.outcome import Hit
+
+    found = keeper.peek_key(make_key(key, namespace=_LOGS))
+    if not isinstance(found, Hit) or not isinstance(found.value, dict):
+        return Told()
+    log, run = found.value.get("log"), found.value.get("run")
+    return Told(recall(keeper, str(log)) or (), str(run))
 
 
 def _write(node: Node, value: object) -> None:

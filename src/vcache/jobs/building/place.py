@@ -6,10 +6,13 @@ It knows errands and queues, and nothing of graphs.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, cast
 
+from vcache.dag.errands import Answer
+from vcache.dag.node import Told
 from vcache.errors import NodeFailed, VcacheError
 from vcache.jobs.building.endings import Endings
 from vcache.jobs.front import Jobs
@@ -17,6 +20,7 @@ from vcache.jobs.states import State
 
 if TYPE_CHECKING:
     from vcache.dag.errands import Errand, JobPlace
+    from vcache.dag.nodelogs import Chunks
     from vcache.jobs.base import Queue
     from vcache.jobs.models import Job, Payload
 __all__ = ["QueuePlace"]
@@ -45,12 +49,14 @@ class QueuePlace:
         self._opened: tuple[Jobs, Endings] | None = None
         self._is_stopped = False
 
-    def run(self, errand: Errand) -> object:
+    def run(self, errand: Errand) -> Answer:
         """As `JobPlace.run`."""
+        began_ns = time.perf_counter_ns()
         while True:
             job_id, is_ours, job = self._once(errand)
             if job is not None and job.state is State.COMPLETED:
-                return job.result
+                most_ns = time.perf_counter_ns() - began_ns
+                return Answer(job.result, Told(_story(job, most_ns), self._parent))
             if is_ours or (job is not None and job.state is State.DEAD):
                 raise NodeFailed(_evidence(errand, job_id, job))
             # Another build asked for it, and was stopped.
@@ -104,6 +110,31 @@ class QueuePlace:
                 queue = self._opens()
                 self._opened = Jobs(queue), Endings(queue)
             return self._opened
+
+
+def _story(job: Job, most_ns: int) -> Chunks:
+    """How a job came to its result, a line for each attempt.
+
+    Args:
+        most_ns: how long it was waited for: nothing is said of after that.
+    """
+    name, lines = f"job {job.id} ({job.kind})", []
+    for failure in job.failures:
+        worker = f" on {failure.worker}" if failure.worker else ""
+        said = f"failed ({failure.reason}): {failure.message}"  # not as a compiler says it: it names no file
+        lines.append((failure.at_ns, f"{name}, attempt {failure.attempt}{worker} {said}".replace("\n", " ")))
+    took_s = max(0, job.finished_ns - job.started_ns) / 1e9
+    worker = f" on {job.worker}" if job.worker else ""
+    end = f"{name}, attempt {job.attempts}{worker} completed in {took_s:.3f} s; see vcache jobs log {job.id}"
+    lines.append((job.finished_ns, end))
+    return tuple(
+        (
+            1,
+            min(max(0, at_ns - job.spec.created_ns), most_ns),
+            f"{line}\n".encode("utf-8", "backslashreplace"),
+        )
+        for at_ns, line in lines
+    )
 
 
 def _evidence(errand: Errand, job_id: str, job: Job | None) -> str:

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.dag.front.project import Project
-from vcache.dag.errands import Errand
+from tests.unit.dag.front.project import Notebook, Project
+from vcache.dag.errands import Answer, Errand
+from vcache.dag.events import Finished, Hit, Output
+from vcache.dag.node import Told
+from vcache.dag.nodelogs import recall
 from vcache.errors import GraphError, NodeFailed
 
 
@@ -18,11 +21,12 @@ class Place:
     def __init__(self) -> None:
         self.errands: list[Errand] = []
         self.answer: Callable[[Errand], object] = lambda errand: dict(errand.payload)
+        self.told = Told()
         self.stops = 0
 
-    def run(self, errand: Errand) -> object:
+    def run(self, errand: Errand) -> Answer:
         self.errands.append(errand)
-        return self.answer(errand)
+        return Answer(self.answer(errand), self.told)
 
     def stop(self) -> None:
         self.stops += 1
@@ -47,6 +51,49 @@ def test_a_known_job_is_not_asked_for(project: Project, place: Place):
         assert project.run().ran == {"it: job"}
     assert len(place.errands) == 4
     assert len({errand.key for errand in place.errands}) == 4
+
+
+def test_what_was_said_is_kept_with_the_result(project: Project, place: Place):
+    """A run that makes it and one that finds it say the same; the latter marks it, and says where it is from."""
+    place.told = Told(((1, 5, b"tried\n"), (1, 70, b"job 7 completed\n")), "run-1")
+    place.answer = lambda errand: "text"
+    text = 'build.job("mail", payload={}, outs=["mail.txt"])'
+    project.load(text)
+    project.run()
+    (made,) = said(project)
+    assert (made.node.name, made.chunks, made.is_replayed) == ("mail.txt: job", place.told.chunks, False)
+    (finished,) = (each for each in project.events if isinstance(each, Finished) and each.log)
+    assert recall(project.cache, finished.log.hex()) == place.told.chunks
+    project.run()
+    assert said(project) == []  # up to date, as of a command
+    (project.base / "mail.txt").unlink()
+    project.tree = Notebook()
+    project.run()
+    assert project.ran == set()
+    (found,) = said(project)
+    assert (found.node.name, found.chunks) == (made.node.name, made.chunks)
+    assert (found.is_replayed, found.origin, found.at_ns - found.started_ns) == (True, "run-1", 70)
+    (hit,) = (each for each in project.events if isinstance(each, Hit) and each.log)
+    assert (hit.log, hit.origin) == (finished.log, "run-1")
+
+
+def test_logs_are_of_jobs_too(project: Project, place: Place):
+    """A node that reads logs has what was said of a job, also when that was made long ago."""
+    place.told = Told(((1, 0, b"job 7 completed\n"),))
+    text = """
+        it = build.job("mail", payload={}, name="it")
+        @build.log(of=[it])
+        def lines(found): return [%d, *(each.text for each in found)]
+        build.default(lines())
+        """
+    for version in (1, 2):
+        project.load(text % version)
+        project.run()
+        assert project.value("lines") == [version, "job 7 completed"]
+
+
+def said(project: Project) -> list[Output]:
+    return [each for each in project.events if isinstance(each, Output)]
 
 
 def test_options_of_the_queue_do_not_count(project: Project, place: Place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -74,7 +75,7 @@ def test_builds_that_want_the_same_wait_for_one_job(
         "mail", {"to": "ann"}, 1, 5.0, 1, "run",
     )  # fmt: skip
     queue.exchange(session, [Finished(claimed, Event.COMPLETE, {"id": 7})])
-    assert [each.result(20) for each in results] == [{"id": 7}, {"id": 7}]
+    assert [each.result(20).value for each in results] == [{"id": 7}, {"id": 7}]
     assert queue.stats().totals["mail"].submitted == 1
 
 
@@ -101,6 +102,32 @@ def test_a_dead_job_fails_with_its_evidence(
     ]
 
 
+def test_it_says_how_a_job_was_done(
+    queue: MemoryQueue, new: Callable[[], QueuePlace], threads: ThreadPoolExecutor
+):
+    """A line for each attempt, with who it was and why it failed; and in which run that was asked for."""
+    result = threads.submit(new().run, _ERRAND)
+    session, claimed = claim(queue)
+    failure = Failure(queue.now_ns(), 1, "error", "ValueError: no\nway", "Traceback", "host:1")
+    queue.exchange(session, [Finished(claimed, Event.TRY_AGAIN, failure=failure)])
+    session, claimed = claim(queue)
+    queue.exchange(session, [Finished(claimed, Event.COMPLETE, "sent")])
+    answer = result.result(20)
+    text = b"".join(data for _, _, data in answer.told.chunks).decode()
+    name = f"job {claimed.spec.id} (mail)"
+    first, second = text.splitlines()
+    assert first == f"{name}, attempt 1 on host:1 failed (error): ValueError: no way"
+    assert re.fullmatch(
+        re.escape(f"{name}, attempt 2 on w completed in ")
+        + r"\d+\.\d{3} s; see vcache jobs log "
+        + claimed.spec.id,
+        second,
+    )
+    assert answer.told.origin == "run"
+    times = [at_ns for _, at_ns, _ in answer.told.chunks]
+    assert times == sorted(times) and times[0] >= 0
+
+
 def test_a_stopped_build_cancels_what_it_asked_for(
     queue: MemoryQueue, new: Callable[[], QueuePlace], threads: ThreadPoolExecutor
 ):
@@ -115,7 +142,7 @@ def test_a_stopped_build_cancels_what_it_asked_for(
         mine.result(20)
     session, claimed = claim(queue)
     queue.exchange(session, [Finished(claimed, Event.COMPLETE, "made")])
-    assert others.result(20) == "made"
+    assert others.result(20).value == "made"
 
 
 def test_who_did_not_ask_for_it_cancels_nothing(
