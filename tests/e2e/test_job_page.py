@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.pages import EVIL, UNNAMED, chromium, watched
-from tests.servers import VcacheServer, vcache_serve
-from vcache.jobs import Jobs, connect
+from tests.servers import vcache_serve
+from vcache.jobs import Jobs
 from vcache.jobs.base import Claimed, Finished
 from vcache.jobs.models import Failure, Progress
+from vcache.jobs.remote.line import Line
+from vcache.jobs.remote.queue import RemoteQueue
 from vcache.jobs.states import Event
 from vcache.server.callers import Role
 from vcache.server.tokens import TokenFile
+from vcache.store.http.client import HttpClient
 
 pytestmark = pytest.mark.e2e
 
@@ -47,6 +50,18 @@ class Worker:
         assert not queue.exchange(self.session, (done,)).refused
 
 
+class Site(NamedTuple):
+    """A server of one namespace, and who may do what there."""
+
+    url: str
+    tokens: Mapping[Role, str]
+
+    def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
+        """Ask its API, as a builder."""
+        headers = {"authorization": f"Bearer {self.tokens[Role.BUILDER]}"}
+        return httpx.request(method, f"{self.url}/api/v1/{path}", json=body, headers=headers)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
@@ -54,14 +69,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VcacheServer]:
-    with vcache_serve(tmp_path_factory.mktemp("served") / "store") as found:
-        yield found
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    place = tmp_path_factory.mktemp("served")
+    file = TokenFile(place / "tokens.json")
+    tokens = {role: file.add(role, "main")[1] for role in (Role.READER, Role.WRITER, Role.BUILDER)}
+    with vcache_serve(place / "store", "--tokens", file.path) as server:
+        yield Site(server.url, tokens)
 
 
 @pytest.fixture(scope="module")
-def jobs(server: VcacheServer) -> Iterator[Jobs]:
-    with connect(server.url) as found:
+def jobs(site: Site) -> Iterator[Jobs]:
+    client = HttpClient(site.url, headers=[("Authorization", f"Bearer {site.tokens[Role.BUILDER]}")])
+    with Jobs(RemoteQueue(Line(client, "", remedy="a builder's token"))) as found:
         yield found
 
 
@@ -70,21 +89,32 @@ def worker(jobs: Jobs) -> Worker:
     return Worker(jobs, "host:7")
 
 
-@pytest.fixture
-def page(browser: Browser, server: VcacheServer) -> Iterator[Page]:
-    with watched(browser, server.url) as made:
-        made.goto(f"{server.url}/jobs/")
-        expect(made.locator(".tile").first).to_be_visible()
+@pytest.fixture(scope="module")
+def tab(browser: Browser, site: Site) -> Iterator[Page]:
+    with watched(browser, site.url) as made:
+        made.goto(f"{site.url}/jobs/")
+        enter(made, site.tokens[Role.BUILDER])
         yield made
+
+
+@pytest.fixture
+def page(tab: Page, site: Site) -> Page:
+    tab.goto(f"{site.url}/jobs/")
+    expect(tab.locator(".tile").first).to_be_visible()
+    return tab
+
+
+def enter(page: Page, token: str) -> None:
+    page.fill("#token", token)
+    page.keyboard.press("Enter")
 
 
 def show(page: Page, place: str) -> None:
     page.evaluate("place => { location.hash = place; }", place)
 
 
-def say(server: VcacheServer, job_id: str, message: str) -> None:
-    got = httpx.post(f"{server.url}/api/v1/logs", json={"message": message, "job": job_id, "source": "hand"})
-    assert got.status_code == 200
+def say(site: Site, job_id: str, message: str) -> None:
+    assert site.ask("POST", "logs", {"message": message, "job": job_id, "source": "hand"}).status_code == 200
 
 
 def test_queues_are_shown_as_they_change(page: Page, jobs: Jobs) -> None:
@@ -114,12 +144,13 @@ def test_jobs_come_in_pages(page: Page, jobs: Jobs) -> None:
     expect(page.locator(".nothing")).to_have_text("There are none.")
 
 
-def test_one_job_is_followed_to_its_end(page: Page, jobs: Jobs, worker: Worker, server: VcacheServer) -> None:
+def test_one_job_is_followed_to_its_end(page: Page, jobs: Jobs, worker: Worker, site: Site) -> None:
     """Its payload, how far it is and what it says, each as it comes; then its result."""
-    job_id = jobs.submit("watched", {"path": "a\nb", "raw": b"\0"}, timeout="30s")
+    job_id = jobs.submit("watched", {"big": 2**60 + 1, "raw": b"\0"}, timeout="30s")
     page.fill("#wanted", job_id)
     page.press("#wanted", "Enter")
     expect(page.locator(".json").first).to_contain_text('"$bytes": "AA=="')
+    expect(page.locator(".json").first).to_contain_text(str(2**60 + 1))
     expect(page.locator(".badge")).to_have_text("queued")
     claimed = worker.take("watched")
     expect(page.locator(".badge")).to_have_text("running")
@@ -127,7 +158,7 @@ def test_one_job_is_followed_to_its_end(page: Page, jobs: Jobs, worker: Worker, 
     expect(page.locator(".share")).to_have_text("25 %")
     jobs.queue.report(worker.session, job_id, claimed.token, Progress(3, 4, "nearly"))
     expect(page.get_by_role("progressbar", name="Progress")).to_have_js_property("value", 3)
-    say(server, job_id, "at work")
+    say(site, job_id, "at work")
     expect(page.locator("#lines .message")).to_have_text(["at work"])
     worker.end(claimed, Event.COMPLETE)
     expect(page.locator(".badge")).to_have_text("completed")
@@ -183,10 +214,10 @@ def test_workers_are_shown_with_what_they_hold(page: Page, jobs: Jobs) -> None:
     assert job is not None and job.state == "queued"
 
 
-def test_schedules_are_paused_and_run(page: Page, jobs: Jobs, server: VcacheServer) -> None:
+def test_schedules_are_paused_and_run(page: Page, jobs: Jobs, site: Site) -> None:
     """The next tick of each; pause, resume, run now; the focus stays on the button."""
     wish = {"kind": "report", "when": "daily 02:00"}
-    assert httpx.put(f"{server.url}/api/v1/schedules/nightly", json=wish).status_code == 201
+    assert site.ask("PUT", "schedules/nightly", wish).status_code == 201
     page.keyboard.press("5")
     row = page.get_by_role("row", name="nightly")
     expect(row.locator("time")).to_be_visible()
@@ -200,7 +231,7 @@ def test_schedules_are_paused_and_run(page: Page, jobs: Jobs, server: VcacheServ
     expect(page.locator("#view tbody tr")).to_have_count(1)
 
 
-def test_nothing_that_a_job_says_acts(page: Page, jobs: Jobs, worker: Worker, server: VcacheServer) -> None:
+def test_nothing_that_a_job_says_acts(page: Page, jobs: Jobs, worker: Worker, site: Site) -> None:
     """Scripts in kinds, payloads, tags, failures, progress and logs are text, wherever they are shown."""
     for text in EVIL:
         job_id = jobs.submit(text, {text: text}, tags=(text,), parent=text, unique=text)
@@ -208,7 +239,7 @@ def test_nothing_that_a_job_says_acts(page: Page, jobs: Jobs, worker: Worker, se
         jobs.queue.report(worker.session, job_id, claimed.token, Progress(1, 2, text))
         show(page, f"#id={job_id}")
         expect(page.locator("#view .progress")).to_be_visible()
-        say(server, job_id, text)
+        say(site, job_id, text)
         expect(page.locator("#lines .row")).to_have_count(1)
         worker.end(claimed, Event.GIVE_UP, text)
         expect(page.locator(".failure")).to_be_visible()
@@ -248,38 +279,29 @@ def test_everything_can_be_done_by_keys(page: Page, jobs: Jobs) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(13, 17, 23)"
 
 
-def test_who_may_only_look_sees_no_buttons(browser: Browser, tmp_path: Path) -> None:
+def test_who_may_only_look_sees_no_buttons(browser: Browser, jobs: Jobs, worker: Worker, site: Site) -> None:
     """A token is asked for; a reader's shows all and offers nothing; a writer's does not offer to purge."""
-    file = TokenFile(tmp_path / "tokens.json")
-    tokens = {role: file.add(role, "main")[1] for role in (Role.READER, Role.WRITER)}
-    with vcache_serve(tmp_path / "store", "--tokens", file.path) as server:
-        headers = {"authorization": f"Bearer {tokens[Role.WRITER]}"}
-        api = f"{server.url}/api/v1"
-        job_id = httpx.post(
-            f"{api}/jobs", json={"kind": "late", "deadline": "0.001s"}, headers=headers
-        ).json()["id"]
-        httpx.get(f"{api}/jobs/{job_id}", params={"wait": 20}, headers=headers)
-        with watched(browser, server.url) as page:
-            page.goto(f"{server.url}/jobs/#view=dead")
-            page.fill("#token", tokens[Role.READER])
-            page.keyboard.press("Enter")
-            expect(page.locator(".letter")).to_have_count(1)
-            expect(page.locator("#who")).to_have_text("reader")
-            expect(page.locator("main button")).to_have_count(0)
-            page.get_by_role("button", name="Forget token").click()
-            expect(page.locator(".letter")).to_have_count(0)
-            page.fill("#token", tokens[Role.WRITER])
-            page.keyboard.press("Enter")
-            expect(page.locator(".letter").get_by_role("button", name="Retry", exact=True)).to_be_visible()
-            expect(page.get_by_role("button", name="Purge all")).to_have_count(0)
-            assert not any(token in page.url for token in tokens.values())
+    jobs.submit("late")
+    worker.end(worker.take("late"), Event.GIVE_UP, "too late")
+    with watched(browser, site.url) as page:
+        page.goto(f"{site.url}/jobs/#view=dead&kind=late")
+        enter(page, site.tokens[Role.READER])
+        expect(page.locator(".letter")).to_have_count(1)
+        expect(page.locator("#who")).to_have_text("reader")
+        expect(page.locator("main button")).to_have_count(0)
+        page.get_by_role("button", name="Forget token").click()
+        expect(page.locator(".letter")).to_have_count(0)
+        enter(page, site.tokens[Role.WRITER])
+        expect(page.locator(".letter").get_by_role("button", name="Retry", exact=True)).to_be_visible()
+        expect(page.get_by_role("button", name="Purge all")).to_have_count(0)
+        assert not any(token in page.url for token in site.tokens.values())
 
 
-def test_what_goes_wrong_is_said(page: Page, server: VcacheServer) -> None:
+def test_what_goes_wrong_is_said(page: Page, site: Site) -> None:
     """A job that is not there, and nothing of it in place of the page."""
     show(page, "#id=0199aa00-0000-7000-8000-00000000ffff")
     expect(page.locator("#complaint")).to_contain_text("there is no job")
     show(page, "#view=workers")
     expect(page.locator("#complaint")).to_be_hidden()
-    got = httpx.get(f"{server.url}/jobs/")
+    got = httpx.get(f"{site.url}/jobs/")
     assert got.headers["content-security-policy"].startswith("default-src 'self'")

@@ -33,7 +33,7 @@ function letter(job, context) {
   const box = element("article", "letter");
   const head = element("header");
   head.append(link(job.kind, { id: job.id }, "to"), text("span", job.id, "mono"), time(job.finished_ns),
-    element("span", "quiet", `${job.attempts} attempts`), deeds(job, context));
+    element("span", "quiet", `attempts: ${job.attempts}`), deeds(job, context));
   const last = job.failures.at(-1);
   const details = element("details");
   details.dataset.key = job.id;

@@ -1,7 +1,7 @@
 // One job: all that is known of it, and its log as it comes.
 
-import { follow } from "./ask.js";
-import { get, logOf, pathOf } from "./api.js";
+import { ask, follow } from "./ask.js";
+import { logOf, pathOf } from "./api.js";
 import { deeds } from "./jobs.js";
 import { lineOf } from "./line.js";
 import { element } from "./make.js";
@@ -10,7 +10,15 @@ import { ENDED, badge, bar, failure, group, link, span, text, time } from "./sho
 const MOST_LINES = 1000;
 const FIRST_LINES = 200;
 
-export const load = ({ id }, signal) => get(["jobs", id], {}, signal);
+// A number as it was written, where JavaScript has another one in its place.
+const exact = (_, value, { source } = {}) =>
+  typeof value === "number" && source && String(value) !== source && JSON.rawJSON ? JSON.rawJSON(source) : value;
+
+export async function load({ id }, signal) {
+  const text = await (await ask(pathOf("jobs", id), { signal })).text();
+  const { payload, result } = JSON.parse(text, exact);
+  return { ...JSON.parse(text), payload, result };
+}
 
 function facts(job) {
   const list = element("dl");

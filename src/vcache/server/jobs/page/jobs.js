@@ -2,7 +2,7 @@
 
 import { get, send } from "./api.js";
 import { element } from "./make.js";
-import { badge, bar, group, hashOf, link, nothing, table, text, time } from "./shown.js";
+import { bar, group, link, nothing, table, text, time } from "./shown.js";
 
 const PAGE = 50;
 
@@ -40,7 +40,7 @@ export function pages(said, next) {
 }
 
 function standing(job) {
-  if (job.state === "running") return bar(job.progress);
+  if (job.state === "running") return group(text("span", job.worker, "mono", { most: 200 }), bar(job.progress));
   const last = job.failures.at(-1);
   return text("span", job.why || (last ? `${last.reason}: ${last.message}` : ""), "", { most: 200 });
 }
@@ -48,10 +48,10 @@ function standing(job) {
 export function draw({ page }, said, context) {
   if (!page.items.length) return [nothing("There are none."), pages(said, page.next)];
   const rows = page.items.map((job) => [
-    link(job.kind, { id: job.id }, "to"), text("span", job.id, "mono"), badge(job.state), job.priority, job.attempts,
-    time(job.created_ns), time(job.finished_ns || job.started_ns || job.due_ns), standing(job), deeds(job, context),
+    link(job.kind, { id: job.id }, "to"), text("span", job.id, "mono"), job.priority, job.attempts, time(job.created_ns),
+    time(["queued", "retry"].includes(job.state) ? job.due_ns : job.finished_ns || job.started_ns), standing(job), deeds(job, context),
   ]);
   const moment = { queued: "Due", retry: "Due", blocked: "", running: "Started" }[said.state || "queued"] ?? "Ended";
-  const columns = ["Kind", "Id", "State", "Priority", "#Attempts", "Created", moment, "", ""];
+  const columns = ["Kind", "Id", "Priority", "#Attempts", "Created", moment, "", ""];
   return [table("Jobs", columns, rows), pages(said, page.next)];
 }

@@ -22,7 +22,7 @@ export function draw(workers, _, { may, act, sure }) {
     for (const { id, kind } of each.held) held.append(link(kind, { id }, "to"), " ");
     const end = async () => (await sure(`Give back what ${each.worker} holds?`, "Others get it; what it says of that is refused."))
       && send("DELETE", ["workers", each.id]);
-    const deed = may("builder") ? act("Give back", `end ${each.id}`, end) : "";
+    const deed = may("builder") ? group(act("Give back", `end ${each.id}`, end)) : "";
     return [text("span", each.worker, "mono"), text("span", each.id, "mono"), each.kinds.join(" ") || "all", each.n_held, held,
       span(each.lease_s), deed];
   });
