@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -357,16 +358,32 @@ def test_a_worker_that_is_killed_is_replaced(desk):
 
 @on_every_queue
 def test_a_schedule_fires(desk):
-    """`schedule run` submits; SIGTERM ends it with exit code 0"""
+    """`schedule run` submits, and says so; SIGTERM ends it with exit code 0"""
     desk.run("schedule", "add", "tick", "every 1s", "add", "a:=1")
     process = desk.start("schedule", "run")
     with desk.jobs() as jobs:
         until(lambda: "add" in jobs.stats().totals)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
+    at, name, job_id = out.decode().splitlines()[0].split()
+    assert (datetime.fromisoformat(at).microsecond, name, desk.show(job_id)["kind"]) == (0, "tick", "add")
+    assert "schedule/tick" in desk.run("jobs", "log", job_id)
     desk.burst()
     assert json.loads(desk.run("schedule", "show", "tick", "--json"))["n_fired"] >= 1
+
+
+def test_a_worker_fires_schedules(desk):
+    """Where it is asked to; it runs what it fired, and says what it was"""
+    desk.run("schedule", "add", "tick", "every 1s", "add", "a:=1")
+    process = desk.start("worker", "-m", "handlers", "--schedules")
+    with desk.jobs() as jobs:
+        until(lambda: "add" in jobs.stats().totals and jobs.stats().totals["add"].completed)
+        (done, *_) = jobs.list("completed", kind="add").jobs
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f" tick {done.id}\n" in err.decode()
 
 
 def test_metrics(desk):

@@ -6,7 +6,7 @@ import gc
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -14,7 +14,7 @@ import click
 from vcache.cli.jobs.asking import payload_of
 from vcache.cli.jobs.completing import complete_kind
 from vcache.cli.jobs.showing import plain_text, shown, when_words
-from vcache.cli.jobs.where import opened, queue_option
+from vcache.cli.jobs.where import log_store, opened, queue_option
 from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import ago, pairs, print_json, table
 from vcache.jobs.facts import priority_word
@@ -271,19 +271,26 @@ def next_(setup: Setup, when: str, *, count: int, zone: str) -> int:
 def run(setup: Setup, *, address: str | None) -> int:
     """Submit the jobs of all schedules when their ticks come, until SIGTERM or Ctrl-C.
 
-    May run on several machines at once: each tick is fired by one of them.
+    May run on several machines at once: each tick is fired by one of them, which prints a line with the tick's time,
+    the schedule and the job's id, and writes the same into the store of logs, where builds and workers have one.
     """
+    from vcache.cli.jobs.firing import teller
     from vcache.jobs.schedules import Scheduler, Schedules
 
     setup.speak_up()
-    with opened(setup, address) as queue:
-        scheduler = Scheduler(queue)
+    with ExitStack() as stack:
+        queue = stack.enter_context(opened(setup, address))
+        scheduler = Scheduler(queue, on_fired=teller(_say_line, log_store(setup, None, stack)))
         count = len(Schedules(queue).list())
         setup.note(f"{count} schedule{'' if count == 1 else 's'} in {queue.info.name}; Ctrl-C ends it")
         gc.enable()  # commands are short-lived, and have it off; this one is not
         with _ended_by_signals(scheduler.stop):
             scheduler.run()
     return 0
+
+
+def _say_line(text: str) -> None:
+    print(text, flush=True)  # whoever reads a pipe reads it when it happens
 
 
 @contextmanager

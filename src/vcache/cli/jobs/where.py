@@ -1,9 +1,9 @@
-"""Which queue is meant, and opening it."""
+"""Which queue is meant, and which store of logs, and opening them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -11,8 +11,9 @@ import click
 if TYPE_CHECKING:
     from vcache.cli.setup import Setup
     from vcache.jobs.base import Queue
+    from vcache.logs.base import LogStore
 
-__all__ = ["address_of", "opened", "queue_option"]
+__all__ = ["address_of", "log_store", "opened", "queue_option"]
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -52,6 +53,21 @@ def opened(setup: Setup, address: str | None) -> Iterator[Queue]:
         raise StoreUnavailable(
             f"{words}: start it, or name another one (who named this one: {_origin(setup, address)})"
         ) from error
+
+
+def log_store(setup: Setup, place: str | None, stack: ExitStack) -> LogStore | None:
+    """Where what jobs say is kept; None for nowhere.
+
+    Args:
+        place: what was said of it: None for what the settings say, "off" for nowhere.
+        stack: what closes it.
+    """
+    from vcache.cli.logs.where import opened as logs_opened
+
+    settings = setup.settings()
+    if place == "off" or (place in (None, "on") and not settings.logs_place):
+        return None
+    return stack.enter_context(logs_opened(setup, None if place == "on" else place))
 
 
 def _origin(setup: Setup, address: str | None) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from vcache.cli.jobs.completing import complete_kind
-from vcache.cli.jobs.where import address_of, opened, queue_option
+from vcache.cli.jobs.where import address_of, log_store, opened, queue_option
 from vcache.cli.setup import Setup, shared_options
 from vcache.errors import StoreError, UsageError
 from vcache.kit.data import NamedTuple
@@ -26,7 +26,6 @@ from vcache.kit.units import seconds, size_bytes
 if TYPE_CHECKING:
     from vcache.jobs.base import Queue
     from vcache.jobs.worker import Worker
-    from vcache.logs.base import LogStore
 
 __all__ = ["is_empty", "worker"]
 
@@ -49,8 +48,9 @@ class Wanted(NamedTuple):
     most_jobs: int
     name: str
     metrics: str | None
-    log_store: str | None
+    log_place: str | None
     is_burst: bool
+    fires: bool
     address: str | None
 
 
@@ -117,10 +117,12 @@ class Wanted(NamedTuple):
 @click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus at /metrics there.")
 @click.option(
     "--log-store",
+    "log_place",
     metavar="PLACE",
     help="Where what jobs say is kept: a directory, an address, or off. "
     "By default as the setting `logs` says.",
 )
+@click.option("--schedules", is_flag=True, help="Fire schedules as well, as `vcache schedule run` does.")
 @click.option("--burst", is_flag=True, help="End when nothing is left to do.")
 @queue_option
 @shared_options(json=False)
@@ -128,7 +130,7 @@ class Wanted(NamedTuple):
 def worker(
     setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str, processes: int,
     lease: str, grace: str, memory_limit: str | None, max_jobs: int | None, name: str, metrics: str | None,
-    log_store: str | None, burst: bool, address: str | None,
+    log_place: str | None, burst: bool, schedules: bool, address: str | None,
 ) -> int:  # fmt: skip
     """Take jobs out of a queue and run their handlers, until told to stop.
 
@@ -148,7 +150,7 @@ def worker(
     """  # noqa: D301 - click keeps such lines as they are
     wanted = Wanted(
         modules, not no_plugins, _names(kinds), concurrency or 0, mode, seconds(lease), seconds(grace),
-        size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_store, burst, address,
+        size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_place, burst, schedules, address,
     )  # fmt: skip
     setup.speak_up()
     if not processes or os.environ.pop(_OF_FLEET, ""):  # what handlers start is not of it
@@ -198,7 +200,7 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
         )
     with ExitStack() as stack:
         queue = stack.enter_context(opened(setup, wanted.address))
-        log = _log_store(setup, wanted.log_store, stack)
+        log = log_store(setup, wanted.log_place, stack)
         metrics = None
         if wanted.metrics is not None:
             from vcache.cli.jobs.exposing import exposed, place_in
@@ -216,6 +218,11 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
         setup.note(f"{made.name} works for {queue.info.name}: {' '.join(kinds)}")
         if wanted.is_burst:
             stack.enter_context(_ending_when_empty(made, queue, kinds))
+        if wanted.fires:
+            from vcache.cli.jobs.firing import teller
+            from vcache.jobs.schedules import Scheduler
+
+            stack.enter_context(Scheduler(queue, on_fired=teller(setup.note, log)))
         gc.enable()  # commands live too short for it (`app.main`); handlers may leave circles behind
         gc.freeze()  # what is there now stays: the collector need not walk it again and again
         ended = made.run()
@@ -225,16 +232,6 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
         setup.note(f"{made.name} begins anew, having run its jobs or taken its memory")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the words that this process was started with
     return 0
-
-
-def _log_store(setup: Setup, place: str | None, stack: ExitStack) -> LogStore | None:
-    """Where what jobs say is kept; None for nowhere."""
-    from vcache.cli.logs.where import opened as logs_opened
-
-    settings = setup.settings()
-    if place == "off" or (place in (None, "on") and not settings.logs_place):
-        return None
-    return stack.enter_context(logs_opened(setup, None if place == "on" else place))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self
@@ -61,14 +62,23 @@ class Scheduler:
     Args:
         clock: the wall clock, which ticks follow.
         look_s: how long a change of a schedule, or of the clock, may go unseen.
+        on_fired: told of each job that this one submitted, in the thread that watches.
 
     Threads: `start` and `stop` from any; `tick` from one at a time.
     """
 
-    def __init__(self, queue: Queue, *, clock: Clock = time.time_ns, look_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        clock: Clock = time.time_ns,
+        look_s: float = 2.0,
+        on_fired: Callable[[Fired], object] = lambda fired: None,
+    ) -> None:
         self._queue = queue
         self._clock = clock
         self._look_s = look_s
+        self._on_fired = on_fired
         self._known: dict[str, _Known] = {}
         self._is_stopped = False
         # Not an Event: a handler of a signal that sets one deadlocks with the thread which it interrupts.
@@ -161,7 +171,15 @@ class Scheduler:
         schedule = decision.schedule
         if decision.remark:
             logger(_LOG).warning("schedule %r: %s", schedule.name, decision.remark)
-        return [Fired(schedule.name, tick.job_id, tick.at_ns) for tick in decision.ticks]
+        fired = [Fired(schedule.name, tick.job_id, tick.at_ns) for tick in decision.ticks]
+        for each in fired:
+            try:
+                self._on_fired(each)
+            except Exception:  # what was fired was fired: who is told of it ends nothing
+                logger(_LOG).exception(
+                    "schedule %r fired job %s, and that could not be told", each.name, each.job_id
+                )
+        return fired
 
     def _is_last_alive(self, known: _Known, now_ns: int) -> bool:
         """Asked only when it matters: most looks find nothing due."""

@@ -15,7 +15,7 @@ from tests.unit.jobs.schedules.clockwork import nanos
 from vcache.errors import StoreUnavailable
 from vcache.jobs import MemoryQueue
 from vcache.jobs.base import Finished
-from vcache.jobs.schedules import Scheduler, Schedules, make_schedule
+from vcache.jobs.schedules import Fired, Scheduler, Schedules, make_schedule
 from vcache.jobs.states import Event, State
 from vcache.kit.ids import inspect_uuid
 
@@ -305,6 +305,26 @@ def test_a_thread_fires_and_stops(bench: Bench) -> None:
     bench.go(HOUR)
     assert len(bench.queue.list(State.QUEUED).jobs) == 1
     assert not [thread for thread in threading.enumerate() if thread.name == "vcache-scheduler"]
+
+
+def test_who_fires_tells(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Of each job, once, with its tick; one that cannot hear it ends nothing, and others that watch tell nothing"""
+    bench.put(misfire="all", overlap="allow")
+    told: list[Fired] = []
+
+    def tell(fired: Fired) -> None:
+        told.append(fired)
+        raise OSError("nobody reads")
+
+    one = Scheduler(bench.queue, clock=lambda: bench.now_ns, on_fired=tell)
+    other = Scheduler(bench.queue, clock=lambda: bench.now_ns, on_fired=lambda fired: pytest.fail(str(fired)))
+    bench.go(2 * HOUR)
+    fired = one.tick().fired
+    other.tick()
+    assert len(told) == 2
+    assert told == fired
+    assert {each.job_id for each in told} == {job.id for job in bench.queue.list(State.QUEUED).jobs}
+    assert caplog.text.count("could not be told") == 2
 
 
 def test_a_queue_that_is_away_is_waited_for(
