@@ -102,4 +102,9 @@ def _sqlite(text: str, path: str, escaped: str, namespace: str) -> Queue:
         raise ConfigError(f"queue {text!r}: sqlite: takes no options; a ? in a path is written %3F")
     if not path:
         raise ConfigError(f"queue {text!r} names no directory: write sqlite:DIR")
-    return SqliteQueue(os.path.abspath(os.path.expanduser(path)), namespace=namespace)
+    directory = os.path.abspath(os.path.expanduser(path))
+    if os.path.exists(directory) and not os.path.isdir(directory):
+        raise ConfigError(
+            f"queue {text!r}: {directory} is a file, and a queue is a directory: name one, such as {directory}.jobs"
+        )
+    return SqliteQueue(directory, namespace=namespace)

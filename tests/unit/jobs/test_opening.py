@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vcache.config import load
-from vcache.errors import ConfigError
+from vcache.errors import ConfigError, StoreError
 from vcache.jobs import connect
 from vcache.jobs.opening import default_address, open_queue
 
@@ -65,6 +65,14 @@ def test_addresses_that_are_none(address: str, said: str) -> None:
     """are refused with what was meant, and without secrets"""
     with pytest.raises(ConfigError, match=said):
         open_queue(address)
+
+
+@pytest.mark.parametrize(("below", "kind"), [("", ConfigError), ("/queue", StoreError)])
+def test_a_file_is_no_queue(tmp_path: Path, below: str, kind: type[Exception]) -> None:
+    """nor is there one below it; the file is named, and what to do"""
+    (tmp_path / "file").touch()
+    with pytest.raises(kind, match=f"{tmp_path}/file.* a file.*[nN]ame (one|another)"):
+        open_queue(f"sqlite:{tmp_path}/file{below}")
 
 
 @pytest.mark.parametrize("namespace", ["a/b", "..", ".a", "a ", "x" * 101, "naïve", "a\n"])

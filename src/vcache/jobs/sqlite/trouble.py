@@ -103,4 +103,9 @@ class Trouble:
             return StoreFull(f"{self._path}: {error.strerror}")
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return self._read_only(error.strerror or str(error))
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            return StoreError(
+                f"{self._path} cannot be made: a file is where its directory would be ({error.filename}). Name another "
+                "directory, or move the file away"
+            )
         return StoreUnavailable(f"{self._path}: {error}")

@@ -29,6 +29,7 @@ def sqlite_error(kind: type[Exception], extended: str = "SQLITE_IOERR_READ") -> 
         (OSError(errno.EMFILE, "too many"), StoreFull),
         (OSError(errno.EROFS, "read-only"), StoreReadOnly),
         (OSError(errno.EIO, "broken"), StoreUnavailable),
+        (OSError(errno.ENOTDIR, "not a directory", "/jobs"), StoreError),
         (MemoryError(), StoreUnavailable),
     ],
 )

@@ -40,7 +40,8 @@ os._exit(int(sys.argv[3]))
 def test_the_supervisor_loads_no_queue_and_no_handlers():
     """Its process lives as long as its workers."""
     done = subprocess.run([sys.executable, "-c", _LOOK], capture_output=True, text=True, check=True)
-    loaded = ["states", "worker", "worker.names", "worker.fleet"]  # the first by options that can be completed
+    # The first by options that can be completed.
+    loaded = ["states", "worker", "worker.names", "worker.fleet"]
     assert done.stdout.strip() == str([f"vcache.jobs.{each}" for each in loaded])
 
 
@@ -64,7 +65,7 @@ def test_a_queue_that_cannot_be_asked_holds_nobody_up(tmp_path: Path):
     blocked = tmp_path / "file"
     blocked.touch()
     script = f"echo >> {tmp_path}/runs; [ $(wc -l < {tmp_path}/runs) -ge 2 ] || kill -9 $$"
-    assert run_fleet(("/bin/sh", "-c", script), 1, queue=lambda: open_queue(f"sqlite:{blocked}")) == 0
+    assert run_fleet(("/bin/sh", "-c", script), 1, queue=lambda: open_queue(f"sqlite:{blocked}/queue")) == 0
     assert (tmp_path / "runs").read_text() == "\n\n"
 
 
