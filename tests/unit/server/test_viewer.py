@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.server.dialects.asking import Asker
-from vcache.server.refused import Refusal, Refused
+from vcache.server.callers import NOBODY
 from vcache.server.viewer import Viewer
 from vcache.store.disk import DiskStore
 
@@ -26,8 +26,7 @@ FORBIDDEN = re.compile(
 @pytest.fixture
 def ask(tmp_path: Path) -> Iterator[Asker]:
     with closing(DiskStore(tmp_path / "store")) as store:
-        nobody = Refused(Refusal.UNAUTHENTICATED, "a token is needed")
-        yield Asker(Viewer(), store, tmp_path, caller=nobody)
+        yield Asker(Viewer(), store, tmp_path, caller=NOBODY)
 
 
 def sources() -> list[tuple[str, str]]:
