@@ -8,6 +8,7 @@ from typing import Final, NoReturn
 import click
 
 from vcache.cli.ends import carried_out, leave
+from vcache.cli.lazy import LazyGroup
 from vcache.cli.setup import Setup, shared_options
 
 __all__ = ["cli", "main"]
@@ -52,31 +53,8 @@ _HOMES: Final = {
 }
 
 
-class App(click.Group):
-    """A group whose commands are imported when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_HOMES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _HOMES:
-            return None
-        from importlib import import_module
-
-        name = "import_" if cmd_name == "import" else cmd_name.replace("-", "_")
-        found = getattr(import_module(f"vcache.cli.{_HOMES[cmd_name]}"), name)
-        assert isinstance(found, click.Command)
-        return found
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
-        if word not in _HOMES and not word.startswith("-") and not ctx.resilient_parsing:
-            from vcache.kit.names import did_you_mean
-
-            raise click.UsageError(f"there is no command {word!r}{did_you_mean(word, _HOMES)}", ctx)
-        return super().resolve_command(ctx, args)
+class App(LazyGroup):
+    """All commands. What goes wrong in one is said here, and becomes its exit code."""
 
     def invoke(self, ctx: click.Context) -> object:
         status = carried_out(lambda: super(App, self).invoke(ctx))
@@ -85,7 +63,9 @@ class App(click.Group):
         return None
 
 
-@click.group(cls=App, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=App, homes=_HOMES, package="vcache.cli", context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="vcache", prog_name="vcache", message="%(prog)s %(version)s")
 @shared_options(json=True)
 @click.pass_context

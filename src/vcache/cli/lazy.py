@@ -13,7 +13,7 @@ class LazyGroup(click.Group):
     """A group that knows the names of its commands, and the modules that they stand in.
 
     Args:
-        homes: by command, its module below `package`, where it has its own name, or that with a `_` behind it.
+        homes: by command, its module below `package`, where it has its own name with `_` for `-`, or that with a `_` behind it.
     """
 
     def __init__(self, *args: object, homes: Mapping[str, str], package: str, **given: object) -> None:
@@ -29,7 +29,8 @@ class LazyGroup(click.Group):
         from importlib import import_module
 
         module = import_module(f"{self._package}.{self._homes[cmd_name]}")
-        found = getattr(module, cmd_name, None) or getattr(module, f"{cmd_name}_")
+        name = cmd_name.replace("-", "_")
+        found = getattr(module, name, None) or getattr(module, f"{name}_")
         assert isinstance(found, click.Command)
         return found
 

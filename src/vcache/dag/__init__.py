@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from vcache.kit.lazy import on_first_use
+
 TYPE_CHECKING = False  # what mypy understands as well: importing typing costs the clean path 10 ms
 if TYPE_CHECKING:
     from vcache.dag.capture import Record
@@ -40,16 +42,7 @@ _HOMES = {
     "sh": "dag.front.words",
 } | dict.fromkeys(("Dir", "Env", "File", "Glob"), "fingerprint.inputs")
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'vcache.dag' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"vcache.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(globals(), _HOMES, base="vcache")
 
 
 def __dir__() -> list[str]:

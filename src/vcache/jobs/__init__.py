@@ -7,6 +7,8 @@ Formats and states: docs/design/jobs.md.
 
 from __future__ import annotations
 
+from vcache.kit.lazy import on_first_use
+
 TYPE_CHECKING = False  # what mypy understands as well: importing typing costs 10 ms
 if TYPE_CHECKING:
     from vcache.jobs.front import Jobs, connect
@@ -40,16 +42,7 @@ _HOMES = {
     "open_queue": "opening",
 }
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'vcache.jobs' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"vcache.jobs.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(globals(), _HOMES)
 
 
 def __dir__() -> list[str]:

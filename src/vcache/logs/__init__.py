@@ -8,6 +8,8 @@ It must not know builds, jobs and HTTP servers. Formats: docs/design/logs.md.
 
 from __future__ import annotations
 
+from vcache.kit.lazy import on_first_use
+
 TYPE_CHECKING = False  # what mypy understands as well: importing typing costs 10 ms
 if TYPE_CHECKING:
     from vcache.logs.front.context import context
@@ -42,16 +44,7 @@ _HOMES = {
     "set_level": "front.setup",
 }
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'vcache.logs' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"vcache.logs.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(globals(), _HOMES)
 
 
 def __dir__() -> list[str]:

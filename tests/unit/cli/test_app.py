@@ -71,7 +71,7 @@ def test_errors_are_exit_codes(vcache, monkeypatch, error, status):
 
 def test_the_group_loads_one_command():
     """An App asks for a module by its command's name only"""
-    assert App("x").get_command(click.Context(cli), "nobody") is None
+    assert App("x", homes={}, package="vcache.cli").get_command(click.Context(cli), "nobody") is None
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -5,6 +5,8 @@ It must not know which queue it is.
 
 from __future__ import annotations
 
+from vcache.kit.lazy import on_first_use
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from vcache.jobs.worker.fleet import run_fleet
@@ -23,16 +25,7 @@ _HOMES = {
     "worker_name": "names",
 }
 
-
-def __getattr__(name: str) -> object:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'vcache.jobs.worker' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"vcache.jobs.worker.{home}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = on_first_use(globals(), _HOMES)
 
 
 def __dir__() -> list[str]:
