@@ -88,7 +88,8 @@ def _running(command: Sequence[str], log: Path, environ: Mapping[str, str]) -> I
 
 @contextmanager
 def _worker(vcache: str, address: str, directory: Path, environ: Mapping[str, str]) -> Iterator[None]:
-    words = ("--module", "vcache.jobs.building.handlers", "--concurrency", _SLOTS, "--queue", address)
+    own = ("--processes", "0", "--concurrency", _SLOTS)
+    words = ("--module", "vcache.jobs.building.handlers", *own, "--queue", address)
     queue = open_queue(address)
     try:
         with _running((vcache, "worker", *words), directory / "worker.log", environ):

@@ -59,8 +59,8 @@ class Side(NamedTuple):
 
 OURS: Final = Side(
     "vcache", "ours",
-    ("vcache-py", "worker", "--module=benchmarks.queues.ours", "--concurrency=1000", "--metrics=127.0.0.1:0",
-     "--log-store=off", "--queue", ADDRESS),
+    ("vcache-py", "worker", "--processes=0", "--module=benchmarks.queues.ours", "--concurrency=1000",
+     "--metrics=127.0.0.1:0", "--log-store=off", "--queue", ADDRESS),
 )  # fmt: skip
 HUEY: Final = Side(
     "Huey", "with_huey",
