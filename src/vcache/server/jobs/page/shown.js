@@ -25,7 +25,8 @@ export function link(said, to, className = "") {
 export function time(ns) {
   if (!ns) return element("span");
   const date = new Date(ns / 1e6);
-  const made = element("time", "", date.toLocaleString());
+  const isToday = date.toDateString() === new Date().toDateString();
+  const made = element("time", "", isToday ? date.toLocaleTimeString() : date.toLocaleString());
   made.dateTime = made.title = date.toISOString();
   return made;
 }
