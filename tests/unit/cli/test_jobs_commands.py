@@ -13,7 +13,7 @@ from click.shell_completion import ShellComplete
 
 from tests.unit.cli.screen import Screen
 from vcache.cli import cli
-from vcache.cli.jobs.exposing import exposed, place_in
+from vcache.cli.jobs.exposing import Depths, exposed, place_in
 from vcache.cli.jobs.watch import Board
 from vcache.cli.jobs.worker import is_empty
 from vcache.errors import StoreUnavailable, UsageError
@@ -22,6 +22,7 @@ from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.models import Failure, Job, Payload, Progress, Spec
 from vcache.jobs.states import Event, State
 from vcache.kit.ids import uuid7
+from vcache.metrics import Metrics
 
 KINDS = ("email.send", "resize", "a", "b")
 TRACEBACK = 'Traceback (most recent call last):\n  File "h.py", line 3, in send\nValueError: no such host\n'
@@ -648,6 +649,28 @@ def test_metrics_are_exposed():
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=60)
+
+
+def test_a_worker_exposes_what_its_queue_holds(queue, monkeypatch):
+    """As it is at each look; what is gone is 0; what was seen stays while the queue does not answer"""
+    depths = Depths(queue, Metrics(is_required=True))
+    session = queue.open_session("host:1", kinds=["a"], lease_s=10)
+    asked(queue, "a")
+    assert 'vcache_queue_depth{kind="a",priority="medium"} 1.0' in depths.text().decode()
+    (claimed,) = queue.exchange(session, kinds=["a"], want=1).claimed
+    text = depths.text().decode()
+    assert 'vcache_queue_depth{kind="a",priority="medium"} 0.0' in text
+    assert "vcache_active_jobs 1.0" in text
+    queue.exchange(session, [Finished(claimed, Event.GIVE_UP, None, Failure(0, 1, "error", "no"))])
+    text = depths.text().decode()
+    assert "vcache_active_jobs 0.0" in text
+    assert "vcache_dlq_depth 1.0" in text
+
+    def away() -> None:
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(queue, "stats", away)
+    assert "vcache_dlq_depth 1.0" in depths.text().decode()
 
 
 def test_when_a_burst_is_over(queue):

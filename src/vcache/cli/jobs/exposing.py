@@ -8,9 +8,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from vcache.errors import UsageError
+from vcache.errors import StoreError, UsageError
+from vcache.jobs.base import Queue
+from vcache.jobs.facts import priority_word
+from vcache.jobs.states import State
+from vcache.metrics import Metrics
 
-__all__ = ["exposed", "place_in"]
+__all__ = ["Depths", "exposed", "place_in"]
+
+
+class Depths:
+    """A worker's metrics with what its queue holds, asked of it for each look.
+
+    Threads: all operations.
+    """
+
+    def __init__(self, queue: Queue, metrics: Metrics) -> None:
+        self._queue, self._metrics = queue, metrics
+        self._known: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def text(self) -> bytes:
+        """All metrics; the depths are those of before while the queue does not answer."""
+        with self._lock:
+            try:
+                self._measure()
+            except StoreError:
+                pass  # the worker says what is wrong
+            return self._metrics.text()
+
+    def _measure(self) -> None:
+        stats = self._queue.stats()
+        self._known.update(stats.waiting)  # a depth that fell to nothing is 0, not the last one
+        for kind, priority in self._known:
+            depth = stats.waiting.get((kind, priority), 0)
+            self._metrics.put("vcache_queue_depth", depth, kind=kind, priority=priority_word(priority))
+        self._metrics.put("vcache_dlq_depth", stats.by_state.get(State.DEAD, 0))
+        self._metrics.put("vcache_active_jobs", stats.by_state.get(State.RUNNING, 0))
 
 
 def place_in(text: str) -> tuple[str, int]:

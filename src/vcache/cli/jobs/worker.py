@@ -203,11 +203,11 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
         log = log_store(setup, wanted.log_place, stack)
         metrics = None
         if wanted.metrics is not None:
-            from vcache.cli.jobs.exposing import exposed, place_in
+            from vcache.cli.jobs.exposing import Depths, exposed, place_in
             from vcache.metrics import Metrics
 
             metrics = Metrics(is_required=True)
-            port = stack.enter_context(exposed(place_in(wanted.metrics), metrics.text))
+            port = stack.enter_context(exposed(place_in(wanted.metrics), Depths(queue, metrics).text))
             setup.note(f"metrics are at port {port}")
         made = Worker(
             queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,

@@ -204,7 +204,7 @@ class Worker:
     def report(self, attempt: Attempt, progress: Progress) -> None:
         """Keep how far an attempt is."""
         assert isinstance(attempt, Run)
-        self._clerk.report(attempt, progress)
+        self._clerk.report(attempt, progress._replace(at_ns=self._tenure.now_ns()))
 
     def logger(self, attempt: Attempt) -> Logger:
         """What an attempt says things with."""

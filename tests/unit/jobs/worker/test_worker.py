@@ -159,7 +159,9 @@ def test_cancelled_jobs_are_stopped(queue, jobs):
         ids = [jobs.submit("until-cancelled"), jobs.submit("looks")]
         until(lambda: worker.n_running == 2)
         until(lambda: jobs.get(ids[0]).progress is not None)
-        assert jobs.get(ids[0]).progress[:3] == (1, 2, "half")
+        said = jobs.get(ids[0]).progress
+        assert said[:3] == (1, 2, "half")
+        assert jobs.get(ids[0]).started_ns <= said.at_ns <= queue.now_ns()
         jobs.cancel(ids)
         until(lambda: worker.n_running == 0)
     assert [jobs.get(each).state for each in ids] == [State.CANCELLED] * 2
