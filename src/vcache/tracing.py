@@ -107,7 +107,11 @@ class SpanSink(Protocol):
     """Where spans go."""
 
     def add(self, span: Span) -> None:
-        """Take a span. It may be kept back until `close`."""
+        """Take a span. It may be kept back until `flush` or `close`."""
+        ...
+
+    def flush(self) -> None:
+        """Deliver what was kept back so far: for who runs for long, and says little."""
         ...
 
     def close(self) -> None:
@@ -140,6 +144,10 @@ class JsonlSpans:
         if span.message:
             record["message"] = span.message
         self._file.write(json.dumps(record, separators=(",", ":")) + "\n")
+
+    def flush(self) -> None:
+        """Write what is buffered. Raises OSError where that fails."""
+        self._file.flush()
 
     def close(self) -> None:
         """Write what is buffered. Raises OSError where that fails."""
@@ -183,6 +191,10 @@ class OtelSpans:
         self._batch.append(self._readable(span))
         if len(self._batch) >= _BATCH:
             self._export()
+
+    def flush(self) -> None:
+        """Export what was kept back."""
+        self._export()
 
     def close(self) -> None:
         """Export what is left."""

@@ -402,6 +402,17 @@ def test_metrics(desk):
     until(lambda: 'vcache_jobs_completed_total{kind="add"} 1.0' in text())
 
 
+def test_spans(desk):
+    """One for each attempt, in the trace of who asked"""
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    with desk.jobs() as jobs:
+        job_id = jobs.submit("add", {"a": 1}, trace=f"00-{trace}-00f067aa0ba902b7-01")
+    desk.run("worker", "-m", "handlers", "--burst", "--spans", str(desk.root / "spans"))
+    (span,) = map(json.loads, (desk.root / "spans").read_text().splitlines())
+    assert (span["name"], span["trace_id"], span["parent_id"]) == ("job add", trace, "00f067aa0ba902b7")
+    assert span["attributes"]["vcache.job.id"] == job_id
+
+
 def test_the_doctor_knows_a_server_that_loses_jobs(redis: RedisServer, tmp_path: Path):
     """One that keeps nothing on a disk, or throws away what it has no room for"""
     desk = Desk(tmp_path, f"redis://127.0.0.1:{redis.port}/0")

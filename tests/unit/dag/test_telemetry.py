@@ -32,6 +32,9 @@ class Kept:
     def add(self, span: Span) -> None:
         self.spans.append(span)
 
+    def flush(self) -> None:
+        pass
+
     def close(self) -> None:
         self.n_closed += 1
 

@@ -26,6 +26,7 @@ from vcache.kit.units import seconds, size_bytes
 if TYPE_CHECKING:
     from vcache.jobs.base import Queue
     from vcache.jobs.worker import Worker
+    from vcache.tracing import SpanSink
 
 __all__ = ["is_empty", "worker"]
 
@@ -48,6 +49,7 @@ class Wanted(NamedTuple):
     most_jobs: int
     name: str
     metrics: str | None
+    spans: str | None
     log_place: str | None
     is_burst: bool
     fires: bool
@@ -116,6 +118,11 @@ class Wanted(NamedTuple):
 )
 @click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus at /metrics there.")
 @click.option(
+    "--spans",
+    metavar="FILE",
+    help="Write a span per attempt as JSON lines; otel: send them to the exporter of OpenTelemetry.",
+)
+@click.option(
     "--log-store",
     "log_place",
     metavar="PLACE",
@@ -130,7 +137,7 @@ class Wanted(NamedTuple):
 def worker(
     setup: Setup, *, modules: tuple[str, ...], no_plugins: bool, kinds: str | None, concurrency: int | None, mode: str, processes: int,
     lease: str, grace: str, memory_limit: str | None, max_jobs: int | None, name: str, metrics: str | None,
-    log_place: str | None, burst: bool, schedules: bool, address: str | None,
+    spans: str | None, log_place: str | None, burst: bool, schedules: bool, address: str | None,
 ) -> int:  # fmt: skip
     """Take jobs out of a queue and run their handlers, until told to stop.
 
@@ -150,7 +157,7 @@ def worker(
     """  # noqa: D301 - click keeps such lines as they are
     wanted = Wanted(
         modules, not no_plugins, _names(kinds), concurrency or 0, mode, seconds(lease), seconds(grace),
-        size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, log_place, burst, schedules, address,
+        size_bytes(memory_limit or 0), max_jobs or 0, name, metrics, spans, log_place, burst, schedules, address,
     )  # fmt: skip
     setup.speak_up()
     if not processes or os.environ.pop(_OF_FLEET, ""):  # what handlers start is not of it
@@ -213,6 +220,7 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
             queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,
             lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=worker_name(name=_name(wanted)), most_jobs=wanted.most_jobs,
             most_bytes=wanted.most_bytes, log=log, metrics=metrics,
+            spans=_spans(wanted.spans, stack),
         )  # fmt: skip
         kinds = handlers.matching(wanted.kinds) if wanted.kinds else handlers.kinds
         setup.note(f"{made.name} works for {queue.info.name}: {' '.join(kinds)}")
@@ -232,6 +240,17 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
         setup.note(f"{made.name} begins anew, having run its jobs or taken its memory")
         os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - the words that this process was started with
     return 0
+
+
+def _spans(where: str | None, stack: ExitStack) -> SpanSink | None:
+    """Where spans of attempts go, until the stack's end."""
+    if where is None:
+        return None
+    from vcache.dag.telemetry import span_sink
+
+    sink = span_sink(where)
+    stack.callback(sink.close)
+    return sink
 
 
 @contextmanager

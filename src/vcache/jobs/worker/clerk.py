@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Clerk"]
 
 _TICK_S: Final = 0.2  # progress is kept five times a second
+_SPANS_S: Final = 2.0  # spans go to a collector in batches, and none waits for long
 _MOST: Final = 100_000  # ended attempts of which nobody has written yet; beyond them some are left out
 
 
@@ -59,6 +60,7 @@ class Clerk:
         self._ended: deque[Run] = deque(maxlen=_MOST)
         self._records: deque[Sequence[object]] = deque(maxlen=_MOST)
         self._said: dict[Run, None] = {}
+        self._is_span_kept, self._spans_at_s = False, 0.0
         self._n_running = 0
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="vcache-clerk", daemon=True)
@@ -94,6 +96,7 @@ class Clerk:
                 self._send_reports,
                 self._write_records,
                 self._write_ended,
+                self._flush_spans,
                 self._flush_metrics,
                 self._on_tick,
             ):
@@ -110,6 +113,11 @@ class Clerk:
             progress, run.unsent = run.unsent, None
             if progress is not None:
                 self._queue.report(self._tenure.session, run.id, run.claimed.token, progress)
+
+    def _flush_spans(self) -> None:
+        if self._spans is not None and self._is_span_kept and perf_counter() >= self._spans_at_s:
+            self._is_span_kept, self._spans_at_s = False, perf_counter() + _SPANS_S
+            self._spans.flush()
 
     def _flush_metrics(self) -> None:
         if self._metrics is not None:
@@ -141,5 +149,6 @@ class Clerk:
 
             for run in runs:
                 self._spans.add(span_of(run, offset_ns))
+            self._is_span_kept = True
         if self._ended:
             self._write_ended()

@@ -235,6 +235,7 @@ def test_attempts_are_counted_and_traced(queue, jobs):
         'vcache_job_wait_seconds_count{kind="plain"} 1.0',
     ):
         assert line in text
+    assert spans.n_flushed, "they are delivered while it works, too"
     (mine,) = [each for each in spans.found if each.name == "job plain"]
     assert (mine.context.trace_id, mine.parent, mine.status) == (parent.trace_id, parent, "ok")
 
@@ -384,8 +385,12 @@ def test_time_runs_out_also_while_others_keep_the_worker_busy(queue, jobs):
 class _Spans:
     def __init__(self) -> None:
         self.found: list[Span] = []
+        self.n_flushed = 0
 
     def add(self, span: Span) -> None:
         self.found.append(span)
+
+    def flush(self) -> None:
+        self.n_flushed = len(self.found)
 
     def close(self) -> None: ...
