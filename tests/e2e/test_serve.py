@@ -49,7 +49,7 @@ def _vcache(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 class TestLife:
     def test_it_says_where_it_is_and_is_ready(self, server, wire):
         assert wire.ask("GET", "/healthz").body == b"alive\n"
-        assert wire.ask("GET", "/readyz").status == 200
+        assert wire.ask("GET", "/readyz").status == wire.ask("GET", "/health").status == 200
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", server.url)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

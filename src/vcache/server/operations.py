@@ -1,4 +1,4 @@
-"""What those who run a server ask of it: `/healthz`, `/readyz`, `/metrics`."""
+"""What those who run a server ask of it: `/healthz`, `/readyz` (also `/health`), `/metrics`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Operations"]
 
-_PATHS: Final = ("/healthz", "/readyz", "/metrics")
+_PATHS: Final = ("/healthz", "/readyz", "/health", "/metrics")
 _FRESH: Final = ("cache-control", "no-store")
 _TEXT: Final = (("content-type", "text/plain; charset=utf-8"), _FRESH)
 _METRICS: Final = (("content-type", "text/plain; version=0.0.4; charset=utf-8"), _FRESH)
@@ -63,7 +63,7 @@ class Operations:
         self._vault, self._connections = vault, connections
 
     def claims(self, path: str) -> bool:
-        """Whether a path is one of the three."""
+        """Whether a path is one of these."""
         return path in _PATHS
 
     def needs_token(self, method: str, path: str) -> bool:
@@ -76,7 +76,7 @@ class Operations:
             raise Refused(Refusal.METHOD, f"{exchange.method} {exchange.path} means nothing")
         if exchange.path == "/healthz":
             await exchange.answer(200, b"alive\n", _TEXT)
-        elif exchange.path == "/readyz":
+        elif exchange.path in ("/readyz", "/health"):
             trouble = await exchange.desk.run(self._trouble)
             await exchange.answer(503 if trouble else 200, f"{trouble or 'ready'}\n".encode(), _TEXT)
         else:
