@@ -47,11 +47,3 @@ class LeaseWatch:
                 over.append(session)
         self._first = first  # who is gone is forgotten
         return over
-
-    def next_s(self, sessions: Iterable[Session]) -> float | None:
-        """In how long time the first of these leases may be over; None where there is none."""
-        now_s = self._monotonic()
-        return min(
-            (max(0.0, self._first.get(each.id, (0, now_s))[1] + each.lease_s - now_s) for each in sessions),
-            default=None,
-        )

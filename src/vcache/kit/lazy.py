@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as mypy understands it: to import `typing` or `collections` takes longer than all else here
+TYPE_CHECKING = False  # to import `typing` or `collections` takes longer than all else here
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 

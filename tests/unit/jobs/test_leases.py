@@ -65,20 +65,6 @@ def test_a_wall_clock_that_is_set_changes_nothing(jump_ns: int) -> None:
     assert watch.seen([_at(1)]) == [_at(1)]
 
 
-def test_the_next_end_is_known() -> None:
-    """the shortest time that is left of any lease; none where there is no session"""
-    clock = FakeClock()
-    watch = LeaseWatch(clock.monotonic)
-    assert watch.next_s([]) is None
-    sessions = [_at(1, "a", 10), _at(1, "b", 30)]
-    assert watch.next_s(sessions) == 10
-    watch.seen(sessions)
-    clock.advance(4)
-    assert watch.next_s(sessions) == 6
-    clock.advance(40)
-    assert watch.next_s(sessions) == 0
-
-
 def test_who_beats_meanwhile_is_spared() -> None:
     """between the look and the end a beat may come: the queue sees it"""
     clock = FakeClock()

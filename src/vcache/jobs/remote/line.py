@@ -6,20 +6,18 @@ It must not know what a call is about.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from vcache import errors
-from vcache.errors import ConfigError, UsageError, VcacheError
+from vcache.errors import VcacheError
 from vcache.jobs.base import MOST_PAYLOAD_BYTES
 from vcache.jobs.remote import wire
 from vcache.kit.deadlines import Within
 from vcache.store.address import Options, parse_url
-from vcache.store.credentials import credentials_of
 from vcache.store.http.client import HttpClient
 from vcache.store.http.messages import Answer, refusal
-from vcache.store.http.opening import place_of
+from vcache.store.http.opening import server_of
 
 __all__ = ["Line", "open_line"]
 
@@ -90,23 +88,9 @@ def open_line(address: str) -> Line:
         ConfigError: the address or an option makes no sense, or the extra `http` is not installed.
     """
     url = parse_url(address)
-    options = Options(url)
-    base, path = place_of(url)
-    authorization, remedy = credentials_of(url, options, os.environ)
-    try:
-        client = HttpClient(
-            base,
-            headers=[("Authorization", authorization)] if authorization else [],
-            timeout_s=_MOST_S,
-            limit_bytes=_LIMIT_BYTES + MOST_PAYLOAD_BYTES,
-            ca=options.take("ca", str),
-            cert=options.take("cert", str),
-            key=options.take("key", str),
-            proxy=options.take("proxy", str),
-        )
-    except UsageError as error:
-        raise ConfigError(f"queue {base + path!r}: {error}") from error
-    options.finish()
+    client, path, remedy = server_of(
+        url, Options(url), what="queue", timeout_s=_MOST_S, limit_bytes=_LIMIT_BYTES + MOST_PAYLOAD_BYTES
+    )
     return Line(client, path, remedy=remedy)
 
 

@@ -18,7 +18,7 @@ from vcache.store.http.client import HttpClient
 from vcache.store.http.site import Site
 from vcache.store.objects import MAX_HEAD_BYTES, PREFIX_BYTES
 
-__all__ = ["open_url", "place_of"]
+__all__ = ["open_url", "server_of"]
 
 _LIMIT_BYTES: Final = 1 << 30
 _TIMEOUT_S: Final = 900.0  # where no guard sets a deadline; no transfer of the guard's takes longer
@@ -35,24 +35,16 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     Raises:
         ConfigError: the address or an option makes no sense, or the extra is not installed.
     """
-    base, path = place_of(url)
-    authorization, remedy = credentials_of(url, options, os.environ)
     layout = options.take("layout", _layout) or "auto"
     limit_bytes = options.take("limit", size_bytes) or _LIMIT_BYTES
-    try:
-        client = HttpClient(
-            base,
-            headers=[("Authorization", authorization)] if authorization else [],
-            timeout_s=_TIMEOUT_S,
-            limit_bytes=limit_bytes + MAX_HEAD_BYTES + PREFIX_BYTES,
-            ca=options.take("ca", str),
-            cert=options.take("cert", str),
-            key=options.take("key", str),
-            proxy=options.take("proxy", str),
-        )
-    except UsageError as error:
-        raise ConfigError(f"store {base + path!r}: {error}") from error
-    options.finish()
+    client, path, remedy = server_of(
+        url,
+        options,
+        what="store",
+        timeout_s=_TIMEOUT_S,
+        limit_bytes=limit_bytes + MAX_HEAD_BYTES + PREFIX_BYTES,
+    )
+    base = client.base
     if layout == "bazel":
         from vcache.store.http.bazel import BazelStore
 
@@ -62,7 +54,41 @@ def open_url(url: StoreUrl, options: Options) -> Store:
     return HttpStore(Site(client, path + "/vcache/", remedy=remedy), url=base + path)
 
 
-def place_of(url: StoreUrl) -> tuple[str, str]:
+def server_of(
+    url: StoreUrl, options: Options, *, what: str, timeout_s: float, limit_bytes: int
+) -> tuple[HttpClient, str, str]:
+    """A client of the server at an address, the path below it, and what to do where it wants to know who asks.
+
+    Takes who asks, `ca`, `cert`, `key` and `proxy`, the last of the options.
+
+    Args:
+        what: stands at the address, for who reads an error.
+        timeout_s: the longest that a call may take.
+        limit_bytes: the longest answer.
+
+    Raises:
+        ConfigError: the address or an option makes no sense, or the extra is not installed.
+    """
+    base, path = _place_of(url)
+    authorization, remedy = credentials_of(url, options, os.environ)
+    try:
+        client = HttpClient(
+            base,
+            headers=[("Authorization", authorization)] if authorization else [],
+            timeout_s=timeout_s,
+            limit_bytes=limit_bytes,
+            ca=options.take("ca", str),
+            cert=options.take("cert", str),
+            key=options.take("key", str),
+            proxy=options.take("proxy", str),
+        )
+    except UsageError as error:
+        raise ConfigError(f"{what} {base + path!r}: {error}") from error
+    options.finish()
+    return client, path, remedy
+
+
+def _place_of(url: StoreUrl) -> tuple[str, str]:
     """The server and the path below it, percent-encoded, without a slash at its end."""
     try:
         parts = urlsplit(url.text.partition("?")[0])
