@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Self
 
@@ -77,16 +77,16 @@ class Jobs:
 
     def spec(
         self,
-        kind: str,
+        kind: str | Callable[..., object],
         payload: Payload | None = None,
         *,
-        priority: str | int = "medium",
+        priority: str | int | None = None,
         delay: float | str | timedelta | None = None,
         not_before: datetime | None = None,
         deadline: datetime | float | str | timedelta | None = None,
         timeout: float | str | timedelta | None = None,
         retries: int | None = None,
-        unique: str | bool = False,
+        unique: str | bool | None = None,
         unique_for: float | str | timedelta | None = None,
         after: Iterable[str] = (),
         parent: str = "",
@@ -96,10 +96,11 @@ class Jobs:
         """A job that may be submitted, such as with others by `submit_many`. It has its id already.
 
         Args:
-            kind: which handler is to run it.
+            kind: which handler is to run it; or the function with `@job`, which may say `priority` and
+                `unique` of its own.
             payload: the handler's arguments by name, of plain values: None, bool, int, float, str, bytes,
                 lists and dicts of them.
-            priority: "critical", "high", "medium" or "low".
+            priority: "critical", "high", "medium" or "low"; "medium" when left out.
             delay: how long to wait before it may start: seconds, or "10s", "5m", "1h30m".
             not_before: when it may start, in place of a delay.
             deadline: when it must have started, or how long from here on; later it is dead.
@@ -116,6 +117,9 @@ class Jobs:
         Raises:
             UsageError: something in it cannot mean anything.
         """
+        if not isinstance(kind, str):
+            kind, priority, unique = _handlers_wish(kind, priority, unique)
+        priority, unique = "medium" if priority is None else priority, unique or False
         return made_spec(
             kind, payload, job_id=uuid7.text(), now_ns=self.queue.now_ns(), priority=priority, delay=delay,
             not_before=not_before, deadline=deadline, timeout=timeout, retries=retries, unique=unique,
@@ -125,16 +129,16 @@ class Jobs:
 
     def submit(
         self,
-        kind: str,
+        kind: str | Callable[..., object],
         payload: Payload | None = None,
         *,
-        priority: str | int = "medium",
+        priority: str | int | None = None,
         delay: float | str | timedelta | None = None,
         not_before: datetime | None = None,
         deadline: datetime | float | str | timedelta | None = None,
         timeout: float | str | timedelta | None = None,
         retries: int | None = None,
-        unique: str | bool = False,
+        unique: str | bool | None = None,
         unique_for: float | str | timedelta | None = None,
         after: Iterable[str] = (),
         parent: str = "",
@@ -321,6 +325,24 @@ def _state(state: State | str) -> State:
         raise UsageError(
             f"no state of jobs: {state!r:.80}{did_you_mean(str(state), map(str, State))}"
         ) from None
+
+
+def _handlers_wish(
+    function: object, priority: str | int | None, unique: str | bool | None
+) -> tuple[str, str | int, str | bool]:
+    """Kind, priority and key of a job that is asked for by its handler."""
+    from vcache.jobs.handlers import handler_of  # most ask by name, and have no handlers
+
+    handler = handler_of(function)
+    if handler is None:
+        raise UsageError(
+            f"kind={function!r:.80}: give the name of a handler, such as 'email.send', or a function with @job"
+        )
+    return (
+        handler.kind,
+        handler.priority if priority is None else priority,
+        handler.unique if unique is None else unique,
+    )
 
 
 def _ids(ids: str | Iterable[str]) -> tuple[str, ...]:

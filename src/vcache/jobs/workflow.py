@@ -12,7 +12,7 @@ queues keep them, nor who runs them.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from vcache.dag.graph import topological
@@ -46,15 +46,16 @@ class Asking(Protocol):
 
     def spec(
         self,
-        kind: str,
+        kind: str | Callable[..., object],
         payload: Payload | None = None,
         *,
-        priority: str | int = "medium",
+        priority: str | int | None = None,
         delay: float | str | timedelta | None = None,
         not_before: datetime | None = None,
         deadline: datetime | float | str | timedelta | None = None,
         timeout: float | str | timedelta | None = None,
         retries: int | None = None,
+        unique: str | bool | None = None,
         parent: str = "",
         tags: Iterable[str] = (),
     ) -> Spec: ...
@@ -206,10 +207,10 @@ class Flow:
 
     def job(
         self,
-        kind: str,
+        kind: str | Callable[..., object],
         payload: Mapping[str, object] | None = None,
         *,
-        priority: str | int = "medium",
+        priority: str | int | None = None,
         delay: float | str | timedelta | None = None,
         not_before: datetime | None = None,
         deadline: datetime | float | str | timedelta | None = None,
@@ -226,7 +227,7 @@ class Flow:
             raise UsageError(f"step {kind!r}: this flow was submitted, make another one")
         spec = self._jobs.spec(
             kind, cast("Payload | None", payload), priority=priority, delay=delay, not_before=not_before,
-            deadline=deadline, timeout=timeout, retries=retries, tags=tags, parent=self.id,
+            deadline=deadline, timeout=timeout, retries=retries, tags=tags, parent=self.id, unique=False,
         )  # fmt: skip
         step = Step(self, len(self.steps) + 1, spec)
         step.after(*dict.fromkeys(result.step for result in _results(payload or {})))
@@ -235,10 +236,10 @@ class Flow:
 
     def map(
         self,
-        kind: str,
+        kind: str | Callable[..., object],
         payloads: Iterable[Mapping[str, object]],
         *,
-        priority: str | int = "medium",
+        priority: str | int | None = None,
         timeout: float | str | timedelta | None = None,
         retries: int | None = None,
     ) -> list[Step]:

@@ -138,6 +138,25 @@ def test_what_makes_no_sense_is_refused(jobs: Jobs, given: dict[str, object], sa
     assert sum(jobs.stats().by_state.values()) == 0
 
 
+@vcache.jobs.job("urgent", priority="high", unique=True)
+def urgent(number: int) -> int:
+    return number
+
+
+def test_a_job_may_be_asked_for_by_its_handler(jobs: Jobs) -> None:
+    """What it says of priority and key counts, unless the asker says otherwise; a flow's step has no key."""
+    spec = jobs.spec(urgent, {"number": 1})
+    assert (spec.kind, spec.priority) == ("urgent", Priority.HIGH)
+    first = jobs.submit(urgent, {"number": 1})
+    assert jobs.submit(urgent, {"number": 1}) == first
+    assert jobs.submit(urgent, {"number": 1}, unique=False) != first
+    said = jobs.spec(urgent, {"number": 1}, priority=0, unique="mine")
+    assert (said.priority, said.unique) == (Priority.CRITICAL, "mine")
+    assert jobs.flow().job(urgent, {"number": 1}).spec.unique == ""
+    with pytest.raises(UsageError, match="or a function with @job"):
+        jobs.spec(len)
+
+
 def test_unique_is_a_key_or_the_payload(jobs: Jobs) -> None:
     """equal payloads are the same job whatever the order of their fields; of other kinds they are not"""
     first = jobs.submit("k", {"a": 1, "b": {"x": [1], "y": 2}}, unique=True)

@@ -57,9 +57,9 @@ class Handler:
         retries: how many attempts may follow a failed first one.
         timeout_s: how long one attempt may take; 0 for any time.
         backoff: how long it is waited before each further attempt.
-        priority: of jobs that are submitted by this handler and do not say one.
+        priority: of jobs that are asked for by the function and do not say one.
         limits: what all workers together may do of the kind.
-        unique: whether, or under which key, jobs that are submitted by this handler are unique.
+        unique: whether, or under which key, jobs that are asked for by the function are unique.
 
     Raises:
         UsageError: a value that makes no sense.
@@ -154,10 +154,10 @@ def job(
         backoff: how long it is waited before the first of them, such as "2s", the default; each further
             wait is twice as long, up to 5 min or that first one, with jitter. A `vcache.kit.retry.Backoff`
             says all of it.
-        priority: of jobs submitted by this function that do not say one.
+        priority: of jobs that are asked for by this function, `jobs.submit(function, …)`, and do not say one.
         rate: how many may start on all workers together: a number per second, or text such as "10/m".
         concurrency: how many may run at the same time on all workers together.
-        unique: True: of jobs with the same payload only one lives; text: the key.
+        unique: of jobs that are asked for so, too. True: of those with the same payload only one lives; text: the key.
 
     Raises:
         UsageError: a value that makes no sense.
