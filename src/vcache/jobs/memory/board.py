@@ -20,6 +20,7 @@ from vcache.jobs.states import ENDED, Event, State, after
 __all__ = ["Board"]
 
 _CLAIMED: Final = after(State.QUEUED, Event.CLAIM)
+_PLAIN: Final = Spec("", "")[5:]
 _PRIORITIES: Final = range(len(Priority))
 _WAITING: Final = (State.BLOCKED, State.QUEUED, State.RETRY)
 
@@ -387,9 +388,6 @@ class Board:
     def _holder(self, key: str, now_ns: int) -> str:
         job_id, until_ns = self._keys.get(key, ("", 0))
         return "" if until_ns and until_ns <= now_ns else job_id
-
-
-_PLAIN: Final = Spec("", "")[5:]
 
 
 def _because(row: Row) -> str:
