@@ -62,6 +62,11 @@ def hold(at: str) -> str:
         time.sleep(0.01)
     return "held"
 
+@job("asks")
+def asks() -> str:
+    me = current_job()
+    return me.jobs.submit("add", {"a": 1}, parent=me.id)
+
 @job("again")
 def again() -> int:
     me = current_job()
@@ -400,6 +405,14 @@ def test_metrics(desk):
             return ""
 
     until(lambda: 'vcache_jobs_completed_total{kind="add"} 1.0' in text())
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+def test_a_handler_asks_for_another_job(desk, mode):
+    """In the queue that it came from, also from a process of its own"""
+    job_id = desk.submit("asks")
+    desk.run("-q", "worker", "-m", "handlers", "--burst", "--mode", mode)
+    assert desk.show(desk.show(job_id)["result"])["parent"] == job_id
 
 
 def test_spans(desk):

@@ -220,7 +220,7 @@ def _run(setup: Setup, wanted: Wanted, *, is_of_fleet: bool) -> int:
             queue, handlers, kinds=wanted.kinds or None, concurrency=wanted.concurrency, mode=wanted.mode,
             lease_s=wanted.lease_s, grace_s=wanted.grace_s, name=worker_name(name=_name(wanted)), most_jobs=wanted.most_jobs,
             most_bytes=wanted.most_bytes, log=log, metrics=metrics,
-            spans=_spans(wanted.spans, stack),
+            spans=_spans(wanted.spans, stack), address=address_of(setup, wanted.address),
         )  # fmt: skip
         kinds = handlers.matching(wanted.kinds) if wanted.kinds else handlers.kinds
         setup.note(f"{made.name} works for {queue.info.name}: {' '.join(kinds)}")
