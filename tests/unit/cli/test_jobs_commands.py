@@ -649,6 +649,11 @@ def test_metrics_are_exposed():
             assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
         with pytest.raises(urllib.error.HTTPError, match="404"):
             urllib.request.urlopen(f"http://127.0.0.1:{port}/x", timeout=60)
+        with (
+            pytest.raises(OSError, match=f"--metrics 127.0.0.1:{port}: Address already in use"),
+            exposed(("127.0.0.1", port), lambda: b""),
+        ):
+            pass
 
 
 def test_a_worker_exposes_what_its_queue_holds(queue, monkeypatch):

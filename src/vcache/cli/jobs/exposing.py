@@ -84,7 +84,10 @@ def exposed(place: tuple[str, int], text: Callable[[], bytes]) -> Iterator[int]:
         address_family = socket.AF_INET6 if ":" in place[0] else socket.AF_INET
         daemon_threads = True
 
-    server = Server(place, Answer)
+    try:
+        server = Server(place, Answer)
+    except OSError as error:
+        raise OSError(error.errno, f"--metrics {place[0]}:{place[1]}: {error.strerror}") from None
     thread = threading.Thread(
         target=server.serve_forever, args=(0.2,), name="vcache-worker-metrics", daemon=True
     )
