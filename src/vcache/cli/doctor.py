@@ -129,11 +129,15 @@ def _examine(settings: Settings) -> Iterator[Finding]:
     if settings.tiers:
         yield Finding("note", "tiers", f"{' '.join(settings.tiers)}: looked at is {settings.dir}")
     yield from _remotes(settings)
+    if settings.dir.exists():
+        yield from _directory(settings)
+    else:
+        yield _missing(settings.dir)
     yield from _queue(settings)
+
+
+def _directory(settings: Settings) -> Iterator[Finding]:
     directory = settings.dir
-    if not directory.exists():
-        yield _missing(directory)
-        return
     yield from _opened(settings)
     yield _permissions(directory)
     checks: tuple[Callable[[Path], Finding], ...] = (
