@@ -17,6 +17,7 @@ from tests.patience import NEVER_S, until
 from vcache.errors import StoreBusy
 from vcache.jobs.front import Jobs
 from vcache.jobs.opening import open_queue
+from vcache.jobs.sqlite import SqliteQueue
 from vcache.jobs.states import State
 
 
@@ -96,16 +97,23 @@ def test_a_job_that_kills_its_worker_is_quarantined_and_innocent_ones_complete(y
     assert jobs.stats().totals["note"].dead == 0
 
 
-def _stop_between_calls(process, queue):
+def _stop_between_calls(process, directory):
     """Stop a process while it does not hold the turn to write: that would hold up all others, as it has to."""
-    while True:
-        process.send_signal(signal.SIGSTOP)
+
+    def is_free() -> bool:
         try:
-            queue.upkeep()
+            probe.upkeep()
         except StoreBusy:
+            return False
+        return True
+
+    with SqliteQueue(directory, busy_s=0.2) as probe:
+        while True:
+            until(is_free)
+            process.send_signal(signal.SIGSTOP)
+            if is_free():
+                return
             process.send_signal(signal.SIGCONT)
-        else:
-            return
 
 
 def test_a_worker_that_stood_still_completes_too_late(yard, jobs, tmp_path):
@@ -114,7 +122,7 @@ def test_a_worker_that_stood_still_completes_too_late(yard, jobs, tmp_path):
     first = yard.start(0.5)
     job_id = jobs.submit("until", {"notes": str(notes), "path": str(gate)})
     until(lambda: _runs(notes)[job_id] == 1)
-    _stop_between_calls(first, jobs.queue)
+    _stop_between_calls(first, tmp_path / "queue")
     second = yard.start(0.5)
     until(lambda: _runs(notes)[job_id] == 2)
     gate.touch()
