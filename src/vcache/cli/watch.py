@@ -36,7 +36,7 @@ class News:
     def __init__(self, base: str, clock: Callable[[], int] = time.time_ns) -> None:
         self._base, self._clock = base, clock
         self._made: set[str] = set()
-        self._echo: set[str] = set()
+        self._echo: set[tuple[str, bool]] = set()  # paths, and whether they were there
         self._ended_ns = 0
         self._is_well = True
 
@@ -58,24 +58,25 @@ class News:
         What changed while a build ran may be an edit or written by one of its commands: it calls for one
         more build, and not for another one after that.
         """
-        found: dict[str, bool] = {}
+        found: dict[tuple[str, bool], bool] = {}
         for path in {path for _, path in changes}:
             try:
                 status = os.lstat(path)
             except OSError:
                 if len({kind for kind, each in changes if each == path}) > 1:
                     continue  # it came and went
-                is_late = False
+                is_there = is_late = False
                 is_own = path in self._made and not self._is_well
             else:
+                is_there = True
                 if stat.S_ISDIR(status.st_mode):
                     continue  # what is in it is told by itself
                 is_late = status.st_ctime_ns > self._ended_ns
                 is_own = path in self._made and not is_late
-            if not is_own and (is_late or path not in self._echo):
-                found[path] = is_late
+            if not is_own and (is_late or (path, is_there) not in self._echo):
+                found[path, is_there] = is_late
         self._echo = set() if any(found.values()) else self._echo.union(found)
-        return sorted(found)
+        return sorted(path for path, _ in found)
 
 
 def watch_and_build(place: Place, cache: Cache, once: Callable[[], int], news: News) -> int:

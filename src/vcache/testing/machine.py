@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,10 +65,13 @@ class _StoreMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.store.close()
-        # What is sent behind the caller's back may be removing its last file at this moment.
+        # What is sent behind the caller's back may be making or removing its last file at this moment.
         while self.directory.exists():
-            with suppress(FileNotFoundError):
+            try:
                 shutil.rmtree(self.directory)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+                    raise
 
     @initialize()
     def start_empty(self) -> None:

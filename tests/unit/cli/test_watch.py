@@ -67,6 +67,16 @@ def test_what_changed_meanwhile_calls_for_one_build_and_not_for_another(desk: De
     assert desk.among((MODIFIED, "log")) == ["log"]
 
 
+def test_a_file_that_is_there_again_calls_for_one(desk: Desk) -> None:
+    """that it was gone was told, and is no reason to pass over its return while a build ran"""
+    (desk.base / "in").unlink()
+    desk.build(status=1)
+    assert desk.among((DELETED, "in")) == ["in"]
+    (desk.base / "in").write_text("again")
+    desk.build(status=1)
+    assert desk.among((ADDED, "in")) == ["in"]
+
+
 @pytest.mark.parametrize(("status", "expected"), [(0, ["out"]), (1, [])])
 def test_an_output_that_is_gone_was_removed_by_a_failure_or_by_somebody(
     desk: Desk, status: int, expected: list[str]
