@@ -4,8 +4,9 @@
 2. Each job runs at least once, and exactly one completion of it is recorded: a claim gives a fencing
    token above all before it, and what is finished under another than the last one is refused.
 3. A lease belongs to a session, that is to a worker's process, and covers all that it holds. A session
-   counts a beat with each exchange. Leases go by no wall clock: who watches (`vcache.jobs.leases`) ends
-   a session whose count stood still for `lease_s` of the watcher's own monotonic clock.
+   counts a beat with each exchange, at least each quarter of `lease_s`. Leases go by no wall clock: who
+   watches (`vcache.jobs.leases`) ends a session whose count stood still for ¾ of `lease_s` by the watcher's
+   own monotonic clock, and looks so often that a lease after its last beat a session is ended.
 4. What a lost session held comes back at once, as suspects: a session is given one suspect at a time,
    so that a job that kills its worker is told from those that ran beside it. The third time it is dead.
 5. Of what may run, the highest priority comes first, then the longest waiting; but each `TURNS`th
@@ -141,6 +142,7 @@ class QueueStats(NamedTuple):
         by_state: of every state, also those counted in the two above.
         totals: by kind.
         oldest_ns: when the longest waiting job that may start was asked for; 0 where there is none.
+        submitted: by kind and priority, since the queue was made: what `totals` sums up by kind.
     """
 
     waiting: Mapping[tuple[str, int], int]
@@ -149,6 +151,7 @@ class QueueStats(NamedTuple):
     totals: Mapping[str, KindTotals]
     oldest_ns: int
     sessions: Sequence[Session]
+    submitted: Mapping[tuple[str, int], int]
 
 
 class Page(NamedTuple):

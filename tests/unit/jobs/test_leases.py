@@ -18,11 +18,11 @@ def _at(beats: int, name: str = "a", lease_s: float = 10.0) -> Session:
 
 
 def test_beats_that_stand_still_are_over() -> None:
-    """when the watcher has seen the same number for a lease, and not before"""
+    """when the watcher has seen the same number for three quarters of a lease, and not before"""
     clock = FakeClock()
     watch = LeaseWatch(clock.monotonic)
     assert watch.seen([_at(5)]) == []
-    clock.advance(9.99)
+    clock.advance(7.49)
     assert watch.seen([_at(5)]) == []
     clock.advance(0.01)
     assert watch.seen([_at(5)]) == [_at(5)]
@@ -35,7 +35,7 @@ def test_each_beat_begins_a_lease() -> None:
     watch = LeaseWatch(clock.monotonic)
     for beats in (1, 2, 9, 3):
         assert watch.seen([_at(beats)]) == []
-        clock.advance(9)
+        clock.advance(7)
     clock.advance(1)
     assert watch.seen([_at(3)]) == [_at(3)]
 
@@ -58,7 +58,7 @@ def test_a_wall_clock_that_is_set_changes_nothing(jump_ns: int) -> None:
     clock = FakeClock()
     watch = LeaseWatch(clock.monotonic)
     watch.seen([_at(1)])
-    clock.advance(6)
+    clock.advance(5)
     clock.jump_to(clock() + jump_ns)
     assert watch.seen([_at(1)]) == []
     clock.advance(4)
@@ -82,3 +82,40 @@ def test_who_beats_meanwhile_is_spared() -> None:
     clock.advance(10)
     (over,) = watch.seen(queue.sessions())
     assert queue.end_session(over.id, beats=over.beats) == ["1"]
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 0.3, 1.2])
+def test_what_dies_comes_back_within_its_lease(lag_s: float) -> None:
+    """by who looks when it is to: whenever the last beat came between two looks; and who beats each quarter never is"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    watch.seen([_at(1), _at(1, "alive")])
+    began_s = clock.monotonic()
+    clock.advance(lag_s)  # the last beat
+    died_s = clock.monotonic()
+    clock.advance(watch.look_in_s(60) - lag_s)
+    while not (over := watch.seen([_at(2), _at(int((clock.monotonic() - began_s) / 2.5), "alive")])):
+        clock.advance(watch.look_in_s(60))
+    assert over == [_at(2)]
+    assert 7.5 <= clock.monotonic() - died_s <= 10 * 7 / 8
+
+
+def test_a_watcher_that_was_stopped_begins_anew() -> None:
+    """what stood still while nobody could beat is given its time"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    watch.seen([_at(1)])
+    clock.advance(60)
+    watch.forget()
+    assert watch.seen([_at(1)]) == []
+    assert watch.look_in_s(0.5) == 0.5
+
+
+def test_short_leases_are_looked_at_more_often() -> None:
+    """than the watcher would look by itself; who watches nobody looks as it likes"""
+    clock = FakeClock()
+    watch = LeaseWatch(clock.monotonic)
+    watch.seen([_at(1, "long", 40), _at(1, "short", 2)])
+    assert watch.look_in_s(5) == 0.25
+    watch.seen([])
+    assert watch.look_in_s(5) == 5

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from vcache.errors import SessionLost, VcacheError
-from vcache.jobs.leases import LeaseWatch
+from vcache.jobs.leases import STILL, LeaseWatch
 from vcache.kit.logs import logger
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Keeper:
     def __init__(self, queue: Queue, tenure: Tenure, pump: Pump) -> None:
         self._queue, self._tenure, self._pump = queue, tenure, pump
         self._watch = LeaseWatch()
+        self._upkeep_at_s = 0.0
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="vcache-beat", daemon=True)
 
@@ -41,18 +42,18 @@ class Keeper:
 
     def _work(self) -> None:
         tick_s = self._tenure.lease_s / 4
-        look_at_s = perf_counter()
-        while not self._is_closed.wait(tick_s / 2):
+        look_at_s, most_s = perf_counter(), tick_s / 2
+        while not self._is_closed.wait(max(0.0, min(most_s, look_at_s - perf_counter()))):
             try:
                 # A little late: the pump does it itself unless it hangs.
                 if perf_counter() - self._tenure.last_beat_s > tick_s * 1.5:
                     self._beat()
-                if perf_counter() >= look_at_s:
-                    if perf_counter() > look_at_s + tick_s:
-                        # We were stopped ourselves, and maybe all others with us: nothing is known of them.
-                        self._watch = LeaseWatch()
-                    look_at_s = perf_counter() + tick_s
+                if (late_s := perf_counter() - look_at_s) >= 0:
+                    if late_s > tick_s:
+                        self._watch.forget()
+                    look_at_s = perf_counter() + most_s
                     self._look()
+                    look_at_s = perf_counter() + self._watch.look_in_s(most_s)
             except VcacheError:
                 pass  # the pump meets the same fault, and says it
             except Exception:
@@ -75,7 +76,9 @@ class Keeper:
             ids = self._queue.end_session(session.id, beats=session.beats)
             logger(__name__).warning(
                 "worker %s was not heard of for %g s: its %d jobs go to others",
-                session.worker, session.lease_s, len(ids),
+                session.worker, session.lease_s * STILL, len(ids),
             )  # fmt: skip
-        self._queue.upkeep()
-        self._tenure.set_clock()
+        if perf_counter() >= self._upkeep_at_s:
+            self._upkeep_at_s = perf_counter() + self._tenure.lease_s / 4
+            self._queue.upkeep()
+            self._tenure.set_clock()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import StoreClosed, VcacheError
-from vcache.jobs.leases import LeaseWatch
+from vcache.jobs.leases import STILL, LeaseWatch
 from vcache.kit.clock import Monotonic
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ __all__ = ["Keeper"]
 
 _log: Final = logging.getLogger("vcache.server")
 
-_LOOK_S: Final = 0.5  # leases are counted in seconds
+_LOOK_S: Final = 0.5  # or more often, where leases are short
+_LATE_S: Final = 1.0  # who looks so late was stopped
 _UPKEEP_S: Final = 5.0
 _FIRE_S: Final = 1.0  # at the latest, since schedules are changed by others too
 _NS: Final = 1e9
@@ -99,8 +100,17 @@ class Keeper:
                     self._queues.of(namespace)
             except (VcacheError, OSError) as error:
                 _log.warning("the queue of %r cannot be opened: %s", namespace, error)
-        while not self._is_over.wait(_LOOK_S):
+        look_at_s = self._monotonic()
+        while not self._is_over.wait(max(0.0, look_at_s - self._monotonic())):
+            if self._monotonic() > look_at_s + _LATE_S:
+                for (
+                    kept
+                ) in self._kept.values():  # workers that come through this server could not beat meanwhile
+                    kept.watch.forget()
             self.look()
+            look_at_s = self._monotonic() + min(
+                (kept.watch.look_in_s(_LOOK_S) for kept in self._kept.values()), default=_LOOK_S
+            )
 
 
 class _Kept:
@@ -112,19 +122,19 @@ class _Kept:
         self.queue = queue
         self._lost = lost
         self._monotonic = monotonic
-        self._watch = LeaseWatch(monotonic)
+        self.watch = LeaseWatch(monotonic)
         self._scheduler: Scheduler | None = None
         self._fires = fires
         self._upkeep_s = self._fire_s = monotonic()
 
     def look(self) -> None:
         """Do what is due."""
-        for session in self._watch.seen(self.queue.sessions()):
+        for session in self.watch.seen(self.queue.sessions()):
             lost = self.queue.end_session(session.id, beats=session.beats)
             self._lost(lost)
             _log.warning(
                 "worker %r was not heard of for %g s: its %d jobs are given to others",
-                session.worker, session.lease_s, len(lost),
+                session.worker, session.lease_s * STILL, len(lost),
             )  # fmt: skip
         now_s = self._monotonic()
         if now_s >= self._upkeep_s:

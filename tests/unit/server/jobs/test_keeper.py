@@ -37,13 +37,13 @@ def test_what_a_silent_worker_held_comes_back() -> None:
     session = queue.open_session("w", kinds=["k"], lease_s=10)
     queue.exchange(session, kinds=["k"], want=1)
     keeper.look()
-    time.now_s += 9
+    time.now_s += 7
     queue.exchange(session)
     keeper.look()
-    time.now_s += 9
+    time.now_s += 7
     keeper.look()
     assert lost == []
-    time.now_s += 2
+    time.now_s += 1
     keeper.look()
     assert lost == [job_id]
     (job,) = queue.get([job_id])
