@@ -146,6 +146,7 @@ class Pair:
         assert self.same(
             [{kind: each for kind, each in found.totals.items() if any(each)} for found in stats]
         )
+        assert self.same([each.submitted for each in stats])
         assert self.same([[session.n_held for session in each.sessions] for each in stats])
         for state in State:
             listed = [{job.id for job in queue.list(state, limit=10_000).jobs} for queue in self.queues]

@@ -328,6 +328,8 @@ class _QueueMachine(RuleBasedStateMachine):
         assert sum(stats.waiting.values()) == sum(map(self.is_ready, self.jobs.values()))
         for kind, totals in self.totals.items():
             assert stats.totals[kind] == KindTotals(*totals)
+            mine = [n for (of, _), n in stats.submitted.items() if of == kind]
+            assert sum(mine) == totals[0]
         lively = {self.sessions[number].id: self.sessions[number].beats for number in self.alive()}
         assert {each.id: each.beats for each in self.queue.sessions()} == lively
         for number in self.alive():

@@ -662,6 +662,7 @@ def test_a_worker_exposes_what_its_queue_holds(queue, monkeypatch):
     session = queue.open_session("host:1", kinds=["a"], lease_s=10)
     asked(queue, "a")
     assert 'vcache_queue_depth{kind="a",priority="medium"} 1.0' in depths.text().decode()
+    assert 'vcache_jobs_submitted_total{kind="a",priority="medium"} 1.0' in depths.text().decode()
     (claimed,) = queue.exchange(session, kinds=["a"], want=1).claimed
     text = depths.text().decode()
     assert 'vcache_queue_depth{kind="a",priority="medium"} 0.0' in text
@@ -676,6 +677,27 @@ def test_a_worker_exposes_what_its_queue_holds(queue, monkeypatch):
 
     monkeypatch.setattr(queue, "stats", away)
     assert "vcache_dlq_depth 1.0" in depths.text().decode()
+
+
+def test_a_worker_exposes_what_its_queue_was_given(queue, monkeypatch):
+    """By whomever, since it was made; a counter goes on where the queue was made anew"""
+    metrics = Metrics(is_required=True)
+    depths = Depths(queue, metrics)
+
+    def counted() -> float:
+        (line,) = (each for each in depths.text().decode().splitlines() if each.startswith(name))
+        return float(line.removeprefix(name))
+
+    name = 'vcache_jobs_submitted_total{kind="a",priority="critical"}'
+    asked(queue, "a", priority=0)
+    assert [counted(), counted()] == [1, 1]
+    asked(queue, "a", priority=0)
+    asked(queue, "a")
+    assert counted() == 2
+    with MemoryQueue() as other:
+        asked(other, "a", priority=0)
+        monkeypatch.setattr(queue, "stats", other.stats)
+        assert [counted(), counted()] == [3, 3]
 
 
 def test_when_a_burst_is_over(queue):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,7 +18,7 @@ __all__ = ["Depths", "exposed", "place_in"]
 
 
 class Depths:
-    """A worker's metrics with what its queue holds, asked of it for each look.
+    """A worker's metrics with what its queue holds and was given, asked of it for each look.
 
     Threads: all operations.
     """
@@ -26,6 +26,7 @@ class Depths:
     def __init__(self, queue: Queue, metrics: Metrics) -> None:
         self._queue, self._metrics = queue, metrics
         self._known: set[tuple[str, int]] = set()
+        self._submitted: dict[tuple[str, int], int] = {}  # as of the last look
         self._lock = threading.Lock()
 
     def text(self) -> bytes:
@@ -43,8 +44,18 @@ class Depths:
         for kind, priority in self._known:
             depth = stats.waiting.get((kind, priority), 0)
             self._metrics.put("vcache_queue_depth", depth, kind=kind, priority=priority_word(priority))
+        self._count_submitted(stats.submitted)
         self._metrics.put("vcache_dlq_depth", stats.by_state.get(State.DEAD, 0))
         self._metrics.put("vcache_active_jobs", stats.by_state.get(State.RUNNING, 0))
+
+    def _count_submitted(self, submitted: Mapping[tuple[str, int], int]) -> None:
+        for (kind, priority), count in submitted.items():
+            before = self._submitted.get((kind, priority), 0)
+            # A queue that was made anew begins at 0, and a counter never falls.
+            more = count - before if count >= before else count
+            labels = {"kind": kind, "priority": priority_word(priority)}
+            self._metrics.count("vcache_jobs_submitted", more, **labels)
+        self._submitted = dict(submitted)
 
 
 def place_in(text: str) -> tuple[str, int]:

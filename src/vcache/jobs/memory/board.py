@@ -65,7 +65,7 @@ class Board:
             if taken:
                 return taken
         kind = self.kind(spec.kind)
-        kind.submitted += 1
+        kind.submitted[spec.priority] += 1
         self._numbers += 1
         row = Row(job_id, kind, spec.priority, packed, self._numbers)
         self.rows[job_id] = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Final, Self
@@ -149,14 +149,12 @@ class MemoryQueue:
             by_state[State.QUEUED] = n_delayed + sum(kind.n_waiting for kind in kinds)
             by_state[State.RUNNING] = sum(kind.n_running for kind in kinds)
             by_state[State.COMPLETED] = board.n_completed
-            waiting = {
-                (kind.name, priority): count
-                for kind in kinds
-                for priority, count in enumerate(kind.n_ready)
-                if count
-            }
+            waiting = _by_priority((kind.name, kind.n_ready) for kind in kinds)
+            submitted = _by_priority((kind.name, kind.submitted) for kind in kinds)
             totals = {kind.name: kind.totals() for kind in kinds}
-            return QueueStats(waiting, n_delayed, by_state, totals, self._oldest_ns(), self._sessions())
+            return QueueStats(
+                waiting, n_delayed, by_state, totals, self._oldest_ns(), self._sessions(), submitted
+            )
 
     def _oldest_ns(self) -> int:
         heads = [
@@ -350,6 +348,15 @@ class MemoryQueue:
     def _ring(self) -> None:
         if self._n_waiting:
             self._lock.notify_all()
+
+
+def _by_priority(counts: Iterable[tuple[str, Sequence[int]]]) -> dict[tuple[str, int], int]:
+    return {
+        (kind, priority): count
+        for kind, by_priority in counts
+        for priority, count in enumerate(by_priority)
+        if count
+    }
 
 
 def _packed(spec: Spec) -> bytes:

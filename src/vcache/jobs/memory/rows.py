@@ -120,12 +120,13 @@ class KindRows:
         self.limits = Limits()
         self._bucket: TokenBucket | None = None
         self._now_ns = self._start_ns = 0
-        self.submitted = self.completed = self.failed = self.retried = self.dead = self.cancelled = 0
+        self.submitted = [0] * len(Priority)
+        self.completed = self.failed = self.retried = self.dead = self.cancelled = 0
 
     def totals(self) -> KindTotals:
         """How many there were."""
         return KindTotals(
-            self.submitted, self.completed, self.failed, self.retried, self.dead, self.cancelled
+            sum(self.submitted), self.completed, self.failed, self.retried, self.dead, self.cancelled
         )
 
     # --- lines ------------------------------------------------------------------------------

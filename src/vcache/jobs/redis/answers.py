@@ -113,13 +113,15 @@ def stats_of(answer: Sequence[Any]) -> QueueStats:
         State.DEAD: dead,
         State.CANCELLED: cancelled,
     }
+    submitted, by_kind = _totals(_pairs(totals))
     return QueueStats(
         waiting,
         late - retry,
         by_state,
-        _totals(_pairs(totals)),
+        by_kind,
         unpack_spec(oldest).created_ns if oldest else 0,
         found,
+        submitted,
     )
 
 
@@ -156,12 +158,18 @@ def _sessions(
     return found
 
 
-def _totals(packed: Mapping[bytes, bytes]) -> Mapping[str, KindTotals]:
-    found: dict[str, KindTotals] = {}
-    for field, count in packed.items():
-        what, _, kind = field.decode().partition(":")
-        found[kind] = found.get(kind, KindTotals())._replace(**{what: int(count)})
-    return found
+def _totals(packed: Mapping[bytes, bytes]) -> tuple[dict[tuple[str, int], int], dict[str, KindTotals]]:
+    """What was submitted by kind and priority, and what became of it by kind."""
+    submitted: dict[tuple[str, int], int] = {}
+    found: dict[str, dict[str, int]] = {}
+    for field, packed_count in packed.items():
+        (what, _, kind), count = field.decode().partition(":"), int(packed_count)
+        if what == "submitted":
+            priority, _, kind = kind.partition(":")
+            submitted[kind, int(priority)] = count
+        by_what = found.setdefault(kind, {})
+        by_what[what] = by_what.get(what, 0) + count
+    return submitted, {kind: KindTotals(**by_what) for kind, by_what in found.items()}
 
 
 def _held(value: bytes) -> tuple[int, int, int, int]:

@@ -140,13 +140,18 @@ def sent_exchanged(exchanged: Exchanged) -> Sequence[object]:
 def sent_stats(stats: QueueStats) -> Sequence[object]:
     """What a queue holds, as a list."""
     return [
-        [[kind, priority, count] for (kind, priority), count in stats.waiting.items()],
+        _sent_counts(stats.waiting),
         stats.delayed,
         dict(stats.by_state),
         {kind: list(totals) for kind, totals in stats.totals.items()},
         stats.oldest_ns,
         list(stats.sessions),
+        _sent_counts(stats.submitted),
     ]
+
+
+def _sent_counts(counts: Mapping[tuple[str, int], int]) -> Sequence[object]:
+    return [[kind, priority, count] for (kind, priority), count in counts.items()]
 
 
 # --- what both read ---------------------------------------------------------------------------
@@ -244,12 +249,11 @@ def sessions_of(value: object) -> list[Session]:
 
 def stats_of(value: object) -> QueueStats:
     """What a queue holds; raises as `listed`."""
-    waiting, delayed, states, totals, oldest_ns, sessions = _fields(
-        value, (list, int, dict, dict, int, list), "statistics"
+    waiting, delayed, states, totals, oldest_ns, sessions, submitted = _fields(
+        value, (list, int, dict, dict, int, list, list), "statistics"
     )
-    rows = [_fields(row, (str, int, int), "count") for row in waiting]
     return QueueStats(
-        {(kind, priority): count for kind, priority, count in rows},
+        _counts(waiting),
         delayed,
         {_word(State, state): _number(count) for state, count in states.items()},
         {
@@ -258,6 +262,7 @@ def stats_of(value: object) -> QueueStats:
         },
         oldest_ns,
         sessions_of(sessions),
+        _counts(submitted),
     )
 
 
@@ -291,6 +296,11 @@ def _session(value: object) -> Session:
     fields = _fields(value, _SESSION, "session")
     fields[5] = texts_of(fields[5])
     return Session(*fields)
+
+
+def _counts(rows: Iterable[object]) -> dict[tuple[str, int], int]:
+    found = [_fields(row, (str, int, int), "count") for row in rows]
+    return {(kind, priority): count for kind, priority, count in found}
 
 
 def _text(value: object) -> str:

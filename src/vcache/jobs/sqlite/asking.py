@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from vcache.errors import UsageError
 from vcache.jobs.models import Priority, Spec
 from vcache.jobs.packing import pack_spec, unpack_spec
-from vcache.jobs.sqlite.moves import Row, end, find, let_wait, put_ready, spec_data, total
+from vcache.jobs.sqlite.moves import Row, end, find, let_wait, put_ready, spec_data
 from vcache.jobs.sqlite.schema import (
     BLOCKED,
     CANCELLED,
@@ -26,7 +26,7 @@ from vcache.jobs.sqlite.schema import (
     READY,
     RETRY,
     SHELF,
-    TOTAL,
+    SUBMITTED,
     WHY,
     key_id,
 )
@@ -108,7 +108,7 @@ def _add_plain(ledger: Ledger, many: Sequence[Asked]) -> None:
     counts = {(rows[0][3], rows[0][4]): 1} if len(rows) == 1 else Counter([row[3:5] for row in rows])
     for (kind, priority), count in counts.items():
         ledger.count(READY << 8 | priority, kind, count)
-        ledger.count(TOTAL, kind, count)
+        ledger.count(SUBMITTED + priority, kind, count)
         ledger.wakes.add(kind)
 
 
@@ -150,7 +150,7 @@ def _insert(ledger: Ledger, one: Asked, kind: int) -> Row:
     if is_long:
         ledger.note(no, LONG_SPEC, one.data)
     ledger.count(BLOCKED << 8, kind)
-    total(ledger, kind, "submitted")
+    ledger.count(SUBMITTED + spec.priority, kind)
     return Row(no, one.key, shelf, no, kind, int(spec.priority), flags, 0, 0, 0, 0, 0, None, None)
 
 

@@ -22,6 +22,7 @@ from vcache.jobs.sqlite.schema import (
     DELAYED,
     FAILURES,
     HAS_NOTES,
+    LAST_TURN,
     LONG_SPEC,
     NOTE,
     PROGRESS,
@@ -30,6 +31,7 @@ from vcache.jobs.sqlite.schema import (
     RUNNING,
     SHELF,
     STATES,
+    SUBMITTED,
     SUSPECT,
     TOTAL,
     TOTALS,
@@ -155,17 +157,21 @@ class Reader:
         by_state = dict.fromkeys(State, 0)
         waiting: dict[tuple[str, int], int] = {}
         totals: dict[int, list[int]] = {}
+        submitted: dict[tuple[str, int], int] = {}
         for (what, kind), n in counts.items():
             if what < TOTAL:
                 by_state[STATES[what >> 8]] += n
             elif what < TOTAL + len(TOTALS):
-                totals.setdefault(kind, [0] * len(TOTALS))[what - TOTAL] = n
+                totals.setdefault(kind, [0] * (1 + len(TOTALS)))[1 + what - TOTAL] = n
+            elif SUBMITTED <= what < LAST_TURN:
+                totals.setdefault(kind, [0] * (1 + len(TOTALS)))[0] += n
+                submitted[names[kind], what - SUBMITTED] = n
             if what >> 8 == READY:
                 key = (names[kind], what & (SUSPECT - 1))
                 waiting[key] = waiting.get(key, 0) + n
         delayed = sum(n for (what, _), n in counts.items() if what >> 8 == DELAYED)
         by_kind = {names[kind]: KindTotals(*each) for kind, each in totals.items()}
-        return QueueStats(waiting, delayed, by_state, by_kind, oldest_ns, sessions)
+        return QueueStats(waiting, delayed, by_state, by_kind, oldest_ns, sessions, submitted)
 
     def has_ready(self, kinds: Sequence[str]) -> bool:
         """Whether anything waits of some kinds."""

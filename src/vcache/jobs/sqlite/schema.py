@@ -42,6 +42,7 @@ __all__ = [
     "RUNNING",
     "SHELF",
     "STATES",
+    "SUBMITTED",
     "SUSPECT",
     "TABLES",
     "TOTAL",
@@ -114,7 +115,8 @@ WHY: Final = 3
 
 # `counts.what`: state << 8 | lane, then totals, then numbers of the queue itself (of kind 0).
 TOTAL: Final = 1 << 16
-TOTALS: Final = ("submitted", "completed", "failed", "retried", "dead", "cancelled")
+TOTALS: Final = ("completed", "failed", "retried", "dead", "cancelled")
+SUBMITTED: Final = TOTAL + 256  # and the priority
 LAST_TURN: Final = 1 << 17
 LAST_TOKEN: Final = LAST_TURN + 1
 LAST_SESSION: Final = LAST_TURN + 2

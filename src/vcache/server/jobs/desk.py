@@ -143,7 +143,6 @@ class JobDesk:
         with self._lock:
             for spec in specs:
                 self._taken[caller, spec.kind] += 1
-                self.measures.kept(caller.namespace, spec.kind, spec.priority)
 
     async def noted(self, caller: Caller, action: str, name: str) -> None:
         """Note a change."""

@@ -9,7 +9,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from vcache.errors import VcacheError
@@ -55,15 +55,9 @@ class Measures:
     def __init__(self, queues: Queues) -> None:
         self._queues = queues
         self._lock = threading.Lock()  # guards all below
-        self._submitted: Counter[tuple[str, str, int]] = Counter()
         self._kinds: set[str] = set()
         self._begun_s: dict[tuple[str, int], float] = {}
         self._times: dict[tuple[str, str, str], _Times] = {}
-
-    def kept(self, namespace: str, kind: str, priority: int) -> None:
-        """A job was submitted."""
-        with self._lock:
-            self._submitted[namespace, self._known(kind), priority] += 1
 
     def claimed(self, namespace: str, jobs: Sequence[Claimed], now_ns: int) -> None:
         """A worker took jobs."""
@@ -107,20 +101,10 @@ class Measures:
                     stats.append(queue.stats())
                 except (VcacheError, OSError) as error:
                     logger("vcache.server").warning("the queue of %r cannot be measured: %s", name, error)
-        submitted: Counter[tuple[str, ...]] = Counter()
-        with self._lock:
-            counted = list(self._submitted.items())
-        for (name, kind, priority), count in counted:
-            if namespace in (None, name):
-                submitted[kind, priority_word(priority)] += count
-        yield _family("vcache_jobs_submitted", submitted)
+        yield _family("vcache_jobs_submitted", _by_priority(each.submitted for each in stats))
         for metric, field in _TOTALS.items():
             yield _family(metric, _summed(stats, field))
-        depth: Counter[tuple[str, ...]] = Counter()
-        for each in stats:
-            for (kind, priority), count in each.waiting.items():
-                depth[kind, priority_word(priority)] += count
-        yield _family("vcache_queue_depth", depth)
+        yield _family("vcache_queue_depth", _by_priority(each.waiting for each in stats))
         for metric, state in (("vcache_dlq_depth", State.DEAD), ("vcache_active_jobs", State.RUNNING)):
             yield Family(METRICS[metric], [((), sum(each.by_state.get(state, 0) for each in stats))])
         yield from self._histograms(namespace)
@@ -167,6 +151,14 @@ def _summed(stats: Iterable[QueueStats], field: str) -> Counter[tuple[str, ...]]
     for each in stats:
         for kind, totals in each.totals.items():
             found[(kind,)] += getattr(totals, field)
+    return found
+
+
+def _by_priority(counts: Iterable[Mapping[tuple[str, int], int]]) -> Counter[tuple[str, ...]]:
+    found: Counter[tuple[str, ...]] = Counter()
+    for each in counts:
+        for (kind, priority), count in each.items():
+            found[kind, priority_word(priority)] += count
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
 import pytest
@@ -78,6 +79,23 @@ class AskingLaws(Base):
         assert states_of(queue, [each.id for each in asked]) == [State.COMPLETED, State.QUEUED]
         assert job_of(queue, asked[0].id).result == 5
         assert queue.stats().totals["k"].submitted == 2
+
+    def test_what_is_submitted_is_counted_by_kind_and_priority(self, queue: Queue) -> None:
+        """For ever, and each job once: alone, with others, or with what is rare."""
+        alone = [spec(priority=0), spec(kind="k:1", priority=0), spec(priority=0), spec()]
+        together = [spec(priority=each % 4) for each in range(10)]
+        rare = [spec(priority=3, unique="key"), spec(priority=1, not_before_ns=queue.now_ns() + 10**15)]
+        for each in alone:
+            queue.submit([each])
+        for batch in (together, rare, [alone[0], *together], rare, [spec(priority=0, unique="key")]):
+            queue.submit(batch)
+        asked = [*alone, *together, *rare]
+        expected = Counter((each.kind, int(each.priority)) for each in asked)
+        queue.cancel([each.id for each in asked])
+        queue.purge(State.CANCELLED)
+        stats = queue.stats()
+        assert dict(stats.submitted) == expected
+        assert {kind: each.submitted for kind, each in stats.totals.items()} == {"k": 15, "k:1": 1}
 
     @pytest.mark.parametrize("wrong", [{"payload": {"x": object()}}, {"payload": {"x": 1 << 64}}])
     def test_all_are_kept_or_none(self, queue: Queue, wrong: dict[str, object]) -> None:

@@ -292,6 +292,7 @@ class PassingLaws(Base):
             State.COMPLETED: 1, State.DEAD: 0, State.CANCELLED: 1,
         }  # fmt: skip
         assert dict(stats.totals) == {"a": (3, 1, 1, 1, 0, 0), "b": (5, 0, 0, 0, 0, 1)}
+        assert dict(stats.submitted) == {("a", 2): 3, ("b", 0): 2, ("b", 2): 2, ("b", 3): 1}
         (session,) = stats.sessions
         assert (session.id, session.n_held) == (hand.session, 1)
 

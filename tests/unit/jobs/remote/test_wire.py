@@ -38,8 +38,9 @@ def test_all_comes_back() -> None:
         assert wire.exchanged_of(sent(wire.sent_exchanged(exchanged))) == exchanged
     assert wire.job_of(sent(wire.sent_job(None))) is None
     stats = QueueStats(
-        {("k", 1): 2}, 3, {State.QUEUED: 4}, {"k": KindTotals(5)}, 6, [Session("s", "w", 1, 2.0, 3, ("k",))]
-    )
+        {("k", 1): 2}, 3, {State.QUEUED: 4}, {"k": KindTotals(5)}, 6, [Session("s", "w", 1, 2.0, 3, ("k",))],
+        {("k", 0): 2, ("k", 2): 3},
+    )  # fmt: skip
     assert wire.stats_of(sent(wire.sent_stats(stats))) == stats
 
 

@@ -35,7 +35,7 @@ for _ = 1, tonumber(next_argument()) do
   end
   if made > 0 then
     call('SADD', P .. ':kinds', kind)
-    total(kind, 'submitted', made)
+    total(kind, 'submitted:' .. priority, made)
     wake(kind)
   end
 end

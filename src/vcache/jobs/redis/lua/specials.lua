@@ -22,7 +22,7 @@ for number = 1, tonumber(next_argument()) do
   else
     call('HSET', P .. ':jobs', id, spec)
     call('SADD', P .. ':kinds', kind)
-    total(kind, 'submitted', 1)
+    total(kind, 'submitted:' .. priority, 1)
     if deadline ~= '0' then
       call('HSET', P .. ':deadline_of', id, deadline)
       back_to_deadline(id)
