@@ -29,6 +29,7 @@ __all__ = [
     "Leash",
     "Sink",
     "merged",
+    "pidfd_of",
     "run_attached",
     "run_captured",
 ]
@@ -251,7 +252,7 @@ class _Watch:
         )
 
     def _run(self, leash_fd: int) -> None:
-        pidfd = _pidfd(self._child.pid)
+        pidfd = pidfd_of(self._child.pid)
         try:
             for fd in (pidfd, leash_fd):
                 if fd >= 0:
@@ -345,7 +346,7 @@ class _Watch:
         return True
 
 
-def _pidfd(pid: int) -> int:
+def pidfd_of(pid: int) -> int:
     """A descriptor that is readable once a process has ended; -1 where there is none to be had."""
     try:
         return os.pidfd_open(pid)

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from vcache.kit.child import pidfd_of
 from vcache.kit.data import NamedTuple
 from vcache.kit.logs import logger
 from vcache.kit.orphans import OrphanGuard
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Program", "Supervisor"]
 
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_POLL_S: Final = 0.2  # where no descriptor tells that a process has ended
 _SETTLED_S: Final = 30.0  # who ran for so long did not crash on starting
 
 
@@ -163,6 +165,8 @@ class Supervisor:
         ]
         if self._n_told:
             due_s.append(self._kill_at_s)
+        if any(slot.child is not None and slot.fd < 0 for slot in self._slots):
+            due_s.append(time.monotonic() + _POLL_S)
         left_s = max(0.0, min(due_s) - time.monotonic()) if due_s else None
         poll = select.poll()
         for fd in (self._wake_read, *(slot.fd for slot in self._slots if slot.fd >= 0)):
@@ -175,7 +179,7 @@ class Supervisor:
         program = self._program(slot.number)
         slot.started_s = time.monotonic()
         child = subprocess.Popen(program.argv, stdin=subprocess.PIPE, env=program.env, process_group=0)
-        slot.child, slot.fd = child, os.pidfd_open(child.pid)
+        slot.child, slot.fd = child, pidfd_of(child.pid)
         self._guard.watch(child.pid, is_group=True)
         assert child.stdin is not None
         try:
@@ -189,8 +193,8 @@ class Supervisor:
         if child is None or (code := child.poll()) is None:
             return
         status = code if code >= 0 else 128 - code
-        os.close(slot.fd)
-        slot.child, slot.fd = None, -1
+        _let_go(slot)
+        slot.child = None
         self._guard.forget(child.pid, is_group=True)
         try:
             self._on_exit(child.pid, status)
@@ -244,6 +248,12 @@ class Supervisor:
         if slot.child is not None:
             slot.child.kill()
             slot.child.wait()
-            os.close(slot.fd)
+            _let_go(slot)
             self._guard.forget(slot.child.pid, is_group=True)
             slot.child = None
+
+
+def _let_go(slot: _Slot) -> None:
+    if slot.fd >= 0:
+        os.close(slot.fd)
+        slot.fd = -1

@@ -101,7 +101,7 @@ def test_a_leash_that_nobody_holds(tmp_path):
 def test_on_our_own_streams(tmp_path, monkeypatch, has_pidfd):
     """An attached child is in our group, and ends like any other, with or without a pidfd"""
     if not has_pidfd:
-        monkeypatch.setattr("vcache.kit.child._pidfd", lambda pid: -1)
+        monkeypatch.setattr("vcache.kit.child.pidfd_of", lambda pid: -1)
     groups: list[int] = []
     done = run_attached(
         ["sh", "-c", "exit 3"], cwd=tmp_path, on_start=lambda pid: groups.append(os.getpgid(pid))

@@ -117,3 +117,10 @@ def test_a_program_that_is_not_there_is_an_error():
     """It is no crash to be tried again."""
     with pytest.raises(FileNotFoundError):
         Supervisor(lambda place: Program((str(Path(sys.prefix) / "no-such-program"),)), 1).run()
+
+
+def test_it_works_where_no_descriptor_tells_of_an_end(tmp_path, monkeypatch):
+    """As on systems without pidfds: it looks now and then."""
+    monkeypatch.setattr("vcache.kit.supervisor.pidfd_of", lambda pid: -1)
+    monkeypatch.setattr("vcache.kit.supervisor._POLL_S", 0.01)
+    assert Supervisor(_shell("exit 0"), 2).run() == 0

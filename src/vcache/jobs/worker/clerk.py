@@ -30,6 +30,7 @@ __all__ = ["Clerk"]
 
 _TICK_S: Final = 0.2  # progress is kept five times a second
 _SPANS_S: Final = 2.0  # spans go to a collector in batches, and none waits for long
+_WARN_S: Final = 30.0  # between warnings of what goes on failing
 _MOST: Final = 100_000  # ended attempts of which nobody has written yet; beyond them some are left out
 
 
@@ -61,7 +62,7 @@ class Clerk:
         self._records: deque[Sequence[object]] = deque(maxlen=_MOST)
         self._said: dict[Run, None] = {}
         self._is_span_kept, self._spans_at_s = False, 0.0
-        self._n_running = 0
+        self._warn_at_s: dict[str, float] = {}
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._work, name="vcache-clerk", daemon=True)
         self.takes_ended = log is not None or spans is not None
@@ -103,9 +104,16 @@ class Clerk:
                 try:
                     work()
                 except VcacheError as error:
-                    logger(__name__).warning("%s", error)
+                    self._warn(work.__name__, error)
                 except Exception:
                     logger(__name__).exception("what jobs told could not be handed on")
+
+    def _warn(self, of: str, error: VcacheError) -> None:
+        """The same work fails again and again while a queue or store is away: say so now and then."""
+        now_s = perf_counter()
+        if now_s >= self._warn_at_s.get(of, 0.0):
+            self._warn_at_s[of] = now_s + _WARN_S
+            logger(__name__).warning("%s", error)
 
     def _send_reports(self) -> None:
         while self._said:

@@ -54,6 +54,9 @@ class LoopExecutor:
         self._loop.call_soon_threadsafe(self._cancel, run)
         return True
 
+    def write_off(self, run: Run) -> None:
+        """A task goes on as long as it likes; there is room for others."""
+
     def close(self, timeout_s: float) -> None:
         """End the loop, with the tasks that handlers left behind."""
         loop, thread = self._loop, self._thread
@@ -91,22 +94,25 @@ class LoopExecutor:
             run.task = create(run_one(run))
 
     async def _run(self, run: Run) -> None:
-        CURRENT.set(run)
-        if self._enter is not None:
-            self._enter(run)
         run.started_s = perf_counter()
         handler = run.line.handler
         try:
-            made: Coroutine[object, object, object] = handler.function(
-                **handler.arguments(run.claimed.spec.payload)
-            )  # type: ignore[assignment]
-            result = await made
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # also what would end the process: it is the handler's
-            run.finished = self._judge.raised(run, error)
-        else:
-            run.finished = self._judge.returned(run, result)
+            CURRENT.set(run)
+            if self._enter is not None:
+                self._enter(run)
+            try:
+                made: Coroutine[object, object, object] = handler.function(
+                    **handler.arguments(run.claimed.spec.payload)
+                )  # type: ignore[assignment]
+                result = await made
+            except GeneratorExit:
+                raise
+            except BaseException as error:  # also what would end the process: it is the handler's
+                run.finished = self._judge.raised(run, error)
+            else:
+                run.finished = self._judge.returned(run, result)
+        except Exception as error:  # or it would hang for ever
+            run.finished = self._judge.broken(run, error)
         run.ended_s = perf_counter()
         run.task = (
             None  # it knows its context, which knows the run: a circle for each job, left to the collector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
@@ -30,7 +30,7 @@ class Hand(Protocol):
     def run(self, run: Run) -> Finished | None: ...
 
     def stop(self, run: Run) -> bool:
-        """See `Executor.stop`; called by other threads."""
+        """See `Executor.stop`; called by other threads, while or before it runs."""
 
     def close(self) -> None: ...
 
@@ -51,8 +51,15 @@ class InPlace:
         return self._judge.returned(run, result)
 
     def stop(self, run: Run) -> bool:
-        """A thread cannot be."""
-        return False
+        """Cancel a coroutine at its next await; a plain function cannot be."""
+        task = run.task
+        if task is None:
+            return False  # one that is about to begin sees it itself
+        try:
+            task.get_loop().call_soon_threadsafe(task.cancel)
+        except RuntimeError:
+            pass  # it has ended, and its loop with it
+        return True
 
     def close(self) -> None:
         """End its loop."""
@@ -65,16 +72,29 @@ class InPlace:
             self._enter(run)
         handler = run.line.handler
         result = handler.function(**handler.arguments(run.claimed.spec.payload))
-        return self._awaited(result) if handler.is_async else result
+        return self._awaited(run, result) if handler.is_async else result  # type: ignore[arg-type]  # it is one
 
-    def _awaited(self, made: object) -> object:
+    def _awaited(self, run: Run, made: Coroutine[object, object, object]) -> object:
         import asyncio
 
         if self._runner is None:
             self._runner = asyncio.Runner()
         from contextvars import copy_context
 
-        return self._runner.run(made, context=copy_context())  # type: ignore[arg-type]
+        return self._runner.run(_as_task(run, made), context=copy_context())
+
+
+async def _as_task(run: Run, made: Coroutine[object, object, object]) -> object:
+    import asyncio
+
+    run.task = asyncio.current_task()
+    try:
+        if run.stop is not None:  # said before there was a task to cancel
+            made.close()
+            raise asyncio.CancelledError
+        return await made
+    finally:
+        run.task = None  # as in a loop of all: no circle is left to the collector
 
 
 class _Thread:
@@ -97,8 +117,8 @@ class ThreadsExecutor:
     handlers are short, one thread runs them all, and none other fights for the interpreter.
     """
 
-    def __init__(self, tray: Tray, size: int, hand: Callable[[], Hand]) -> None:
-        self._tray, self._size, self._hand = tray, size, hand
+    def __init__(self, tray: Tray, size: int, hand: Callable[[], Hand], judge: Judge) -> None:
+        self._tray, self._size, self._hand, self._judge = tray, size, hand, judge
         self._waiting: deque[Run] = deque()
         self._idle: list[_Thread] = []
         self._threads: set[_Thread] = set()
@@ -113,22 +133,33 @@ class ThreadsExecutor:
         self._wake()
 
     def stop(self, run: Run) -> bool:
-        """Have its hand stop it; a thread whose hand cannot is replaced."""
+        """Have its hand stop it."""
         with self._lock:
-            mine = next((each for each in self._threads if each.run is run), None)
+            mine = self._who_runs(run)
+            if mine is not None:
+                return mine.hand.stop(run)
+        try:
+            self._waiting.remove(run)
+        except (ValueError, IndexError):  # others take from it meanwhile
+            return False  # it has just begun, or ended
+        run.started_s = run.ended_s = perf_counter()
+        run.finished = self._judge.stopped(run)
+        self._tray.put(run)
+        return True
+
+    def write_off(self, run: Run) -> None:
+        """Have another thread in place of its."""
+        with self._lock:
+            mine = self._who_runs(run)
             if mine is None:
-                try:
-                    self._waiting.remove(run)
-                except ValueError:
-                    pass  # it has just begun, or ended
-                return False
-            if mine.hand.stop(run):
-                return True
+                return
             mine.is_written_off = True
             self._threads.discard(mine)
             self.n_written_off += 1
         self._wake()
-        return False
+
+    def _who_runs(self, run: Run) -> _Thread | None:
+        return next((each for each in self._threads if each.run is run), None)
 
     def close(self, timeout_s: float) -> None:
         """Let idle threads end. One that still runs a handler ends with the process."""
@@ -178,7 +209,10 @@ class ThreadsExecutor:
             if waiting:
                 self._wake()
             run.started_s = perf_counter()
-            run.finished = run_one(run)
+            try:
+                run.finished = run_one(run)
+            except BaseException as error:  # or it would hang for ever, and the thread be gone
+                run.finished = self._judge.broken(run, error)
             run.ended_s = perf_counter()
             with self._lock:  # or who writes it off now would take its next attempt for this one
                 mine.run, is_given_up = None, mine.is_written_off
@@ -209,7 +243,7 @@ class ThreadsExecutor:
     def _came_back(self, run: Run) -> None:
         with self._lock:
             self.n_written_off -= 1
-        logger(__name__).warning(
+        logger(__name__).info(  # that it did not end was said
             "job %s (%s) came to its end %.1f s after it was given up; what it returned is dropped",
             run.id, run.kind, run.ended_s - run.deadline_s if run.deadline_s < run.ended_s else 0.0,
         )  # fmt: skip

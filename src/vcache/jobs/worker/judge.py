@@ -21,6 +21,7 @@ __all__ = ["Judge"]
 
 _MOST_CHARS: Final = 1000  # of a message
 _TRACE_CHARS: Final = 20_000  # of a traceback: its end tells most
+_BROKEN_S: Final = 10.0  # until another attempt after a fault of the worker's own
 _SMALL: Final = frozenset((type(None), bool, float))
 
 
@@ -106,6 +107,13 @@ class Judge:
             return Finished(claimed, Event.GIVE_UP, failure=failure)
         wait_s = handler.delay_s(failures) if delay_s is None else delay_s
         return Finished(claimed, Event.TRY_AGAIN, failure=failure, delay_s=wait_s)
+
+    def broken(self, run: Run, error: BaseException) -> Finished | None:
+        """What comes of one of which the worker itself could not say what came; asks nothing of handlers."""
+        if run.stop is not None:
+            return self.stopped(run)
+        message = f"the worker could not see to it: {type(error).__name__}: {_text(error)}"
+        return self.failed(run.claimed, run.line.handler, "error", message, traceback_of(error), _BROKEN_S)
 
     def unsendable(self, finished: Finished, error: Exception) -> Finished:
         """What the queue is told in place of what it could not take."""

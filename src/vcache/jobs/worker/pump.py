@@ -31,6 +31,7 @@ __all__ = ["Pump"]
 
 _GLANCE_S: Final = 0.05  # between looks for who ran out of time
 _MERCY_S: Final = 5.0  # for a cancelled attempt to end, before it is given up
+_LOOK_UP_S: Final = 2.0  # the same for one that can only look whether it is cancelled
 _AGAIN: Final = Backoff(times=1 << 30, base_s=0.05, most_s=2.0)
 _MISSES: Final = Backoff(times=1 << 30, base_s=0.001, most_s=0.1, jitter=0.5)
 # Where one job has just come another one comes soon: to ask again is faster than to be told.
@@ -66,19 +67,15 @@ class Pump:
         self._queue, self._tenure, self._tray, self._judge = queue, tenure, tray, judge
         self._desk, self._waiter, self._lines = desk, waiter, lines
         self._kinds, self._slots, self._on_end, self._most_jobs = kinds, slots, on_end, most_jobs
-        self.running: set[Run] = (
-            set()
-        )  # each by itself: a queue may give one token to all that it hands out at once
+        self.running: set[Run] = set()  # not by token: a queue may give one to all that it hands out at once
         self._pending: list[Finished] = []
         self._next_due_s: float | None = None
-        self._glance_at_s = 0.0
+        self._glance_at_s = self._poll_until_s = 0.0
         self._misses = 0
-        self._poll_until_s = 0.0
         self._is_unsure = False  # what the session holds
         self._lost: str | None = None  # the session that is gone
         self.n_started = 0
-        self.is_draining = False
-        self.is_to_be_replaced = False
+        self.is_draining = self.is_to_be_replaced = False
         self.give_up_at_s = _NEVER  # when what still runs is given back
         self._end_at_s = _NEVER
 
@@ -310,12 +307,25 @@ class Pump:
         while pending:
             each = pending.pop()
             try:
-                self._heed(self._queue.exchange(self._tenure.session, [each]))
+                its_own = self._refusal(each)
+                if its_own is None or self._refusal(self._judge.unsendable(each, its_own)) is None:
+                    continue
             except (StoreError, SessionLost):
                 self._pending += [*pending, each]  # another time
                 return
-            except Exception as its_own:
-                self._pending.append(self._judge.unsendable(each, its_own))
+            said = "job %s (%s) cannot be recorded at all (%r): it counts as running until this worker ends"
+            logger(__name__).error(said, each.claimed.spec.id, each.claimed.spec.kind, its_own)
+            self._tray.bell.wait(_AGAIN.wait_s(1) or 0.0)
+
+    def _refusal(self, finished: Finished) -> Exception | None:
+        """Why the queue cannot take it by itself; None where it has."""
+        try:
+            self._heed(self._queue.exchange(self._tenure.session, [finished]))
+        except (StoreError, SessionLost):
+            raise
+        except Exception as error:
+            return error
+        return None
 
     def _drop_all(self) -> None:
         """The session is gone: what it held is others', and we begin anew."""
@@ -358,23 +368,26 @@ class Pump:
         """Their jobs are not this worker's any more."""
         for run in runs:
             if run.stop is None:
-                run.deadline_s = perf_counter() + _MERCY_S
-                self._stop(run, Stop.REVOKED)
+                mercy_s = _MERCY_S if self._is_stopped(run, Stop.REVOKED) else _LOOK_UP_S
+                run.deadline_s = perf_counter() + mercy_s
 
     def _stop(self, run: Run, why: Stop) -> None:
+        if not self._is_stopped(run, why):
+            self._abandon(run)
+
+    def _is_stopped(self, run: Run, why: Stop) -> bool:
         if run.stop is None:
             run.stop = why
         run.is_cancelled = True
-        if not run.line.executor.stop(run):
-            self._abandon(run)
+        return run.line.executor.stop(run)
 
     def _abandon(self, run: Run) -> None:
         """It does not end: the queue is told without it."""
         if run not in self.running:
             return
         self.running.remove(run)
-        finished = self._judge.stopped(run)
-        if finished is not None:
+        run.line.executor.write_off(run)
+        if (finished := self._judge.stopped(run)) is not None:
             self._pending.append(finished)
         run.line.tally.ended(finished, perf_counter() - run.started_s if run.started_s else 0.0)
         logger(__name__).warning(

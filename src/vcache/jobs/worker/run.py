@@ -6,6 +6,7 @@ It must not know how it is run.
 from __future__ import annotations
 
 import os
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -44,7 +45,10 @@ class Executor(Protocol):
         """Start them all, now."""
 
     def stop(self, run: Run) -> bool:
-        """End an attempt whose `stop` says why; False where that cannot be done, and it is left to itself."""
+        """End an attempt whose `stop` says why; False where it can only be told, and may look."""
+
+    def write_off(self, run: Run) -> None:
+        """An attempt that was to be stopped is not waited for any more: what runs it is to be replaced."""
 
     def close(self, timeout_s: float) -> None:
         """End, with what still runs."""
@@ -94,6 +98,11 @@ class Run(Attempt):
 
 
 def resident_bytes() -> int:
-    """The memory that this process takes."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    """The memory that this process takes; where the system does not say, the most that it ever took."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -261,7 +261,9 @@ class Worker:
             return self._in_processes(concurrency or os.cpu_count() or 1, most_jobs, most_bytes)
         has_async = mode != "threads" and any(each.is_async for each in self._handlers)
         slots = concurrency or _CONCURRENCY["async" if has_async else "threads"]
-        threads: Executor = ThreadsExecutor(self._tray, slots, lambda: InPlace(self._judge, enter))
+        threads: Executor = ThreadsExecutor(
+            self._tray, slots, lambda: InPlace(self._judge, enter), self._judge
+        )
         if not has_async:
             return {True: threads, False: threads}, slots
         from vcache.jobs.worker.in_loop import LoopExecutor
@@ -279,7 +281,7 @@ class Worker:
         def hand() -> ProcessHand:
             return ProcessHand(setup, self._judge, most_jobs=most_jobs, tell_record=self._clerk.record)
 
-        threads: Executor = ThreadsExecutor(self._tray, size, hand)
+        threads: Executor = ThreadsExecutor(self._tray, size, hand, self._judge)
         return {True: threads, False: threads}, size
 
     def _take_signals(self) -> dict[int, signal.Handlers]:

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from tests.patience import until
+from tests.patience import NEVER_S, until
 from tests.unit.jobs.worker import yard
 from tests.unit.jobs.worker.yard import HANDLERS, ended, working
 from vcache.errors import StoreUnavailable, UsageError
@@ -19,6 +19,11 @@ from vcache.jobs.front import Jobs
 from vcache.jobs.handlers import Registry
 from vcache.jobs.memory import MemoryQueue
 from vcache.jobs.states import State
+from vcache.jobs.worker import pump
+from vcache.jobs.worker.clerk import Clerk
+from vcache.jobs.worker.judge import Judge
+from vcache.jobs.worker.run import resident_bytes
+from vcache.jobs.worker.tenure import Tenure
 from vcache.jobs.worker.worker import Ended, Worker
 from vcache.logs.memory import MemoryLogs
 from vcache.logs.record import Record
@@ -394,3 +399,112 @@ class _Spans:
         self.n_flushed = len(self.found)
 
     def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("mode", ["auto", "threads"])
+@pytest.mark.parametrize("kind", ["plain", "waits"])
+def test_a_fault_of_the_workers_own_fails_the_job_and_nothing_hangs(queue, jobs, mode, kind, monkeypatch):
+    """Whatever goes wrong between a handler and the queue: the job says so, and its thread goes on."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("not to be judged")
+
+    with working(queue, mode=mode, concurrency=1):
+        with monkeypatch.context() as patch:
+            patch.setattr(Judge, "returned", broken)
+            job_id = jobs.submit(kind, retries=0)
+            found = ended(jobs, job_id)
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+    assert (found.state, found.failures[0].reason) == (State.DEAD, "error")
+    assert "the worker could not see to it: RuntimeError: not to be judged" in found.failures[0].message
+
+
+def test_a_cancelled_coroutine_in_a_thread_is_cancelled(queue, jobs, caplog):
+    """At its next await, as on the loop of all: the thread is not lost."""
+    with working(queue, mode="threads", concurrency=1, lease_s=1) as worker:
+        job_id = jobs.submit("until-cancelled")
+        until(lambda: jobs.get(job_id).progress is not None)
+        jobs.cancel([job_id])
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+        assert worker.n_running == 0
+    assert "does not end" not in caplog.text
+
+
+def test_a_thread_that_does_not_look_has_its_time_then_another_takes_its_place(
+    queue, jobs, caplog, monkeypatch
+):
+    """Who comes to its end within it is no matter; who does not is said once."""
+    caplog.set_level("WARNING")
+    first, second = (yard.gates.setdefault(each, threading.Event()) for each in ("one", "two"))
+    with working(queue, concurrency=1, lease_s=1) as worker:
+        ids = [jobs.submit("waits-for", {"gate": "one"}), jobs.submit("plain")]
+        until(lambda: worker.n_running == 1)
+        monkeypatch.setattr(pump, "_LOOK_UP_S", NEVER_S)
+        jobs.cancel(ids[:1])
+        until(lambda: next(iter(worker._pump.running)).is_cancelled)
+        assert jobs.get(ids[1]).state is State.QUEUED, "it still has its place"
+        first.set()
+        assert jobs.wait(ids[1], 30) == 2
+        assert not caplog.messages
+        monkeypatch.setattr(pump, "_LOOK_UP_S", 0.1)
+        lost = jobs.submit("waits-for", {"gate": "two"})
+        until(lambda: worker.n_running == 1)
+        jobs.cancel([lost])
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+        second.set()
+    assert [each for each in caplog.messages if lost in each] == [
+        f"job {lost} (waits-for) does not end on being told so (revoked): what it returns will be dropped"
+    ]
+
+
+def test_what_cannot_be_recorded_at_all_is_dropped_and_the_rest_goes_on(caplog):
+    """One whose replacement is refused too: it is said once, and others are not held up."""
+
+    class Picky(MemoryQueue):
+        def exchange(
+            self,
+            session: str,
+            finished: Sequence[Finished] = (),
+            *,
+            kinds: Sequence[str] = (),
+            want: int = 0,
+        ) -> Exchanged:
+            if any(each.claimed.spec.tags for each in finished):
+                raise ValueError("not this one")
+            return super().exchange(session, finished, kinds=kinds, want=want)
+
+    queue = Picky()
+    jobs = Jobs(queue)
+    with working(queue) as worker:
+        bad = jobs.submit("plain", tags=("bad",))
+        until(lambda: "cannot be recorded at all" in caplog.text)
+        assert jobs.wait(jobs.submit("plain"), 30) == 2
+        assert worker.n_running == 0
+        assert [each.id for each in queue.list(State.RUNNING).jobs] == [bad]
+    assert caplog.text.count("cannot be recorded at all") == 1
+    assert [each.id for each in queue.list(State.QUEUED).jobs] == [bad]
+    queue.close()
+
+
+def test_a_queue_that_stays_away_is_said_now_and_then(caplog, monkeypatch):
+    """Not five times a second."""
+    clerk = Clerk(MemoryQueue(), cast("Tenure", None), tallies=())
+    now_s = 100.0
+    monkeypatch.setattr("vcache.jobs.worker.clerk.perf_counter", lambda: now_s)
+    for _ in range(2):
+        for _ in range(10):
+            clerk._warn("reports", StoreUnavailable("away"))
+        clerk._warn("log", StoreUnavailable("the disk is full"))
+        now_s += 31
+    assert caplog.messages == ["away", "the disk is full"] * 2
+
+
+def test_memory_is_told_where_there_is_no_proc(monkeypatch):
+    """As the most that the process ever took."""
+    there = resident_bytes()
+
+    def none(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", none)
+    assert resident_bytes() >= there // 2

@@ -107,6 +107,11 @@ def looks() -> None:
         time.sleep(0.001)
 
 
+@job("waits-for", retries=0)
+def waits_for(gate: str) -> None:
+    gates[gate].wait(NEVER_S)
+
+
 @job("says", retries=0, timeout="30s")
 def says(text: str) -> dict[str, Any]:
     mine = current_job()
