@@ -75,6 +75,7 @@ class RedisQueue:
         self._scripts = Scripts(client, self._prefix)
         self._clock = ServerClock(self._move_clock)
         self._is_checked = False
+        self._workers: dict[str, bytes] = {}  # names by session, of those opened here
 
     @classmethod
     def at(cls, address: str, *, namespace: str = "", keep_ended: int = _KEEP) -> RedisQueue:
@@ -175,12 +176,13 @@ class RedisQueue:
     def open_session(self, worker: str, *, kinds: Sequence[str], lease_s: float) -> str:
         self._check()
         session = uuid7.text()
-        key = session.encode()
+        key, name = session.encode(), " ".join(worker.split()).encode()
+        self._workers[session] = name
         lease = pack_plain([lease_s, list(kinds)])
         self._client.ask_all([
-            (b"HSET", self._prefix + b":workers", key, " ".join(worker.split()).encode()),
+            (b"HSET", self._prefix + b":workers", key, name),
             (b"HSET", self._prefix + b":leases", key, lease),
-            (b"HSET", self._prefix + b":sessions", key, b"0"),
+            (b"HSET", self._prefix + b":sessions", key, b"1"),
         ])  # fmt: skip
         return session
 
@@ -194,7 +196,9 @@ class RedisQueue:
                 refused=[*first.refused, *rest.refused], revoked=[*first.revoked, *rest.revoked]
             )
         expected = self._clock.expected()
-        arguments = requests.exchange(session, self._keep, finished, kinds, min(want, MOST_CLAIMED))
+        arguments = requests.exchange(
+            session, self._workers.get(session, b""), self._keep, finished, kinds, min(want, MOST_CLAIMED)
+        )
         answer = self._scripts.call("exchange", [*requests.moment(expected), *arguments])
         if answer[0] == b"LOST":
             raise SessionLost(f"session {session}: its lease ran out, and somebody ended it")

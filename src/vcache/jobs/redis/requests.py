@@ -74,7 +74,7 @@ def single(spec: Spec) -> list[bytes] | None:
 
 
 def exchange(
-    session: str, keep: bytes, finished: Sequence[Finished], kinds: Sequence[str], want: int
+    session: str, worker: bytes, keep: bytes, finished: Sequence[Finished], kinds: Sequence[str], want: int
 ) -> list[bytes]:
     """What `exchange` is given."""
     groups: dict[tuple[int, int, int, int, str], tuple[list[str], list[Plain]]] = {}
@@ -95,6 +95,7 @@ def exchange(
             )  # fmt: skip
     arguments = [
         session.encode(),
+        worker,
         keep,
         b"%d" % want,
         b"%d" % len(kinds),

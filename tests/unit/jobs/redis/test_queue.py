@@ -109,7 +109,7 @@ def test_a_jump_of_the_servers_clock_moves_no_delay(queue, jump_us):
     queue.exchange(session)
     queue.submit(made(not_before_ns=queue.now_ns() + 1_800_000_000_000))
     # As TIME would jump: the offset changes, and nobody has said so.
-    queue._client.ask(b"HINCRBY", queue._prefix + b":clock", b"offset", b"%d" % jump_us)
+    queue._client.ask(b"HINCRBY", queue._prefix + b":n", b"offset", b"%d" % jump_us)
     queue.exchange(session)
     found = queue.exchange(session, kinds=["k"], want=1)
     assert found.next_due_s is not None

@@ -59,9 +59,9 @@ def test_what_ended_alike_is_grouped():
         Finished(Claimed(second, 7, 1), Event.COMPLETE, {"r": 1}),
         Finished(Claimed(third, 7, 2, 1), Event.RELEASE),
     ]
-    arguments = exchange("s", b"9", finished, ["k"], 3)
+    arguments = exchange("s", b"w", b"9", finished, ["k"], 3)
     assert arguments == [
-        b"s", b"9", b"3", b"1", b"k",
+        b"s", b"w", b"9", b"3", b"1", b"k",
         b"1", b"000000000000000721:0:k", b"2", b"1", first.id.encode(), second.id.encode(),
         pack_result(None), pack_result({"r": 1}),
         b"1", third.id.encode(), b"000000000000000722:1:k", b"b", b"0", b"",

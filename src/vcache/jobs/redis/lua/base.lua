@@ -4,17 +4,17 @@ local P = KEYS[1]
 local call, sub, insert = redis.call, string.sub, table.insert
 local KILLS, MOST_FAILURES, STEP = 3, 10, 1000
 
-local function now_us()
+local function system_us()
   local time = call('TIME')
-  return time[1] * 1000000 + time[2] + tonumber(call('HGET', P .. ':clock', 'offset') or 0)
+  return time[1] * 1000000 + time[2]
 end
 
--- The time, and whether it may be acted upon: when it is not what the caller expects, who of the two is wrong
--- is found out first. Takes three arguments off: time, epoch, by how much they may differ.
-local function now_us_checked()
-  local now = now_us()
-  local expected, epoch, most = table.remove(ARGV, 1), table.remove(ARGV, 1), table.remove(ARGV, 1)
-  return now, epoch ~= (call('HGET', P .. ':clock', 'epoch') or '0') or math.abs(now - expected) < tonumber(most)
+local function now_us() return system_us() + tonumber(call('HGET', P .. ':n', 'offset') or 0) end
+
+-- Whether the time may be acted upon: when it is not what the caller expects, who of the two is wrong is found
+-- out first. ARGV: time, epoch, by how much they may differ.
+local function is_expected(now, epoch)
+  return ARGV[2] ~= epoch or math.abs(now - ARGV[1]) < tonumber(ARGV[3])
 end
 
 local function digits(number) return string.format('%016.0f', number) end

@@ -1,26 +1,37 @@
--- ARGV: time, epoch, most; session, keep, want, kinds, kind…, groups of completed, (entry, count, 0|1, id…, result…)…,
---   others, (id, entry, r|d|b|l, delay, failure)…
+-- ARGV: time, epoch, most; session, worker, keep, want, kinds, kind…, groups of completed, (entry, count, 0|1, id…,
+--   result…)…, others, (id, entry, r|d|b|l, delay, failure)…
 -- Gives LOST, or: now, epoch, refused, revoked, next due (-1: none), token, specs,
 --   tries of those that are not the first (index, attempt, kills, …).
+-- A call of Redis from here takes one to two microseconds, whatever it does: what is rare is asked for at once.
 local MOST_LOOKS = 40 -- at the head of a lane for one that nobody has cancelled
-local now, is_sure = now_us_checked()
-local session, keep, want = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local RARE = {'progress', 'deadline_of', 'unique_of', 'afters', 'deadlines', 'buried', 'tries', 'failures', 'limits', 'due'}
+local numbers = call('HMGET', P .. ':n', 'token', 'turn', 'suspects', 'offset', 'epoch')
+local now, epoch = system_us() + tonumber(numbers[4] or 0), numbers[5] or '0'
+local is_sure = is_expected(now, epoch)
+local session, who, keep, want = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local held = P .. ':held:' .. session
-if call('HEXISTS', P .. ':sessions', session) == 0 then return {'LOST'} end
-call('HINCRBY', P .. ':sessions', session, 1)
+if call('HINCRBY', P .. ':sessions', session, 1) == 1 then -- it began with 1
+  call('HDEL', P .. ':sessions', session)
+  return {'LOST'}
+end
 local stamp = digits(now)
-local at = 4
+local at = 8
 local function next_argument() at = at + 1 return ARGV[at - 1] end
 
 local kinds = {}
 for i = 1, tonumber(next_argument()) do kinds[i] = next_argument() end
+
+local rare = {P .. ':revoked:' .. session}
+for i, name in ipairs(RARE) do rare[i + 1] = P .. ':' .. name end
+local is_rare = call('EXISTS', unpack(rare)) > 0
+local function has(name) return is_rare and call('EXISTS', P .. ':' .. name) == 1 end
+if who == '' then who = worker_of(session) end
 
 local refused, active = {}, {}
 local function less(kind, count) active[kind] = (active[kind] or 0) - count end
 
 -- 1. What completed.
 local order, done = {}, {}
-local worker
 for _ = 1, tonumber(next_argument()) do
   local field, count, has_results = next_argument(), tonumber(next_argument()), next_argument() == '1'
   local job = parse_held(field)
@@ -28,8 +39,7 @@ for _ = 1, tonumber(next_argument()) do
   local joined = table.concat(ARGV, '', at, at + count - 1)
   local rest
   local right = 0
-  worker = worker or '\n' .. worker_of(session) .. '\n'
-  local said = stamp .. job.token .. sub(value, 1, 16) .. sub(field, 17) .. worker
+  local said = stamp .. job.token .. sub(value, 1, 16) .. sub(field, 17) .. '\n' .. who .. '\n'
   local nothing = said .. '\192' -- msgpack's nil
   local function add(i)
     local k = #order + 1
@@ -63,25 +73,27 @@ end
 if #order > 0 then
   call('HSET', P .. ':done', unpack(done))
   local kept = call('RPUSH', P .. ':doneq', unpack(order))
-  if call('EXISTS', P .. ':progress') == 1 then call('HDEL', P .. ':progress', unpack(order)) end
-  if call('EXISTS', P .. ':deadline_of') == 1 then call('HDEL', P .. ':deadline_of', unpack(order)) end
-  if call('EXISTS', P .. ':unique_of') == 1 then
+  if has('progress') then call('HDEL', P .. ':progress', unpack(order)) end
+  if has('deadline_of') then call('HDEL', P .. ':deadline_of', unpack(order)) end
+  if has('unique_of') then
     for _, id in ipairs(order) do free_unique(id) end
   end
-  if call('EXISTS', P .. ':afters') == 1 then
+  if has('afters') then
     for _, id in ipairs(order) do unblock(id, now) end
   end
   if kept > keep then
     local old = call('LPOP', P .. ':doneq', math.min(kept - keep, STEP))
     call('HDEL', P .. ':jobs', unpack(old))
     call('HDEL', P .. ':done', unpack(old))
-    if call('EXISTS', P .. ':tries') == 1 then call('HDEL', P .. ':tries', unpack(old)) end
-    if call('EXISTS', P .. ':failures') == 1 then call('HDEL', P .. ':failures', unpack(old)) end
+    if has('tries') then call('HDEL', P .. ':tries', unpack(old)) end
+    if has('failures') then call('HDEL', P .. ':failures', unpack(old)) end
   end
 end
 
 -- 2. What failed, or is given back, or was lost by a part of the worker.
-for _ = 1, tonumber(next_argument()) do
+local n_others = tonumber(next_argument())
+is_rare = is_rare or n_others > 0
+for _ = 1, n_others do
   local id, field, act = next_argument(), next_argument(), next_argument()
   local delay, failure = tonumber(next_argument()), next_argument()
   local value = call('HGET', held, field)
@@ -100,7 +112,7 @@ for _ = 1, tonumber(next_argument()) do
     elseif act == 'l' then
       kills = kills + 1
       if kills >= KILLS then act = 'd' end
-      if failure == '' then failure = killed(job.attempt, now, worker_of(session)) end
+      if failure == '' then failure = killed(job.attempt, now, who) end
     else
       total(kind, 'failed', 1)
     end
@@ -113,7 +125,6 @@ for _ = 1, tonumber(next_argument()) do
       call('ZADD', P .. ':due', digits(now + delay), id)
       call('HSET', P .. ':late', id, 'r' .. job.priority .. kind)
     elseif act == 'd' then
-      local who = worker_of(session)
       local why = kills > job.kills and why_killed(kills, who) or failure ~= '' and cmsgpack.unpack(failure)[4] or ''
       end_job(id, 'dead', now, why, kind, started, who)
     else
@@ -124,32 +135,31 @@ for _ = 1, tonumber(next_argument()) do
 end
 
 -- 3. What time brings.
-local first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
-local next_due = -1
+local first = is_rare and call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES') or {}
+local next_due, has_moved = -1, n_others > 0
 if first[2] then
   if tonumber(first[2]) <= now and is_sure then
-    move_due(now)
+    has_moved = move_due(now) > 0 or has_moved
     first = call('ZRANGE', P .. ':due', 0, 0, 'WITHSCORES')
   end
   -- More may be due than is moved at once; where the clock is in doubt, nobody is told to come soon.
   if first[2] then next_due = math.max(is_sure and 0 or -1, tonumber(first[2]) - now) end
 end
-if is_sure and call('EXISTS', P .. ':deadlines') == 1 then expire(now) end
+if is_sure and has('deadlines') then expire(now) end
 
 -- 4. Claims.
 local token, specs, tries = '', {}, {}
 local ids = {} -- what is claimed
 if want > 0 and #kinds > 0 then
-  local numbers = call('HMGET', P .. ':n', 'token', 'turn', 'suspects')
+  local suspects = tonumber((has_moved and call('HGET', P .. ':n', 'suspects') or numbers[3]) or 0)
   local turn = tonumber(numbers[2] or 0)
   token = digits(tonumber(numbers[1] or 0) + 1)
   local alike = {} -- by what the session's entry says of them
-  local has_buried = call('EXISTS', P .. ':buried') == 1
-  local has_tries = call('EXISTS', P .. ':tries') == 1
+  local has_buried, has_tries = has('buried'), has('tries')
 
   -- How many more of a kind may start; none is said for any number. Of rates: what the buckets hold.
   local free, buckets, rates, rooms = {}, {}, {}, {}
-  if call('EXISTS', P .. ':limits') == 1 then
+  if has('limits') then
     for _, kind in ipairs(kinds) do
       local rate, burst, most = string.match(call('HGET', P .. ':limits', kind) or '', '^(%S+) (%S+) (%d+)$')
       if rate then
@@ -225,7 +235,7 @@ if want > 0 and #kinds > 0 then
   end
 
   -- A suspect, if none is held: the one asked for first.
-  if tonumber(numbers[3] or 0) > 0 and call('HEXISTS', P .. ':suspect', session) == 0 then
+  if suspects > 0 and call('HEXISTS', P .. ':suspect', session) == 0 then
     local first, of
     for _, kind in ipairs(kinds) do
       local head = room(kind) > 0 and call('LINDEX', P .. ':s:' .. kind, 0)
@@ -242,9 +252,15 @@ if want > 0 and #kinds > 0 then
 
   local from_lanes = turn - #ids
   local lanes = {} -- those that have something, the highest priority first
+  -- Nearly all jobs are of medium priority: of the other lanes it is asked at once whether there is any.
+  local others = {}
+  for _, kind in ipairs(kinds) do
+    for _, priority in ipairs({0, 1, 3}) do insert(others, lane(priority, kind)) end
+  end
+  local has_others = call('EXISTS', unpack(others)) > 0
   for priority = 0, 3 do
     for _, kind in ipairs(kinds) do
-      if room(kind) > 0 and call('EXISTS', lane(priority, kind)) == 1 then
+      if room(kind) > 0 and (priority == 2 or has_others) then
         local heads = heads_of(priority, kind, room(kind))
         if #heads > 0 then insert(lanes, {priority = priority, kind = kind, heads = heads, taken = 0}) end
       end
@@ -290,7 +306,7 @@ if want > 0 and #kinds > 0 then
     specs = call('HMGET', P .. ':jobs', unpack(ids))
     for meta, group in pairs(alike) do call('HSET', held, token .. meta, stamp .. table.concat(group)) end
     call('HSET', P .. ':n', 'token', token, 'turn', from_lanes + #ids)
-    if call('EXISTS', P .. ':deadlines') == 1 then call('ZREM', P .. ':deadlines', unpack(ids)) end
+    if has('deadlines') then call('ZREM', P .. ':deadlines', unpack(ids)) end
     for kind, there in pairs(buckets) do
       call('HSET', P .. ':bucket', kind, string.format('%.6f ', math.max(0, there)) .. stamp)
     end
@@ -304,9 +320,9 @@ for kind, count in pairs(active) do
   if count ~= 0 then call('HINCRBY', P .. ':active', kind, count) end
 end
 local revoked = {}
-if call('EXISTS', P .. ':revoked:' .. session) == 1 then
+if has('revoked:' .. session) then
   revoked = call('SMEMBERS', P .. ':revoked:' .. session)
   call('DEL', P .. ':revoked:' .. session)
 end
-return {string.format('%.0f', now), call('HGET', P .. ':clock', 'epoch') or '0', refused, revoked,
+return {string.format('%.0f', now), epoch, refused, revoked,
         string.format('%.0f', next_due), token, specs, tries}

@@ -1,7 +1,7 @@
 -- ARGV: time, epoch, most; keep. Does what time brings; gives how much.
-local now, is_sure = now_us_checked()
-if not is_sure then return 0 end
-local keep = tonumber(ARGV[1])
+local now = now_us()
+if not is_expected(now, call('HGET', P .. ':n', 'epoch') or '0') then return 0 end
+local keep = tonumber(ARGV[4])
 local count = move_due(now) + expire(now)
 for _, unique in ipairs(call('ZRANGE', P .. ':unique_ends', '-inf', digits(now), 'BYSCORE', 'LIMIT', 0, 1000)) do
   local ends = string.match(call('HGET', P .. ':unique', unique) or '', ' (%d+)$')
