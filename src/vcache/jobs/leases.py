@@ -63,6 +63,6 @@ class LeaseWatch:
         """When to look again, so that what dies comes back within its lease: at the latest after `most_s`."""
         return max(_LEAST_S, min(most_s, self._look_s, self._over_s))
 
-    def forget(self) -> None:
-        """For a watcher that was stopped itself, and maybe all others with it: nothing is known of them."""
-        self._first = {}
+    def pause(self, late_s: float) -> None:
+        """Not to count a time in which the watcher was stopped itself, and maybe all others with it."""
+        self._first = {name: (beats, since_s + late_s) for name, (beats, since_s) in self._first.items()}

@@ -50,7 +50,7 @@ class Keeper:
                     self._beat()
                 if (late_s := perf_counter() - look_at_s) >= 0:
                     if late_s > tick_s:
-                        self._watch.forget()
+                        self._watch.pause(late_s)
                     look_at_s = perf_counter() + most_s
                     self._look()
                     look_at_s = perf_counter() + self._watch.look_in_s(most_s)
