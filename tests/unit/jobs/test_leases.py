@@ -100,15 +100,18 @@ def test_what_dies_comes_back_within_its_lease(lag_s: float) -> None:
     assert 7.5 <= clock.monotonic() - died_s <= 10 * 7 / 8
 
 
-def test_a_watcher_that_was_stopped_begins_anew() -> None:
-    """what stood still while nobody could beat is given its time"""
+def test_a_time_in_which_the_watcher_was_stopped_does_not_count() -> None:
+    """what could not beat meanwhile is given the rest of its time, and no more"""
     clock = FakeClock()
     watch = LeaseWatch(clock.monotonic)
     watch.seen([_at(1)])
-    clock.advance(60)
-    watch.forget()
+    clock.advance(2 + 60)
+    watch.pause(60)
     assert watch.seen([_at(1)]) == []
-    assert watch.look_in_s(0.5) == 0.5
+    clock.advance(5.4)
+    assert watch.seen([_at(1)]) == []
+    clock.advance(0.1)
+    assert watch.seen([_at(1)]) == [_at(1)]
 
 
 def test_short_leases_are_looked_at_more_often() -> None:

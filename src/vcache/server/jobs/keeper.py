@@ -102,11 +102,11 @@ class Keeper:
                 _log.warning("the queue of %r cannot be opened: %s", namespace, error)
         look_at_s = self._monotonic()
         while not self._is_over.wait(max(0.0, look_at_s - self._monotonic())):
-            if self._monotonic() > look_at_s + _LATE_S:
+            if (late_s := self._monotonic() - look_at_s) > _LATE_S:
                 for (
                     kept
                 ) in self._kept.values():  # workers that come through this server could not beat meanwhile
-                    kept.watch.forget()
+                    kept.watch.pause(late_s)
             self.look()
             look_at_s = self._monotonic() + min(
                 (kept.watch.look_in_s(_LOOK_S) for kept in self._kept.values()), default=_LOOK_S
