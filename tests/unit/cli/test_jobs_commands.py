@@ -243,6 +243,37 @@ def test_submit_may_wait(vcache, queue, monkeypatch):
     assert "ValueError: no such host" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["submit", "watch"])
+@pytest.mark.parametrize("kinds", [(), ("resize", "email.*")])
+def test_who_waits_is_told_that_nobody_takes_it(vcache, queue, monkeypatch, command, kinds):
+    """Once, after a moment, with what is taken; not where somebody takes it, nor of what is not to start yet"""
+    looks: list[float] = []
+
+    def pass_time(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) % 4 == 0:
+            queue.cancel([each.id for each in queue.list(State.QUEUED).jobs])
+
+    monkeypatch.setattr("vcache.cli.jobs.watch.time.sleep", pass_time)
+    monkeypatch.setattr("vcache.cli.jobs.takers._PATIENCE_S", 0.0)
+    if kinds:
+        queue.open_session("host:1", kinds=kinds, lease_s=10)
+
+    def told(kind: str, **given: object) -> list[str]:
+        if command == "watch":
+            result = vcache("jobs", "watch", asked(queue, kind, **given))
+        else:
+            result = vcache("jobs", "submit", kind, "--wait", *(("--delay", "1h") if given else ()))
+        return [line for line in result.stderr.splitlines() if "no worker" in line]
+
+    who = "(1 worker: kinds email.*, resize)" if kinds else ": there is none"
+    (line,) = told("a")
+    assert line.startswith("vcache: no worker takes jobs of kind a")
+    assert who in line and "vcache worker --kinds a" in line
+    assert len(told("email.send")) == (0 if kinds else 1)
+    assert told("a", not_before_ns=queue.now_ns() + 10**15) == []
+
+
 # --- show, list ----------------------------------------------------------------------------------
 
 

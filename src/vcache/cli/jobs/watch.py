@@ -14,6 +14,7 @@ from vcache.cli.jobs.completing import id_argument
 from vcache.cli.jobs.looking import jobs_of
 from vcache.cli.jobs.showing import ended_words, failure_lines, plain_text, say_unknown, shown
 from vcache.cli.jobs.stats import state_rows
+from vcache.cli.jobs.takers import Takers
 from vcache.cli.jobs.where import opened, queue_option
 from vcache.cli.setup import Setup, shared_options
 from vcache.cli.show import print_json
@@ -62,7 +63,9 @@ def watch(setup: Setup, job_id: str | None, *, all_: bool, until_empty: bool, ad
 
 def wait_for(setup: Setup, queue: Queue, job_id: str) -> int:
     """Wait until a job has ended, print what came of it; the exit code."""
+    takers = Takers(queue, setup.note)
     while (job := queue.get([job_id])[0]) is not None and job.state not in ENDED:
+        takers.look(job)
         time.sleep(_LOOK_S)
     if job is None:
         say_unknown(queue, job_id)
@@ -101,11 +104,19 @@ class Board:
 def _watch_job(setup: Setup, queue: Queue, job_id: str) -> int:
     board = Board(sys.stderr) if is_live(sys.stderr) and not (setup.is_json or setup.is_quiet) else None
     last = ""
+
+    def say(text: str) -> None:
+        if board is not None:
+            board.clear()  # it stays above what changes
+        setup.note(text)
+
+    takers = Takers(queue, say)
     try:
         while True:
             job = queue.get([job_id])[0]
             if job is None:
                 break
+            takers.look(job)
             if board is not None:
                 board.show([_line(job, queue.now_ns())])
             elif (news := _news(job)) != last:
