@@ -54,6 +54,26 @@ class SharingLaws(Base):
         at_once(work, lambda: made(two), patience_s=self.patience_s)
         assert len(got) == 1
 
+    def test_who_waits_for_a_place_is_woken(self, make_queue: Callable[[], Queue]) -> None:
+        """When it is left by a worker that takes nothing more itself."""
+        one = make_queue()
+        two = make_queue() if one.info.is_shared else one
+        two.limit("k", Limits(running=1))
+        hand, draining = Hand(one), Hand(two)
+        made(two, 2)
+        held = draining.one()
+        one.wait(hand.kinds, 0.05)  # of what came before it need not be told again
+        got = list[object](hand.take())
+        assert got == []
+
+        def work() -> None:
+            while not got:
+                one.wait(hand.kinds, 4 * self.patience_s)
+                got.extend(hand.take())
+
+        at_once(work, lambda: draining.complete(held), patience_s=self.patience_s)
+        assert len(got) == 1
+
     def test_what_is_durable_is_there_again(self, make_queue: Callable[[], Queue]) -> None:
         """Where a queue is durable, all is as it was when it is opened anew, sessions and what they hold too."""
         queue = make_queue()

@@ -147,6 +147,10 @@ if first[2] then
 end
 if is_sure and has('deadlines') then expire(now) end
 
+local function is_waited_for(kind)
+  return call('EXISTS', lane(0, kind), lane(1, kind), lane(2, kind), lane(3, kind)) > 0
+end
+
 -- 4. Claims.
 local token, specs, tries = '', {}, {}
 local ids = {} -- what is claimed
@@ -226,12 +230,6 @@ if want > 0 and #kinds > 0 then
     end
     next_due = 0 -- to go on with: nobody else is held up while a million that were cancelled are passed over
     return {}
-  end
-
-  local function is_waited_for(kind)
-    for priority = 0, 3 do
-      if call('EXISTS', lane(priority, kind)) == 1 then return true end
-    end
   end
 
   -- A suspect, if none is held: the one asked for first.
@@ -318,6 +316,9 @@ end
 
 for kind, count in pairs(active) do
   if count ~= 0 then call('HINCRBY', P .. ':active', kind, count) end
+  -- Who gives up a place of a limit and takes no other (it drains, or has no room) leaves it to others.
+  if count < 0 and has('limits') and call('HEXISTS', P .. ':limits', kind) == 1
+    and (is_waited_for(kind) or call('EXISTS', P .. ':s:' .. kind) == 1) then wake(kind) end
 end
 local revoked = {}
 if has('revoked:' .. session) then
