@@ -154,7 +154,9 @@ def _sessions(
     for (session, count), n_held in zip(beats.items(), held, strict=True):
         lease_s, kinds = cast("tuple[float, list[str]]", unpack_plain(leases.get(session, b"\x92\x00\x90")))
         worker = workers.get(session, b"").decode()
-        found.append(Session(session.decode(), worker, int(count), lease_s, n_held, kinds))
+        found.append(
+            Session(session.decode(), worker, int(count) - 1, lease_s, n_held, kinds)
+        )  # it begins with 1
     return found
 
 

@@ -220,7 +220,7 @@ class RedisQueue:
 
     def end_session(self, session: str, *, beats: int | None = None) -> Sequence[str]:
         answer = self._scripts.call(
-            "end_session", [session.encode(), b"%d" % (-1 if beats is None else beats)]
+            "end_session", [session.encode(), b"%d" % (-1 if beats is None else beats + 1)]
         )
         return [each.decode() for each in answer or ()]
 
