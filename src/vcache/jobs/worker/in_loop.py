@@ -39,6 +39,7 @@ class LoopExecutor:
     def __init__(self, tray: Tray, judge: Judge, enter: Callable[[Run], object] | None = None) -> None:
         self._tray, self._judge, self._enter = tray, judge, enter
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_to_ring = False
         self._thread: threading.Thread | None = None
 
     def start(self, runs: list[Run]) -> None:
@@ -119,8 +120,15 @@ class LoopExecutor:
         )
         tray = self._tray
         tray.ended.append(run)
-        if tray.is_waited_for:
-            tray.ring()
+        if tray.is_waited_for and not self._is_to_ring and self._loop is not None:
+            # Behind what else is ready: those that were started together are told of together, and not the first
+            # of them alone, at which the pump would take the interpreter from the rest.
+            self._is_to_ring = True
+            self._loop.call_soon(self._ring)
+
+    def _ring(self) -> None:
+        self._is_to_ring = False
+        self._tray.ring()
 
     def _cancel(self, run: Run) -> None:
         task = run.task
