@@ -261,7 +261,7 @@ def test_who_waits_is_told_that_nobody_takes_it(vcache, queue, monkeypatch, comm
 
     def told(kind: str, **given: object) -> list[str]:
         if command == "watch":
-            result = vcache("jobs", "watch", asked(queue, kind, **given))
+            result = vcache("jobs", "watch", asked(queue, kind, None, **given))
         else:
             result = vcache("jobs", "submit", kind, "--wait", *(("--delay", "1h") if given else ()))
         return [line for line in result.stderr.splitlines() if "no worker" in line]
