@@ -38,6 +38,7 @@ _MISSES: Final = Backoff(times=1 << 30, base_s=0.001, most_s=0.1, jitter=0.5)
 _BUSY_S: Final = 0.003
 _POLL_S: Final = 0.0003
 _NEVER: Final = float("inf")
+_TRIES: Final = 3  # to learn what is held, of who has nothing more to tell
 
 
 class Pump:
@@ -129,6 +130,10 @@ class Pump:
 
     def _is_hopeless(self) -> bool:
         """Whether what ended cannot be told to the queue in time: others will run it again."""
+        if (
+            not self._pending
+        ):  # nothing of ours is lost: what else the queue counts as held comes back by its lease
+            return self._tenure.n_failures >= _TRIES
         if not self._tenure.n_failures or perf_counter() < self._end_at_s:
             return False
         if self._pending:
