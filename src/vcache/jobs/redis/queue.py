@@ -162,7 +162,7 @@ class RedisQueue:
     def limit(self, kind: str, limits: Limits) -> None:
         packed = requests.packed_limits(kind, limits)
         if packed is None:
-            self._client.ask_all(
+            self._set_all(
                 [(b"HDEL", self._prefix + b":" + each, kind.encode()) for each in (b"limits", b"bucket")]
             )
         else:
@@ -177,13 +177,13 @@ class RedisQueue:
         self._check()
         session = uuid7.text()
         key, name = session.encode(), " ".join(worker.split()).encode()
-        self._workers[session] = name
         lease = pack_plain([lease_s, list(kinds)])
-        self._client.ask_all([
+        self._set_all([
             (b"HSET", self._prefix + b":workers", key, name),
             (b"HSET", self._prefix + b":leases", key, lease),
             (b"HSET", self._prefix + b":sessions", key, b"1"),
         ])  # fmt: skip
+        self._workers[session] = name
         return session
 
     def exchange(
@@ -222,6 +222,7 @@ class RedisQueue:
         answer = self._scripts.call(
             "end_session", [session.encode(), b"%d" % (-1 if beats is None else beats + 1)]
         )
+        self._workers.pop(session, None)
         return [each.decode() for each in answer or ()]
 
     def wait(self, kinds: Sequence[str], timeout_s: float) -> None:
@@ -256,6 +257,12 @@ class RedisQueue:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _set_all(self, commands: Sequence[tuple[bytes, ...]]) -> None:
+        """Send commands together; none of them may be refused."""
+        for answer in self._client.ask_all(commands):
+            if isinstance(answer, Exception):
+                raise self._client.error_of(answer) from answer
 
     def _change(self, script: str, ids: Sequence[str], first: bytes) -> Sequence[str]:
         """Have a script do something with jobs, which it finds by their lanes."""

@@ -130,17 +130,15 @@ class Pump:
 
     def _is_hopeless(self) -> bool:
         """Whether what ended cannot be told to the queue in time: others will run it again."""
-        if (
-            not self._pending
-        ):  # nothing of ours is lost: what else the queue counts as held comes back by its lease
+        if not self._pending:
+            # Nothing of ours is lost: what else the queue counts as held comes back by its lease.
             return self._tenure.n_failures >= _TRIES
         if not self._tenure.n_failures or perf_counter() < self._end_at_s:
             return False
-        if self._pending:
-            logger(__name__).error(
-                "the queue does not answer: %d ended attempts are not recorded, and will run again",
-                len(self._pending),
-            )
+        logger(__name__).error(
+            "the queue does not answer: %d ended attempts are not recorded, and will run again",
+            len(self._pending),
+        )
         return True
 
     def _free(self) -> int:

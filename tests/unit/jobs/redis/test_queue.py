@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.servers import RedisServer, redis_server
-from vcache.errors import ConfigError, FormatError, StoreError, StoreUnavailable
+from vcache.errors import ConfigError, FormatError, StoreError, StoreFull, StoreUnavailable
 from vcache.jobs.base import Finished
-from vcache.jobs.models import Spec
+from vcache.jobs.models import Limits, Spec
 from vcache.jobs.redis import RedisQueue
 from vcache.jobs.states import Event, State
 from vcache.kit.ids import uuid7
@@ -154,6 +154,19 @@ def test_a_server_that_does_not_let_us_is_said(server, queue):
         with pytest.raises(StoreError, match=r"evalsha|script") as caught:
             other.submit(made())
         assert "pw" not in str(caught.value)
+
+
+def test_a_full_server_opens_no_session(queue):
+    """Nor does it seem to: a worker that believed so would lose it at once, again and again."""
+    queue.submit(made())
+    queue.limit("k", Limits(running=1))
+    queue._client.ask(b"CONFIG", b"SET", b"maxmemory", b"1")
+    try:
+        with pytest.raises(StoreFull, match="maxmemory"):
+            queue.open_session("w", kinds=["k"], lease_s=10)
+    finally:
+        queue._client.ask(b"CONFIG", b"SET", b"maxmemory", b"0")
+    assert queue.sessions() == []
 
 
 def test_an_address_that_makes_no_sense_is_refused():
